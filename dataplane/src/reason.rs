@@ -1,0 +1,129 @@
+//! Why a packet was dropped, and why one was handed to the control thread: the two registries.
+//!
+//! Every frame that is not transmitted has exactly one of these reasons and is counted under it. A reason has a stable
+//! name (counters, JSON), a text for people, and the clause that asks for it.
+
+/// What is said of a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Info {
+    /// Stable name, snake case: the key in counters and JSON.
+    pub name: &'static str,
+    /// One line for a person.
+    pub text: &'static str,
+    /// The clause that asks for it, or "-" where it is our own policy.
+    pub rfc: &'static str,
+}
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $enum:ident { $($variant:ident = $name:literal, $text:literal, $rfc:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $enum {
+            $(#[doc = $text] $variant,)*
+        }
+
+        impl $enum {
+            /// Every reason, in the order of its index.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// Position in counter arrays.
+            #[must_use]
+            #[inline]
+            pub const fn index(self) -> usize {
+                self as usize // `as`: a fieldless repr(u8) enum
+            }
+
+            /// Name, text and clause.
+            #[must_use]
+            pub const fn info(self) -> Info {
+                match self {
+                    $(Self::$variant => Info { name: $name, text: $text, rfc: $rfc },)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a frame was dropped.
+    DropReason {
+        NotContiguous = "not_contiguous", "frame spread over several buffers", "-";
+        Truncated = "truncated", "shorter than its headers say", "RFC 8200 3";
+        NotForUs = "not_for_us", "destination MAC address is not ours", "-";
+        UnknownVlan = "unknown_vlan", "no interface has these VLAN tags on this port", "IEEE 802.1Q 8.6";
+        UnknownEtherType = "unknown_ethertype", "not IPv6", "RFC 2464 3";
+        BadVersion = "bad_version", "IP version is not 6", "RFC 8200 3";
+        SourceMulticast = "source_multicast", "source is a multicast address", "RFC 4291 2.7";
+        SourceLoopback = "source_loopback", "source is the loopback address", "RFC 4291 2.5.3";
+        SourceUnspecified = "source_unspecified", "source is unspecified and the packet would be forwarded", "RFC 4291 2.5.2";
+        SourceOwn = "source_own", "source is one of our own addresses", "-";
+        DestinationUnspecified = "destination_unspecified", "destination is the unspecified address", "RFC 4291 2.5.2";
+        DestinationLoopback = "destination_loopback", "destination is the loopback address", "RFC 4291 2.5.3";
+        LinkLocalScope = "link_local_scope", "link-local address would leave its link", "RFC 4291 2.5.6";
+        MulticastNotForwarded = "multicast_not_forwarded", "multicast is not forwarded and we do not listen to this group", "RFC 4291 2.7";
+        ExtensionHeaders = "extension_headers", "extension header chain malformed or over the limit", "RFC 8200 4";
+        HopLimit = "hop_limit", "hop limit would reach zero", "RFC 4443 3.3";
+        NoRoute = "no_route", "no route to the destination", "RFC 4443 3.1";
+        Blackhole = "blackhole", "route says discard", "-";
+        PacketTooBig = "packet_too_big", "larger than the MTU of the outgoing interface", "RFC 4443 3.2";
+        NeighborUnresolved = "neighbor_unresolved", "next hop did not answer address resolution", "RFC 4861 7.2.2";
+        NeighborQueueFull = "neighbor_queue_full", "too many packets wait for address resolution", "RFC 4861 7.2.2";
+        InterfaceDown = "interface_down", "outgoing interface is down or gone", "-";
+        TranslationLoop = "translation_loop", "hairpin would be taken twice", "RFC 6296 4.3";
+        Npt66NoMapping = "npt66_no_mapping", "address has no counterpart under the prefix pair", "RFC 6296 3.2";
+        Npt66NoWord = "npt66_no_word", "no word of the interface identifier can be adjusted", "RFC 6296 3.7";
+        Npt66ZeroIid = "npt66_zero_iid", "interface identifier is all zeros", "RFC 6296 3.7";
+        Npt66QuoteTruncated = "npt66_quote_truncated", "ICMPv6 error quotes less than an IPv6 header", "RFC 4443 2.4";
+        Npt66QuoteForeign = "npt66_quote_foreign", "ICMPv6 error quotes a packet that is not of our prefix", "draft-ietf-v6ops-rfc6296bis 3.8";
+        Icmpv6Checksum = "icmpv6_checksum", "ICMPv6 checksum is wrong", "RFC 4443 2.3";
+        LocalProtocol = "local_protocol", "addressed to us, and nothing here takes it", "RFC 4443 3.1";
+        NotNeighbourDiscovery = "nd_invalid", "neighbour discovery message fails its checks", "RFC 4861 7.1";
+        PuntPoliced = "punt_policed", "over the rate of its punt reason", "-";
+        PuntRingFull = "punt_ring_full", "control thread does not keep up", "-";
+        SpreadRingFull = "spread_ring_full", "the worker that owns this flow does not keep up", "-";
+        TxQueueFull = "tx_queue_full", "the device did not take the frame", "-";
+        NoHeadroom = "no_headroom", "headers do not fit in the buffer", "-";
+        ControlDiscard = "control_discard", "the control thread had no use for the packet", "-";
+    }
+}
+
+reasons! {
+    /// Why a frame was handed to the control thread.
+    PuntReason {
+        NeighborDiscovery = "nd", "neighbour discovery message", "RFC 4861 7";
+        NeighborMiss = "neighbor_miss", "next hop on link needs address resolution", "RFC 4861 7.2.2";
+        Echo = "echo", "echo request to one of our addresses", "RFC 4443 4.1";
+        Local = "local", "other ICMPv6 message to one of our addresses", "RFC 4443 2.4";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_snake_case() {
+        let mut seen = HashSet::new();
+        let names = DropReason::ALL.iter().map(|r| ("drop", r.info().name));
+        for (kind, name) in names.chain(PuntReason::ALL.iter().map(|r| ("punt", r.info().name))) {
+            assert!(seen.insert((kind, name)), "{name} twice");
+            assert!(
+                name.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn index_is_the_position() {
+        for (position, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), position);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Tables: how they are published and looked up.
