@@ -109,10 +109,7 @@ const fn halves(word: u64) -> u64 {
 #[must_use]
 #[inline]
 pub fn pseudo_header(source: &[u8; 16], destination: &[u8; 16], len: u32, protocol: u8) -> Sum {
-    sum(source)
-        + sum(destination)
-        + Sum(u64::from(len.to_be()))
-        + Sum::word(u16::from(protocol))
+    sum(source) + sum(destination) + Sum(u64::from(len.to_be())) + Sum::word(u16::from(protocol))
 }
 
 /// The checksum to store in an upper-layer packet whose checksum field is zero now. For UDP a result of zero becomes

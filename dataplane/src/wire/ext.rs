@@ -55,9 +55,11 @@ pub enum ExtError {
         pointer: usize,
     },
     /// More than [`HEADERS_MAX`] headers.
-    #[error("too many extension headers, the first over the limit at byte {pointer} of the payload")]
+    #[error(
+        "too many extension headers, the first over the limit at byte {pointer} of the payload"
+    )]
     TooMany {
-        /// Start of the first header over the limit (RFC 8883 3.3).
+        /// Start of the first header over the limit (RFC 8883 2.5).
         pointer: usize,
     },
     /// Hop-by-Hop Options anywhere but directly behind the IPv6 header (RFC 8200 4.1).

@@ -152,7 +152,9 @@ pub const fn is_error(kind: u8) -> bool {
 }
 
 /// What every message starts with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(C)]
 pub struct Header {
     /// The type: one of [`types`].
@@ -164,7 +166,9 @@ pub struct Header {
 }
 
 /// An error message up to the packet it quotes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(C)]
 pub struct ErrorHeader {
     /// Type, code and checksum.
@@ -185,7 +189,9 @@ impl ErrorHeader {
 }
 
 /// An echo request or reply up to its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(C)]
 pub struct EchoHeader {
     /// Type, code and checksum.
@@ -209,7 +215,9 @@ impl EchoHeader {
 }
 
 /// A neighbour solicitation up to its options (RFC 4861 4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(C)]
 pub struct NeighborSolicitation {
     /// Type, code and checksum.
@@ -221,7 +229,9 @@ pub struct NeighborSolicitation {
 }
 
 /// A neighbour advertisement up to its options (RFC 4861 4.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(C)]
 pub struct NeighborAdvertisement {
     /// Type, code and checksum.
@@ -309,7 +319,9 @@ impl NeighborAdvertisement {
 }
 
 /// A source or target link-layer address option for Ethernet (RFC 2464 6): always 8 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(C)]
 pub struct LinkLayerOption {
     /// One of [`options`].
@@ -429,11 +441,7 @@ pub fn neighbor_solicitation(target: Ipv6Addr, source: Option<Mac>) -> NdMessage
         reserved: U32::ZERO,
         target: target.octets(),
     };
-    nd_message(
-        fixed.as_bytes(),
-        options::SOURCE_LINK_LAYER_ADDRESS,
-        source,
-    )
+    nd_message(fixed.as_bytes(), options::SOURCE_LINK_LAYER_ADDRESS, source)
 }
 
 /// A neighbour advertisement for `target`, checksum zero.

@@ -1,0 +1,100 @@
+//! Capture files of whole Ethernet frames: inputs and outputs of golden cases, and what `net_pcap` devices replay.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
+use pcap_file::{DataLink, PcapError};
+
+/// Why a capture cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Opening, creating or flushing.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The contents, or reading and writing them.
+    #[error("{path}: {source}")]
+    Contents {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: PcapError,
+    },
+    /// Not a capture of Ethernet frames.
+    #[error("{path}: link type is {link:?}, not Ethernet")]
+    NotEthernet {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        link: DataLink,
+    },
+}
+
+/// All frames of a capture, in order. Times are dropped.
+///
+/// # Errors
+/// When the file cannot be read or is not a capture of Ethernet frames.
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<Vec<u8>>, Error> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(|source| Error::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let contents = |source| Error::Contents {
+        path: path.to_owned(),
+        source,
+    };
+    let mut reader = PcapReader::new(BufReader::new(file)).map_err(contents)?;
+    let link = reader.header().datalink;
+    if link != DataLink::ETHERNET {
+        return Err(Error::NotEthernet {
+            path: path.to_owned(),
+            link,
+        });
+    }
+    let mut frames = Vec::new();
+    while let Some(packet) = reader.next_packet() {
+        frames.push(packet.map_err(contents)?.data.into_owned());
+    }
+    Ok(frames)
+}
+
+/// Write frames as a capture, one microsecond apart from the epoch on, so that equal frames make equal files.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(path: impl AsRef<Path>, frames: &[Vec<u8>]) -> Result<(), Error> {
+    let path = path.as_ref();
+    let in_file = |source| Error::File {
+        path: path.to_owned(),
+        source,
+    };
+    let contents = |source| Error::Contents {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = BufWriter::new(File::create(path).map_err(in_file)?);
+    let header = PcapHeader {
+        snaplen: 65_536,
+        ..PcapHeader::default()
+    };
+    let mut writer = PcapWriter::with_header(&mut file, header).map_err(contents)?;
+    let mut time = Duration::ZERO;
+    for frame in frames {
+        let too_long = |_| contents(PcapError::InvalidField("frame of 4 GiB or more"));
+        let orig_len = u32::try_from(frame.len()).map_err(too_long)?;
+        writer
+            .write_packet(&PcapPacket::new(time, orig_len, frame))
+            .map_err(contents)?;
+        time += Duration::from_micros(1);
+    }
+    drop(writer);
+    file.flush().map_err(in_file)
+}
