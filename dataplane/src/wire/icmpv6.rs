@@ -86,6 +86,7 @@ code_points! {
         ParameterProblem, PARAMETER_PROBLEM = 4, "parameter problem";
         EchoRequest, ECHO_REQUEST = 128, "echo request";
         EchoReply, ECHO_REPLY = 129, "echo reply";
+        MulticastListenerQuery, MULTICAST_LISTENER_QUERY = 130, "multicast listener query";
         RouterSolicitation, ROUTER_SOLICITATION = 133, "router solicitation";
         RouterAdvertisement, ROUTER_ADVERTISEMENT = 134, "router advertisement";
         NeighborSolicitation, NEIGHBOR_SOLICITATION = 135, "neighbour solicitation";

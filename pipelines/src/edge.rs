@@ -1,0 +1,258 @@
+//! The whole graph of the edge, as one pipeline.
+//!
+//! ```text
+//! received -> ingress -> [npt66-in] -> ip6-lookup -> [npt66-out] -> egress -> transmit
+//!                |            |            |              |
+//!                |            |            +-- local -----+-- drop / punt / icmp error
+//!                |            |            +-- hairpin (both translations) --+
+//!                +------------+--------------------------------------------- +-> ip6-lookup, once more
+//! ```
+//!
+//! The nodes in brackets run only for batches that need them. What leaves the main way is settled at once: dropped,
+//! punted, or turned round or translated and put in `again`, which goes through the lookup after the batch. A frame
+//! can be there only once more, since an error about an error is never made and a hairpin is taken once.
+
+use dataplane::batch::Batch;
+use dataplane::frame::{Burst, Frame};
+use dataplane::node::{self, Node};
+use dataplane::outputs::{Outputs, TokenBucket};
+use dataplane::port::PortId;
+use dataplane::reason::DropReason;
+use dataplane::worker::Pipeline;
+
+use crate::egress::Egress;
+use crate::fib::Lookup;
+use crate::icmp_error::{self, IcmpError};
+use crate::ingress::Ingress;
+use crate::local::Local;
+use crate::meta::{Entry, Meta, Next};
+use crate::npt66::Direction;
+use crate::npt66::node::{Inbound, Outbound, step};
+use crate::tables::{IcmpLimits, Tables};
+
+/// Names of the nodes, by their index in the counters.
+pub const NODE_NAMES: [&str; 7] =
+    ["ingress", "npt66-in", "ip6-lookup", "npt66-out", "egress", "local", "hairpin"];
+const HAIRPIN: usize = 6;
+
+/// The pipeline. One per worker: it owns the worker's error rate and scratch space, nothing else.
+pub struct Edge<F> {
+    batch: Batch<F, Meta>,
+    again: Batch<F, Meta>,
+    local: Batch<F, Meta>,
+    diverted: Vec<(Next, F, Meta)>,
+    lookup: Lookup,
+    limits: IcmpLimits,
+    errors: TokenBucket,
+}
+
+impl<F: Frame> Edge<F> {
+    /// A pipeline with nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        let limits = IcmpLimits::default();
+        Self {
+            batch: Batch::new(),
+            again: Batch::new(),
+            local: Batch::new(),
+            diverted: Vec::with_capacity(dataplane::frame::BURST_MAX),
+            lookup: Lookup::default(),
+            limits,
+            errors: TokenBucket::new(limits.per_second, limits.burst),
+        }
+    }
+
+    /// From the lookup on, for what is in `batch`; then for what comes back in `again`.
+    fn forward(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) {
+        self.route(tables, out);
+        while !self.again.is_empty() {
+            std::mem::swap(&mut self.batch, &mut self.again);
+            self.route(tables, out);
+        }
+    }
+
+    /// One trip: lookup, outbound translation, egress.
+    fn route(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) {
+        let mut lookup = std::mem::take(&mut self.lookup);
+        self.run(&mut lookup, tables, out);
+        if lookup.any_rules {
+            self.translate(Direction::Out, tables, out);
+        }
+        self.lookup = lookup;
+        self.run(&mut Egress, tables, out);
+        for (frame, meta) in self.batch.drain() {
+            out.transmit(tables.next_hop(meta.next_hop).port, frame);
+        }
+        if !self.local.is_empty() {
+            self.receive(tables, out);
+        }
+    }
+
+    /// What is addressed to us.
+    fn receive(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) {
+        std::mem::swap(&mut self.batch, &mut self.local);
+        self.run(&mut Local, tables, out);
+        // `Local` never says Continue; a frame that stayed would otherwise be lost.
+        for (frame, _) in self.batch.drain() {
+            out.discard(DropReason::LocalProtocol, frame);
+        }
+    }
+
+    /// Run a node over `batch` and settle what leaves the main way.
+    #[inline]
+    fn run<N>(&mut self, node: &mut N, tables: &Tables, out: &mut Outputs<F, Meta>)
+    where
+        N: Node<F, Tables = Tables, Meta = Meta, Next = Next>,
+    {
+        let (counters, tracer) = out.counters_and_tracer();
+        let diverted = &mut self.diverted;
+        let divert = |next, frame, meta| diverted.push((next, frame, meta));
+        node::run(node, tables, &mut self.batch, &counters.nodes[N::INDEX], tracer, divert);
+        self.settle(tables, out);
+    }
+
+    /// The same for the two translation nodes, which count by rule.
+    #[inline]
+    fn translate(&mut self, direction: Direction, tables: &Tables, out: &mut Outputs<F, Meta>) {
+        let (counters, tracer) = out.counters_and_tracer();
+        let diverted = &mut self.diverted;
+        let divert = |next, frame, meta| diverted.push((next, frame, meta));
+        match direction {
+            Direction::In => {
+                let mut node = Inbound(counters);
+                let index = <Inbound<'_> as Node<F>>::INDEX;
+                node::run(&mut node, tables, &mut self.batch, &counters.nodes[index], tracer, divert);
+            }
+            Direction::Out => {
+                let mut node = Outbound(counters);
+                let index = <Outbound<'_> as Node<F>>::INDEX;
+                node::run(&mut node, tables, &mut self.batch, &counters.nodes[index], tracer, divert);
+            }
+        }
+        self.settle(tables, out);
+    }
+
+    /// Give every diverted frame its place.
+    #[inline]
+    fn settle(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) {
+        if self.diverted.is_empty() {
+            return;
+        }
+        let mut diverted = std::mem::take(&mut self.diverted);
+        for (next, frame, meta) in diverted.drain(..) {
+            self.settle_one(next, frame, meta, tables, out);
+        }
+        self.diverted = diverted;
+    }
+
+    #[cold]
+    fn settle_one(&mut self, next: Next, frame: F, meta: Meta, tables: &Tables, out: &mut Outputs<F, Meta>) {
+        match next {
+            Next::Drop(reason) => out.discard(reason, frame),
+            Next::Error(reason, error) => self.answer(reason, error, frame, meta, tables, out),
+            Next::Punt(reason) => out.punt(reason, frame, meta),
+            Next::Local => self.local.push(frame, meta),
+            Next::Hairpin => self.hairpin(frame, meta, tables, out),
+            Next::Continue => debug_assert!(false, "a frame that continues stays in the batch"),
+        }
+    }
+
+    /// Drop a packet and, where that is allowed and within the rate, answer it from its own buffer.
+    fn answer(
+        &mut self,
+        reason: DropReason,
+        error: IcmpError,
+        mut frame: F,
+        mut meta: Meta,
+        tables: &Tables,
+        out: &mut Outputs<F, Meta>,
+    ) {
+        if !icmp_error::may_answer(&frame, &meta) {
+            out.discard(reason, frame);
+            return;
+        }
+        if self.limits != tables.icmp {
+            self.limits = tables.icmp;
+            self.errors = TokenBucket::new(self.limits.per_second, self.limits.burst);
+        }
+        if !self.errors.take(out.now()) {
+            out.counters().errors_limited.add(1);
+            out.discard(reason, frame);
+            return;
+        }
+        let Ok(is_finished) = icmp_error::turn(tables, error, &mut frame, &mut meta) else {
+            out.discard(reason, frame);
+            return;
+        };
+        // The packet is gone under its reason; what its buffer now holds is a packet of ours.
+        out.counters().count_drop(reason, 1);
+        out.counters().generated.add(1);
+        if is_finished {
+            out.transmit(tables.interface(meta.interface).port, frame);
+        } else {
+            self.again.push(frame, meta);
+        }
+    }
+
+    /// From inside to an outside prefix of the site: out by the rule for the source, in by the rule for the
+    /// destination, and once more through the lookup (RFC 6296 4.3).
+    fn hairpin(&mut self, mut frame: F, mut meta: Meta, tables: &Tables, out: &mut Outputs<F, Meta>) {
+        if meta.hairpinned {
+            out.discard(DropReason::TranslationLoop, frame);
+            return;
+        }
+        meta.hairpinned = true;
+        let counters = out.counters();
+        counters.nodes[HAIRPIN].calls.add(1);
+        counters.nodes[HAIRPIN].frames.add(1);
+        let set = tables.next_hop(meta.next_hop).rule_set;
+        let mut next = step(tables, Direction::Out, set, &mut frame, &mut meta, counters);
+        if next == Next::Continue {
+            next = step(tables, Direction::In, set, &mut frame, &mut meta, counters);
+        }
+        match next {
+            Next::Continue => self.again.push(frame, meta),
+            Next::Error(reason, error) => self.answer(reason, error, frame, meta, tables, out),
+            Next::Drop(reason) => out.discard(reason, frame),
+            Next::Punt(_) | Next::Local | Next::Hairpin => out.discard(DropReason::TranslationLoop, frame),
+        }
+    }
+}
+
+impl<F: Frame> Default for Edge<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<F: Frame> Pipeline<F> for Edge<F> {
+    type Tables = Tables;
+    type Meta = Meta;
+
+    fn process(&mut self, tables: &Tables, ingress: PortId, burst: &mut Burst<F>, out: &mut Outputs<F, Meta>) {
+        self.batch.fill(burst, Meta::default());
+        if out.tracer.is_armed() {
+            for meta in self.batch.parts().1 {
+                meta.trace = out.tracer.begin();
+            }
+        }
+        self.run(&mut Ingress { port: ingress }, tables, out);
+        if tables.port(ingress).is_some_and(|port| port.has_rules) {
+            self.translate(Direction::In, tables, out);
+        }
+        self.forward(tables, out);
+    }
+
+    fn resume(&mut self, tables: &Tables, batch: &mut Batch<F, Meta>, out: &mut Outputs<F, Meta>) {
+        for (frame, meta) in batch.drain() {
+            if meta.entry == Entry::Unreachable {
+                let meta = Meta { entry: Entry::Received, ..meta };
+                let error = IcmpError::AddressUnreachable;
+                self.answer(DropReason::NeighborUnresolved, error, frame, meta, tables, out);
+            } else {
+                self.batch.push(frame, meta);
+            }
+        }
+        self.forward(tables, out);
+    }
+}

@@ -1,0 +1,73 @@
+//! Packets addressed to us: neighbour discovery and echo requests go to the control thread, the rest is refused the way
+//! a host without that service refuses it (RFC 4443 3.1, 3.4).
+
+use dataplane::frame::Frame;
+use dataplane::node::Node;
+use dataplane::reason::{DropReason, PuntReason};
+use dataplane::wire::ipv6::{self, proto};
+use dataplane::wire::{checksum, ext, icmpv6};
+
+use crate::icmp_error::IcmpError;
+use crate::ingress::is_first;
+use crate::meta::{Meta, Next};
+use crate::tables::Tables;
+
+pub(crate) struct Local;
+
+impl<F: Frame> Node<F> for Local {
+    type Tables = Tables;
+    type Meta = Meta;
+    type Next = Next;
+    const MAIN: Next = Next::Continue;
+    const NAME: &'static str = "local";
+    const INDEX: usize = 5;
+
+    fn process(&mut self, _tables: &Tables, frames: &mut [F], meta: &mut [Meta], next: &mut [Next]) {
+        for ((frame, meta), next) in frames.iter().zip(meta).zip(next) {
+            let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
+            *next = receive(packet);
+        }
+    }
+}
+
+/// What takes this packet.
+fn receive(packet: &[u8]) -> Next {
+    let Some((header, payload)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
+        return Next::Drop(DropReason::Truncated);
+    };
+    let Ok(upper) = ext::walk(header[6], payload) else { return Next::Drop(DropReason::ExtensionHeaders) };
+    if !is_first(&upper) || upper.fragment.is_some_and(|fragment| fragment.more) {
+        // Nothing we answer needs more than one packet.
+        return Next::Drop(DropReason::LocalProtocol);
+    }
+    let message = payload.get(upper.offset..).unwrap_or(&[]);
+    match upper.protocol {
+        proto::ICMPV6 => icmp(header, message),
+        proto::TCP | proto::UDP => Next::Error(DropReason::LocalProtocol, IcmpError::PortUnreachable),
+        proto::NO_NEXT => Next::Drop(DropReason::LocalProtocol),
+        _ => {
+            // RFC 4443 3.4: the pointer names the Next Header field; with no extension header it is the IPv6 header's.
+            if upper.offset == 0 {
+                Next::Error(DropReason::LocalProtocol, IcmpError::UnknownNextHeader { pointer: 6 })
+            } else {
+                Next::Drop(DropReason::LocalProtocol)
+            }
+        }
+    }
+}
+
+fn icmp(header: &[u8; ipv6::HEADER_LEN], message: &[u8]) -> Next {
+    let source = header[8..].first_chunk().expect("16 of 40 bytes");
+    let destination = header[24..].first_chunk().expect("16 of 40 bytes");
+    if !checksum::is_valid(source, destination, proto::ICMPV6, message) {
+        return Next::Drop(DropReason::Icmpv6Checksum);
+    }
+    match message.first() {
+        Some(&(icmpv6::types::ROUTER_SOLICITATION..=icmpv6::types::REDIRECT)) => {
+            Next::Punt(PuntReason::NeighborDiscovery)
+        }
+        Some(&icmpv6::types::ECHO_REQUEST) => Next::Punt(PuntReason::Echo),
+        Some(&icmpv6::types::MULTICAST_LISTENER_QUERY) => Next::Punt(PuntReason::Local),
+        _ => Next::Drop(DropReason::LocalProtocol),
+    }
+}

@@ -1,0 +1,119 @@
+//! The record beside each frame, and the verdict every node of this appliance gives.
+
+use dataplane::reason::{DropReason, PuntReason};
+use dataplane::trace::Traceable;
+
+use crate::icmp_error::IcmpError;
+use crate::tables::InterfaceId;
+
+/// Where a packet enters the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Entry {
+    /// Received: it is forwarded or it is for us.
+    #[default]
+    Received,
+    /// Our own packet: no hop-limit decrement, no ICMPv6 error about it.
+    Originated,
+    /// Its next hop did not answer address resolution: it is dropped and answered, never forwarded.
+    Unreachable,
+}
+
+/// Marks [`Meta::rule_in`] and [`Meta::rule_out`] when no rule was applied.
+pub(crate) const NO_RULE: u16 = u16::MAX;
+
+/// What the graph knows of one packet. The frame's bytes are the only other state.
+#[derive(Debug, Clone, Copy)]
+pub struct Meta {
+    /// Index of the next hop chosen by the lookup.
+    pub(crate) next_hop: u32,
+    /// Trace id, 0: not traced.
+    pub(crate) trace: u32,
+    /// Interface it came in by; for our own packets, the one whose VRF they belong to.
+    pub(crate) interface: InterfaceId,
+    /// NPT66 rule by which its destination was translated, to undo in a quote; else [`NO_RULE`].
+    pub(crate) rule_in: u16,
+    /// NPT66 rule by which its source was translated.
+    pub(crate) rule_out: u16,
+    /// Priority and drop-eligible bits of the outer VLAN tag it came with, in their place in the TCI.
+    pub(crate) priority: u16,
+    /// Offset of the IPv6 header in the frame, bytes.
+    pub(crate) l3: u8,
+    pub(crate) entry: Entry,
+    /// Source is link-local: it must not leave its link.
+    pub(crate) scoped_source: bool,
+    /// It has been through the hairpin once.
+    pub(crate) hairpinned: bool,
+}
+
+impl Default for Meta {
+    fn default() -> Self {
+        Self {
+            next_hop: 0,
+            trace: 0,
+            interface: InterfaceId(0),
+            rule_in: NO_RULE,
+            rule_out: NO_RULE,
+            priority: 0,
+            l3: 0,
+            entry: Entry::Received,
+            scoped_source: false,
+            hairpinned: false,
+        }
+    }
+}
+
+impl Meta {
+    /// A packet of our own, in the VRF of `interface`: an Ethernet header of 14 bytes that will be overwritten, then a
+    /// complete IPv6 packet with its final hop limit and checksum.
+    #[must_use]
+    pub fn originate(interface: InterfaceId) -> Self {
+        Self { interface, l3: 14, entry: Entry::Originated, ..Self::default() }
+    }
+
+    /// The same packet, to be answered with Destination Unreachable, address unreachable (RFC 4861 7.2.2).
+    #[must_use]
+    pub fn unreachable(self) -> Self {
+        Self { entry: Entry::Unreachable, ..self }
+    }
+
+    /// Interface it came in by.
+    #[must_use]
+    pub fn interface(&self) -> InterfaceId {
+        self.interface
+    }
+
+    /// Offset of the IPv6 header in the frame, bytes.
+    #[must_use]
+    pub fn l3_offset(&self) -> usize {
+        usize::from(self.l3)
+    }
+
+    /// Whether this is one of our own packets.
+    #[must_use]
+    pub fn is_originated(&self) -> bool {
+        self.entry == Entry::Originated
+    }
+}
+
+impl Traceable for Meta {
+    fn trace_id(&self) -> u32 {
+        self.trace
+    }
+}
+
+/// The verdict of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// On along the main way.
+    Continue,
+    /// Drop silently.
+    Drop(DropReason),
+    /// Drop, and answer with an ICMPv6 error where RFC 4443 2.4 allows one.
+    Error(DropReason, IcmpError),
+    /// To the control thread.
+    Punt(PuntReason),
+    /// Addressed to us.
+    Local,
+    /// From inside to an outside prefix of ours: translate both ways and look up again (RFC 6296 4.3).
+    Hairpin,
+}
