@@ -126,3 +126,40 @@ reserve_hugepages() {
         fi
     fi
 }
+
+# Names of the integration test programs of all crates.
+test_programs() {
+    (cd "$ROOT" && for file in */tests/*.rs */tests/*/main.rs; do
+        [ -e "$file" ] || continue
+        case $file in
+        */main.rs) basename "$(dirname "$file")" ;;
+        *) basename "$file" .rs ;;
+        esac
+    done | sort -u)
+}
+
+# serial_suites PREFIX [--release] [TEST…]: the test programs whose names start so, one test at a time, because a process
+# has one EAL, and the machine one set of hugepages and one set of interface names.
+serial_suites() {
+    local prefix=$1 flags=() filters=() programs=() name
+    shift
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --release) flags+=(--release) ;;
+        -h | --help)
+            awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
+            return 0
+            ;;
+        -*) die "unknown option $1 (see --help)" ;;
+        *) filters+=("$1") ;;
+        esac
+        shift
+    done
+    while read -r name; do programs+=(--test "$name"); done < <(test_programs | grep "^$prefix" || true)
+    [ ${#programs[@]} -gt 0 ] || die "no test program is called $prefix*"
+    ensure_deps all
+    ensure_tun
+    reserve_hugepages
+    use_root_runner
+    project_cargo test --workspace --no-fail-fast "${flags[@]}" "${programs[@]}" -- --test-threads=1 "${filters[@]}"
+}
