@@ -142,3 +142,6 @@ fn total(source: &[u8; 16], destination: &[u8; 16], protocol: u8, bytes: &[u8]) 
 pub fn update(old_checksum: u16, old_bytes: &[u8], new_bytes: &[u8]) -> u16 {
     (Sum::word(!old_checksum) + -sum(old_bytes) + sum(new_bytes)).checksum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,3 +130,82 @@ fn hex_digit(digit: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn mac(text: &str) -> Mac {
+        text.parse().expect("a MAC address")
+    }
+
+    #[test]
+    fn text_form_is_six_lower_case_pairs() {
+        let address = Mac::from_octets([0x02, 0x00, 0x5e, 0x10, 0xab, 0xff]);
+        assert_eq!(address.to_string(), "02:00:5e:10:ab:ff");
+        assert_eq!(format!("{address:?}"), "02:00:5e:10:ab:ff");
+        assert_eq!(mac("02:00:5E:10:aB:Ff"), address);
+        assert_eq!(mac("ff:ff:ff:ff:ff:ff"), Mac::BROADCAST);
+    }
+
+    #[test]
+    fn text_that_is_no_address_is_named_in_the_error() {
+        for text in [
+            "",
+            ":",
+            "02:00:5e:10:ab",
+            "02:00:5e:10:ab:",
+            "02:00:5e:10:ab:ff:",
+            "02:00:5e:10:ab:ff:01",
+            ":02:00:5e:10:ab:ff",
+            "02:00:5e:10:ab:f",
+            "02:00:5e:10:ab:0ff",
+            "02:00:5e:10:ab:fg",
+            "02:00:5e:10:ab:+f",
+            "02-00-5e-10-ab-ff",
+            "02005e10abff",
+            " 02:00:5e:10:ab:ff",
+            "02:00:5e:10:ab:ff\n",
+            "02:00:5e:10:ab:é",
+        ] {
+            let error = text.parse::<Mac>().expect_err(text);
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
+    /// RFC 2464 7: the example there.
+    #[test]
+    fn multicast_address_maps_to_33_33() {
+        let group: Ipv6Addr = "ff02::1:ff12:3456".parse().expect("an address");
+        assert_eq!(Mac::multicast_for(group), mac("33:33:ff:12:34:56"));
+        let all_nodes: Ipv6Addr = "ff02::1".parse().expect("an address");
+        assert_eq!(Mac::multicast_for(all_nodes), mac("33:33:00:00:00:01"));
+    }
+
+    #[test]
+    fn lowest_bit_of_the_first_byte_means_group() {
+        assert!(Mac::BROADCAST.is_multicast());
+        assert!(mac("33:33:00:00:00:01").is_multicast());
+        assert!(mac("01:00:00:00:00:00").is_multicast());
+        assert!(!mac("02:00:00:00:00:01").is_multicast());
+        assert!(!mac("fe:ff:ff:ff:ff:ff").is_multicast());
+    }
+
+    proptest! {
+        #[test]
+        fn text_form_round_trips(octets: [u8; 6]) {
+            let address = Mac::from(octets);
+            prop_assert_eq!(mac(&address.to_string()), address);
+            prop_assert_eq!(mac(&address.to_string().to_uppercase()), address);
+            prop_assert_eq!(<[u8; 6]>::from(address), octets);
+            prop_assert_eq!(address.octets(), octets);
+        }
+
+        #[test]
+        fn order_is_that_of_the_bytes(a: [u8; 6], b: [u8; 6]) {
+            prop_assert_eq!(Mac::from(a).cmp(&Mac::from(b)), a.cmp(&b));
+        }
+    }
+}

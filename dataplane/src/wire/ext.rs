@@ -190,3 +190,6 @@ fn parse_fragment(head: &[u8; 8]) -> Fragment {
         id: u32::from_be_bytes(id),
     }
 }
+
+#[cfg(test)]
+mod tests;

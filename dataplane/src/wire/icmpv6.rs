@@ -501,3 +501,6 @@ pub fn set_checksum(
     header.checksum = U16::new(checksum);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

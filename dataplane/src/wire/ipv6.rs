@@ -132,3 +132,47 @@ impl Header {
         self.version_class_flow = U32::new(version | class | (flow_label & 0x000f_ffff));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One packet's header, field by field.
+    #[test]
+    fn known_bytes_have_known_fields() {
+        let mut bytes = [0; HEADER_LEN + 3];
+        bytes[..8].copy_from_slice(&[0x6b, 0x8d, 0xe0, 0xf1, 0x04, 0xd2, 58, 63]);
+        bytes[8..24].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        bytes[24..40].copy_from_slice(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        let (header, rest) = Header::ref_from_prefix(&bytes).expect("long enough");
+        assert_eq!(header.version(), 6);
+        assert_eq!(header.traffic_class(), 0xb8);
+        assert_eq!(header.flow_label(), 0xd_e0f1);
+        assert_eq!(header.payload_len(), 1234);
+        assert_eq!(header.next_header, proto::ICMPV6);
+        assert_eq!(header.hop_limit, 63);
+        assert_eq!(header.source().to_string(), "2001:db8::1");
+        assert_eq!(header.destination().to_string(), "fe80::2");
+        assert_eq!(rest.len(), 3);
+
+        let mut same = Header::new(header.source(), header.destination(), 58, 63, 1234);
+        same.set_class_and_flow(0xb8, 0xd_e0f1);
+        assert_eq!(same.as_bytes(), &bytes[..HEADER_LEN]);
+    }
+
+    proptest! {
+        #[test]
+        fn fields_of_the_first_word_do_not_touch_each_other(word: u32, class: u8, flow: u32) {
+            let mut header = Header::new(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, 0, 0, 0);
+            header.version_class_flow = U32::new(word);
+            let version = header.version();
+            prop_assert_eq!(u32::from(version), word >> 28);
+            header.set_class_and_flow(class, flow);
+            prop_assert_eq!(header.version(), version);
+            prop_assert_eq!(header.traffic_class(), class);
+            prop_assert_eq!(header.flow_label(), flow & 0xf_ffff);
+        }
+    }
+}

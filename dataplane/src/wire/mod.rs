@@ -24,3 +24,6 @@ pub use zerocopy::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("shorter than its headers say")]
 pub struct Truncated;
+
+#[cfg(test)]
+mod tests;

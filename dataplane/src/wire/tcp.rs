@@ -58,3 +58,20 @@ impl Header {
         (self.data_offset >> 4) as usize * 4 // `as`: four bits
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_length_counts_words_and_ignores_reserved_bits() {
+        let mut bytes = [0; HEADER_LEN];
+        for words in 0..16_u8 {
+            for reserved in 0..16 {
+                bytes[12] = (words << 4) | reserved;
+                let (header, _) = Header::ref_from_prefix(&bytes).expect("long enough");
+                assert_eq!(header.header_len(), usize::from(words) * 4);
+            }
+        }
+    }
+}
