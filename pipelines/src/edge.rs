@@ -31,8 +31,15 @@ use crate::npt66::node::{Inbound, Outbound, step};
 use crate::tables::{IcmpLimits, Tables};
 
 /// Names of the nodes, by their index in the counters.
-pub const NODE_NAMES: [&str; 7] =
-    ["ingress", "npt66-in", "ip6-lookup", "npt66-out", "egress", "local", "hairpin"];
+pub const NODE_NAMES: [&str; 7] = [
+    "ingress",
+    "npt66-in",
+    "ip6-lookup",
+    "npt66-out",
+    "egress",
+    "local",
+    "hairpin",
+];
 const HAIRPIN: usize = 6;
 
 /// The pipeline. One per worker: it owns the worker's error rate and scratch space, nothing else.
@@ -107,7 +114,14 @@ impl<F: Frame> Edge<F> {
         let (counters, tracer) = out.counters_and_tracer();
         let diverted = &mut self.diverted;
         let divert = |next, frame, meta| diverted.push((next, frame, meta));
-        node::run(node, tables, &mut self.batch, &counters.nodes[N::INDEX], tracer, divert);
+        node::run(
+            node,
+            tables,
+            &mut self.batch,
+            &counters.nodes[N::INDEX],
+            tracer,
+            divert,
+        );
         self.settle(tables, out);
     }
 
@@ -121,12 +135,26 @@ impl<F: Frame> Edge<F> {
             Direction::In => {
                 let mut node = Inbound(counters);
                 let index = <Inbound<'_> as Node<F>>::INDEX;
-                node::run(&mut node, tables, &mut self.batch, &counters.nodes[index], tracer, divert);
+                node::run(
+                    &mut node,
+                    tables,
+                    &mut self.batch,
+                    &counters.nodes[index],
+                    tracer,
+                    divert,
+                );
             }
             Direction::Out => {
                 let mut node = Outbound(counters);
                 let index = <Outbound<'_> as Node<F>>::INDEX;
-                node::run(&mut node, tables, &mut self.batch, &counters.nodes[index], tracer, divert);
+                node::run(
+                    &mut node,
+                    tables,
+                    &mut self.batch,
+                    &counters.nodes[index],
+                    tracer,
+                    divert,
+                );
             }
         }
         self.settle(tables, out);
@@ -146,7 +174,14 @@ impl<F: Frame> Edge<F> {
     }
 
     #[cold]
-    fn settle_one(&mut self, next: Next, frame: F, meta: Meta, tables: &Tables, out: &mut Outputs<F, Meta>) {
+    fn settle_one(
+        &mut self,
+        next: Next,
+        frame: F,
+        meta: Meta,
+        tables: &Tables,
+        out: &mut Outputs<F, Meta>,
+    ) {
         match next {
             Next::Drop(reason) => out.discard(reason, frame),
             Next::Error(reason, error) => self.answer(reason, error, frame, meta, tables, out),
@@ -196,7 +231,13 @@ impl<F: Frame> Edge<F> {
 
     /// From inside to an outside prefix of the site: out by the rule for the source, in by the rule for the
     /// destination, and once more through the lookup (RFC 6296 4.3).
-    fn hairpin(&mut self, mut frame: F, mut meta: Meta, tables: &Tables, out: &mut Outputs<F, Meta>) {
+    fn hairpin(
+        &mut self,
+        mut frame: F,
+        mut meta: Meta,
+        tables: &Tables,
+        out: &mut Outputs<F, Meta>,
+    ) {
         if meta.hairpinned {
             out.discard(DropReason::TranslationLoop, frame);
             return;
@@ -214,7 +255,9 @@ impl<F: Frame> Edge<F> {
             Next::Continue => self.again.push(frame, meta),
             Next::Error(reason, error) => self.answer(reason, error, frame, meta, tables, out),
             Next::Drop(reason) => out.discard(reason, frame),
-            Next::Punt(_) | Next::Local | Next::Hairpin => out.discard(DropReason::TranslationLoop, frame),
+            Next::Punt(_) | Next::Local | Next::Hairpin => {
+                out.discard(DropReason::TranslationLoop, frame)
+            }
         }
     }
 }
@@ -229,7 +272,13 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
     type Tables = Tables;
     type Meta = Meta;
 
-    fn process(&mut self, tables: &Tables, ingress: PortId, burst: &mut Burst<F>, out: &mut Outputs<F, Meta>) {
+    fn process(
+        &mut self,
+        tables: &Tables,
+        ingress: PortId,
+        burst: &mut Burst<F>,
+        out: &mut Outputs<F, Meta>,
+    ) {
         self.batch.fill(burst, Meta::default());
         if out.tracer.is_armed() {
             for meta in self.batch.parts().1 {
@@ -246,9 +295,19 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
     fn resume(&mut self, tables: &Tables, batch: &mut Batch<F, Meta>, out: &mut Outputs<F, Meta>) {
         for (frame, meta) in batch.drain() {
             if meta.entry == Entry::Unreachable {
-                let meta = Meta { entry: Entry::Received, ..meta };
+                let meta = Meta {
+                    entry: Entry::Received,
+                    ..meta
+                };
                 let error = IcmpError::AddressUnreachable;
-                self.answer(DropReason::NeighborUnresolved, error, frame, meta, tables, out);
+                self.answer(
+                    DropReason::NeighborUnresolved,
+                    error,
+                    frame,
+                    meta,
+                    tables,
+                    out,
+                );
             } else {
                 self.batch.push(frame, meta);
             }

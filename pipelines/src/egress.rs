@@ -39,7 +39,11 @@ impl<F: Frame> Node<F> for Egress {
                 }
                 continue;
             }
-            let room = if link_len > l3 { frame.prepend(link_len - l3) } else { frame.trim_front(l3 - link_len) };
+            let room = if link_len > l3 {
+                frame.prepend(link_len - l3)
+            } else {
+                frame.trim_front(l3 - link_len)
+            };
             if room.is_err() {
                 *next = Next::Drop(DropReason::NoHeadroom);
                 continue;

@@ -126,7 +126,9 @@ fn judge<F: Frame>(next_hop: &NextHop, frame: &F, meta: &Meta) -> Next {
     }
     if meta.entry == Entry::Originated {
         return match next_hop.kind {
-            Kind::Neighbor if len(frame, meta) > usize::from(next_hop.mtu) => Next::Drop(DropReason::PacketTooBig),
+            Kind::Neighbor if len(frame, meta) > usize::from(next_hop.mtu) => {
+                Next::Drop(DropReason::PacketTooBig)
+            }
             Kind::Neighbor => Next::Continue,
             Kind::Glean if !next_hop.down => Next::Punt(PuntReason::NeighborMiss),
             // Our own packet to a host behind our own outside prefix: it is translated both ways like any other.
@@ -145,7 +147,10 @@ fn judge<F: Frame>(next_hop: &NextHop, frame: &F, meta: &Meta) -> Next {
     match next_hop.kind {
         Kind::Neighbor => {
             if len(frame, meta) > usize::from(next_hop.mtu) {
-                return Next::Error(DropReason::PacketTooBig, IcmpError::PacketTooBig { mtu: next_hop.mtu });
+                return Next::Error(
+                    DropReason::PacketTooBig,
+                    IcmpError::PacketTooBig { mtu: next_hop.mtu },
+                );
             }
             Next::Continue
         }
@@ -163,13 +168,20 @@ fn settle(tables: &Tables, vrf: VrfId, packet: &[u8], leaf: u32) -> u32 {
     if next_hop.kind == Kind::Group {
         // `as`: both fit a u64; the product's upper half is below `count`.
         let slot = (u64::from(flow_hash(packet)) * u64::from(next_hop.count)) >> 32;
-        leaf = tables.members.get(next_hop.first as usize + slot as usize).copied().unwrap_or(0);
+        leaf = tables
+            .members
+            .get(next_hop.first as usize + slot as usize)
+            .copied()
+            .unwrap_or(0);
         next_hop = tables.next_hop(leaf);
     }
     // Real hosts and our own addresses come before the translation of an outside prefix that is on the link (N16).
     if (next_hop.kind == Kind::Glean && next_hop.via.is_none()) || next_hop.kind == Kind::Hairpin {
         if let Some(header) = packet.first_chunk() {
-            leaf = tables.hosts.lookup(vrf.0, destination(header)).unwrap_or(leaf);
+            leaf = tables
+                .hosts
+                .lookup(vrf.0, destination(header))
+                .unwrap_or(leaf);
         }
     }
     leaf
@@ -178,14 +190,19 @@ fn settle(tables: &Tables, vrf: VrfId, packet: &[u8], leaf: u32) -> u32 {
 /// The next hop of a packet, for the control thread.
 pub(crate) fn resolve(tables: &Tables, vrf: VrfId, packet: &[u8]) -> Option<u32> {
     let header = packet.first_chunk()?;
-    let leaf = tables.vrfs.get(usize::from(vrf.0))?.lookup(destination(header));
+    let leaf = tables
+        .vrfs
+        .get(usize::from(vrf.0))?
+        .lookup(destination(header));
     Some(settle(tables, vrf, packet, leaf))
 }
 
 /// Hash by which the packets of one flow stay together: addresses and flow label where there is one (RFC 6437, RFC
 /// 7098), else addresses, protocol and ports; a fragment without ports goes by what every fragment has.
 fn flow_hash(packet: &[u8]) -> u32 {
-    let Some((header, payload)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else { return 0 };
+    let Some((header, payload)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
+        return 0;
+    };
     let [_, a, b, c, ..] = *header;
     let label = u64::from(a & 0x0f) << 16 | u64::from(b) << 8 | u64::from(c);
     let mut hash = 0x9e37_79b9_7f4a_7c15_u64;
@@ -196,9 +213,14 @@ fn flow_hash(packet: &[u8]) -> u32 {
         hash = mix(hash ^ label);
     } else if let Ok(upper) = ext::walk(header[6], payload) {
         hash = mix(hash ^ u64::from(upper.protocol));
-        let has_ports = matches!(upper.protocol, proto::TCP | proto::UDP) && upper.fragment.is_none();
-        if let (true, Some(ports)) = (has_ports, payload.get(upper.offset..).and_then(|rest| rest.first_chunk::<4>()))
-        {
+        let has_ports =
+            matches!(upper.protocol, proto::TCP | proto::UDP) && upper.fragment.is_none();
+        if let (true, Some(ports)) = (
+            has_ports,
+            payload
+                .get(upper.offset..)
+                .and_then(|rest| rest.first_chunk::<4>()),
+        ) {
             hash = mix(hash ^ u64::from(u32::from_be_bytes(*ports)));
         }
     }

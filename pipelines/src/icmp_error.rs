@@ -55,18 +55,34 @@ impl IcmpError {
     pub const fn fields(self) -> (u8, u8, u32) {
         use icmpv6::{codes, types};
         match self {
-            Self::NoRoute => (types::DESTINATION_UNREACHABLE, codes::UNREACHABLE_NO_ROUTE, 0),
+            Self::NoRoute => (
+                types::DESTINATION_UNREACHABLE,
+                codes::UNREACHABLE_NO_ROUTE,
+                0,
+            ),
             Self::BeyondScope => (types::DESTINATION_UNREACHABLE, codes::UNREACHABLE_SCOPE, 0),
-            Self::AddressUnreachable => (types::DESTINATION_UNREACHABLE, codes::UNREACHABLE_ADDRESS, 0),
+            Self::AddressUnreachable => (
+                types::DESTINATION_UNREACHABLE,
+                codes::UNREACHABLE_ADDRESS,
+                0,
+            ),
             Self::PortUnreachable => (types::DESTINATION_UNREACHABLE, codes::UNREACHABLE_PORT, 0),
             Self::SourcePolicy => (types::DESTINATION_UNREACHABLE, codes::UNREACHABLE_POLICY, 0),
             Self::PacketTooBig { mtu } => (types::PACKET_TOO_BIG, 0, mtu as u32), // `as`: widening
             Self::HopLimitExceeded => (types::TIME_EXCEEDED, codes::TIME_EXCEEDED_HOP_LIMIT, 0),
             Self::ErroneousHeader { pointer } => {
-                (types::PARAMETER_PROBLEM, codes::PARAMETER_HEADER_FIELD, pointer as u32) // `as`: widening
+                (
+                    types::PARAMETER_PROBLEM,
+                    codes::PARAMETER_HEADER_FIELD,
+                    pointer as u32,
+                ) // `as`: widening
             }
             Self::UnknownNextHeader { pointer } => {
-                (types::PARAMETER_PROBLEM, codes::PARAMETER_NEXT_HEADER, pointer as u32) // `as`: widening
+                (
+                    types::PARAMETER_PROBLEM,
+                    codes::PARAMETER_NEXT_HEADER,
+                    pointer as u32,
+                ) // `as`: widening
             }
         }
     }
@@ -80,8 +96,9 @@ pub(crate) fn may_answer<F: Frame>(frame: &F, meta: &Meta) -> bool {
     if meta.entry == Entry::Originated || bytes.first().is_none_or(|first| first & 1 != 0) {
         return false;
     }
-    let Some((header, payload)) =
-        bytes.get(meta.l3_offset()..).and_then(|packet| packet.split_first_chunk::<{ ipv6::HEADER_LEN }>())
+    let Some((header, payload)) = bytes
+        .get(meta.l3_offset()..)
+        .and_then(|packet| packet.split_first_chunk::<{ ipv6::HEADER_LEN }>())
     else {
         return false;
     };
@@ -94,9 +111,9 @@ pub(crate) fn may_answer<F: Frame>(frame: &F, meta: &Meta) -> bool {
         Ok(upper) if upper.protocol == proto::ICMPV6 => {
             // An error or a redirect (e.1, e.2); of a later fragment, or without a type, it cannot be known.
             is_first(&upper)
-                && payload
-                    .get(upper.offset)
-                    .is_some_and(|kind| !icmpv6::is_error(*kind) && *kind != icmpv6::types::REDIRECT)
+                && payload.get(upper.offset).is_some_and(|kind| {
+                    !icmpv6::is_error(*kind) && *kind != icmpv6::types::REDIRECT
+                })
         }
         Ok(_) => true,
         Err(_) => false,
@@ -117,31 +134,53 @@ pub(crate) fn turn<F: Frame>(
     let link_len = meta.l3_offset();
     let mut link = [0_u8; 24];
     let mut link_header = frame.bytes().get(..link_len).ok_or(NoRoom)?.iter();
-    link.iter_mut().zip(&mut link_header).for_each(|(to, from)| *to = *from);
+    link.iter_mut()
+        .zip(&mut link_header)
+        .for_each(|(to, from)| *to = *from);
 
     frame.trim_front(link_len)?;
     undo_translation(tables, frame, meta);
     let quote_len = frame.bytes().len().min(ipv6::MIN_MTU - HEADERS);
     frame.resize(quote_len)?;
-    let quoted = frame.bytes().first_chunk::<{ ipv6::HEADER_LEN }>().ok_or(NoRoom)?;
+    let quoted = frame
+        .bytes()
+        .first_chunk::<{ ipv6::HEADER_LEN }>()
+        .ok_or(NoRoom)?;
     let receiver: [u8; 16] = *quoted[8..].first_chunk().ok_or(NoRoom)?;
 
     let interface = tables.interface(meta.interface);
     let is_scoped = receiver[0] == 0xfe && receiver[1] & 0xc0 == 0x80;
-    let source = if is_scoped { interface.link_local } else { interface.error_source };
+    let source = if is_scoped {
+        interface.link_local
+    } else {
+        interface.error_source
+    };
     let payload_len = icmpv6::ERROR_HEADER_LEN + quote_len;
     let (kind, code, word) = error.fields();
 
     frame.prepend(HEADERS)?;
     let bytes = frame.bytes_mut();
-    let (header, message) = bytes.split_first_chunk_mut::<{ ipv6::HEADER_LEN }>().ok_or(NoRoom)?;
-    let payload_len = u16::try_from(payload_len).map_err(|_| NoRoom)?.to_be_bytes();
-    header[..8].copy_from_slice(&[0x60, 0, 0, 0, payload_len[0], payload_len[1], proto::ICMPV6, HOP_LIMIT]);
+    let (header, message) = bytes
+        .split_first_chunk_mut::<{ ipv6::HEADER_LEN }>()
+        .ok_or(NoRoom)?;
+    let payload_len = u16::try_from(payload_len)
+        .map_err(|_| NoRoom)?
+        .to_be_bytes();
+    header[..8].copy_from_slice(&[
+        0x60,
+        0,
+        0,
+        0,
+        payload_len[0],
+        payload_len[1],
+        proto::ICMPV6,
+        HOP_LIMIT,
+    ]);
     header[8..24].copy_from_slice(&source);
     header[24..].copy_from_slice(&receiver);
     let [a, b, c, d] = word.to_be_bytes();
     message[..icmpv6::ERROR_HEADER_LEN].copy_from_slice(&[kind, code, 0, 0, a, b, c, d]);
-    icmpv6::set_checksum(&source, &receiver, message);
+    icmpv6::set_checksum(&source, &receiver, message).map_err(|_| NoRoom)?;
 
     if is_scoped {
         // Back to the station it came from, tags kept.
@@ -155,15 +194,21 @@ pub(crate) fn turn<F: Frame>(
         frame.bytes_mut()[12..14].copy_from_slice(&ETHERTYPE_IPV6.to_be_bytes());
         meta.l3 = 14; // ethernet::HEADER_LEN
     }
-    *meta = Meta { trace: meta.trace, l3: meta.l3, priority: meta.priority, ..Meta::originate(meta.interface) };
+    *meta = Meta {
+        trace: meta.trace,
+        l3: meta.l3,
+        priority: meta.priority,
+        ..Meta::originate(meta.interface)
+    };
     Ok(is_scoped)
 }
 
 /// Make the packet what its sender sent.
 fn undo_translation<F: Frame>(tables: &Tables, frame: &mut F, meta: &Meta) {
-    for (number, direction) in
-        [(meta.rule_in, npt66::Direction::In), (meta.rule_out, npt66::Direction::Out)]
-    {
+    for (number, direction) in [
+        (meta.rule_in, npt66::Direction::In),
+        (meta.rule_out, npt66::Direction::Out),
+    ] {
         if let Some(rule) = tables.rule_checked(number) {
             npt66::undo(rule, direction, frame.bytes_mut());
         }

@@ -60,17 +60,28 @@ fn admit<F: Frame>(tables: &Tables, port: &PortTable, frame: &mut F, meta: &mut 
         return Next::Drop(DropReason::NotContiguous);
     }
     let bytes = frame.bytes();
-    let Ok(l2) = vlan::parse(bytes) else { return Next::Drop(DropReason::Truncated) };
+    let Ok(l2) = vlan::parse(bytes) else {
+        return Next::Drop(DropReason::Truncated);
+    };
     if l2.ether_type != ETHERTYPE_IPV6 {
         return Next::Drop(DropReason::UnknownEtherType);
     }
-    let interface = if l2.tags == 0 { port.untagged } else { tagged(port, &l2, meta) };
-    let Some(id) = interface else { return Next::Drop(DropReason::UnknownVlan) };
+    let interface = if l2.tags == 0 {
+        port.untagged
+    } else {
+        tagged(port, &l2, meta)
+    };
+    let Some(id) = interface else {
+        return Next::Drop(DropReason::UnknownVlan);
+    };
     let l3 = usize::from(l2.l3_offset);
     meta.l3 = l2.l3_offset;
     meta.interface = id;
     let interface = tables.interface(id);
-    let Some(header) = bytes.get(l3..).and_then(|packet| packet.first_chunk::<{ ipv6::HEADER_LEN }>()) else {
+    let Some(header) = bytes
+        .get(l3..)
+        .and_then(|packet| packet.first_chunk::<{ ipv6::HEADER_LEN }>())
+    else {
         return Next::Drop(DropReason::Truncated);
     };
     if header[0] >> 4 != 6 {
@@ -120,8 +131,10 @@ fn classify(
     to_us: bool,
     meta: &mut Meta,
 ) -> Next {
-    let source = std::net::Ipv6Addr::from(*header[8..].first_chunk::<16>().expect("16 of 40 bytes"));
-    let destination = std::net::Ipv6Addr::from(*header[24..].first_chunk::<16>().expect("16 of 40 bytes"));
+    let source =
+        std::net::Ipv6Addr::from(*header[8..].first_chunk::<16>().expect("16 of 40 bytes"));
+    let destination =
+        std::net::Ipv6Addr::from(*header[24..].first_chunk::<16>().expect("16 of 40 bytes"));
     let to_group = bytes[0] & 1 != 0;
     if !to_us && !to_group {
         return Next::Drop(DropReason::NotForUs);
@@ -139,7 +152,12 @@ fn classify(
         return Next::Drop(DropReason::DestinationLoopback);
     }
     if destination.is_multicast() {
-        return listen(header, bytes.get(meta.l3_offset() + ipv6::HEADER_LEN..).unwrap_or(&[]));
+        return listen(
+            header,
+            bytes
+                .get(meta.l3_offset() + ipv6::HEADER_LEN..)
+                .unwrap_or(&[]),
+        );
     }
     if to_group {
         // A unicast packet in a link-layer multicast or broadcast is not ours to forward.
@@ -150,7 +168,11 @@ fn classify(
     }
     if destination.is_unicast_link_local() {
         let ours = destination.octets() == interface.link_local;
-        return if ours { Next::Local } else { Next::Drop(DropReason::LinkLocalScope) };
+        return if ours {
+            Next::Local
+        } else {
+            Next::Drop(DropReason::LinkLocalScope)
+        };
     }
     if source.is_unicast_link_local() {
         meta.scoped_source = true;
@@ -161,7 +183,9 @@ fn classify(
 /// A multicast packet: the control thread listens to neighbour discovery, to echo requests for all nodes and to
 /// multicast listener queries; nothing is forwarded.
 fn listen(header: &[u8; ipv6::HEADER_LEN], payload: &[u8]) -> Next {
-    let Ok(upper) = ext::walk(header[6], payload) else { return Next::Drop(DropReason::ExtensionHeaders) };
+    let Ok(upper) = ext::walk(header[6], payload) else {
+        return Next::Drop(DropReason::ExtensionHeaders);
+    };
     let kind = payload.get(upper.offset);
     match kind {
         Some(&kind) if upper.protocol == proto::ICMPV6 && is_first(&upper) => match kind {
@@ -178,5 +202,7 @@ fn listen(header: &[u8; ipv6::HEADER_LEN], payload: &[u8]) -> Next {
 
 /// Whether the upper-layer header is in this packet.
 pub(crate) fn is_first(upper: &ext::Upper) -> bool {
-    upper.fragment.is_none_or(|fragment| fragment.offset_bytes == 0)
+    upper
+        .fragment
+        .is_none_or(|fragment| fragment.offset_bytes == 0)
 }

@@ -22,7 +22,13 @@ impl<F: Frame> Node<F> for Local {
     const NAME: &'static str = "local";
     const INDEX: usize = 5;
 
-    fn process(&mut self, _tables: &Tables, frames: &mut [F], meta: &mut [Meta], next: &mut [Next]) {
+    fn process(
+        &mut self,
+        _tables: &Tables,
+        frames: &mut [F],
+        meta: &mut [Meta],
+        next: &mut [Next],
+    ) {
         for ((frame, meta), next) in frames.iter().zip(meta).zip(next) {
             let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
             *next = receive(packet);
@@ -35,7 +41,9 @@ fn receive(packet: &[u8]) -> Next {
     let Some((header, payload)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
         return Next::Drop(DropReason::Truncated);
     };
-    let Ok(upper) = ext::walk(header[6], payload) else { return Next::Drop(DropReason::ExtensionHeaders) };
+    let Ok(upper) = ext::walk(header[6], payload) else {
+        return Next::Drop(DropReason::ExtensionHeaders);
+    };
     if !is_first(&upper) || upper.fragment.is_some_and(|fragment| fragment.more) {
         // Nothing we answer needs more than one packet.
         return Next::Drop(DropReason::LocalProtocol);
@@ -43,12 +51,17 @@ fn receive(packet: &[u8]) -> Next {
     let message = payload.get(upper.offset..).unwrap_or(&[]);
     match upper.protocol {
         proto::ICMPV6 => icmp(header, message),
-        proto::TCP | proto::UDP => Next::Error(DropReason::LocalProtocol, IcmpError::PortUnreachable),
+        proto::TCP | proto::UDP => {
+            Next::Error(DropReason::LocalProtocol, IcmpError::PortUnreachable)
+        }
         proto::NO_NEXT => Next::Drop(DropReason::LocalProtocol),
         _ => {
             // RFC 4443 3.4: the pointer names the Next Header field; with no extension header it is the IPv6 header's.
             if upper.offset == 0 {
-                Next::Error(DropReason::LocalProtocol, IcmpError::UnknownNextHeader { pointer: 6 })
+                Next::Error(
+                    DropReason::LocalProtocol,
+                    IcmpError::UnknownNextHeader { pointer: 6 },
+                )
             } else {
                 Next::Drop(DropReason::LocalProtocol)
             }

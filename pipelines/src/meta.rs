@@ -67,13 +67,21 @@ impl Meta {
     /// complete IPv6 packet with its final hop limit and checksum.
     #[must_use]
     pub fn originate(interface: InterfaceId) -> Self {
-        Self { interface, l3: 14, entry: Entry::Originated, ..Self::default() }
+        Self {
+            interface,
+            l3: 14,
+            entry: Entry::Originated,
+            ..Self::default()
+        }
     }
 
     /// The same packet, to be answered with Destination Unreachable, address unreachable (RFC 4861 7.2.2).
     #[must_use]
     pub fn unreachable(self) -> Self {
-        Self { entry: Entry::Unreachable, ..self }
+        Self {
+            entry: Entry::Unreachable,
+            ..self
+        }
     }
 
     /// Interface it came in by.

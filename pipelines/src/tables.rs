@@ -80,7 +80,10 @@ pub struct IcmpLimits {
 
 impl Default for IcmpLimits {
     fn default() -> Self {
-        Self { per_second: 1000, burst: 100 }
+        Self {
+            per_second: 1000,
+            burst: 100,
+        }
     }
 }
 
@@ -136,7 +139,9 @@ impl Tables {
     /// The next hop with this index; an index of tables that were replaced meanwhile reads as "no route".
     #[inline]
     pub(crate) fn next_hop(&self, index: u32) -> &NextHop {
-        self.next_hops.get(index as usize).unwrap_or(&self.next_hops[0]) // `as`: u32 to index
+        self.next_hops
+            .get(index as usize)
+            .unwrap_or(&self.next_hops[0]) // `as`: u32 to index
     }
 
     #[inline]
@@ -171,7 +176,10 @@ impl Tables {
         let vrf = self.interface(meta.interface).vrf;
         let next_hop = self.next_hop(fib::resolve(self, vrf, packet)?);
         match next_hop.kind {
-            Kind::Glean => Some((next_hop.interface, next_hop.via.unwrap_or(Ipv6Addr::from(*destination)))),
+            Kind::Glean => Some((
+                next_hop.interface,
+                next_hop.via.unwrap_or(Ipv6Addr::from(*destination)),
+            )),
             _ => None,
         }
     }
@@ -205,7 +213,9 @@ impl Builder {
     /// # Panics
     /// After 65,535 of them; the configuration refuses that earlier.
     pub fn interface(&mut self, spec: InterfaceSpec) -> InterfaceId {
-        let id = InterfaceId(u16::try_from(self.interfaces.len()).expect("fewer than 65,536 interfaces"));
+        let id = InterfaceId(
+            u16::try_from(self.interfaces.len()).expect("fewer than 65,536 interfaces"),
+        );
         self.interfaces.push(spec);
         id
     }
@@ -227,7 +237,11 @@ impl Builder {
     pub fn npt66(&mut self, spec: npt66::Spec) -> Result<usize, SpecError> {
         let rule = Rule::new(&spec)?;
         let overlap = |a: Ipv6Net, b: Ipv6Net| a.contains(&b) || b.contains(&a);
-        for (other, _) in self.rules.iter().filter(|(other, _)| other.interface == spec.interface) {
+        for (other, _) in self
+            .rules
+            .iter()
+            .filter(|(other, _)| other.interface == spec.interface)
+        {
             for (mine, theirs) in [(spec.inside, other.inside), (spec.outside, other.outside)] {
                 if overlap(mine, theirs) {
                     return Err(SpecError::Overlap(mine, theirs));
@@ -256,7 +270,11 @@ impl Builder {
             vrfs: Vec::new(),
             hosts: Vec::new(),
             via: BTreeMap::new(),
-            rule_set_of: rule_sets.iter().zip(1..).map(|((interface, _), number)| (*interface, number)).collect(),
+            rule_set_of: rule_sets
+                .iter()
+                .zip(1..)
+                .map(|((interface, _), number)| (*interface, number))
+                .collect(),
             builder: &self,
         };
         assembly.connected();
@@ -266,7 +284,14 @@ impl Builder {
             assembly.insert(*vrf, *prefix, leaf);
         }
         assembly.own_and_neighbors();
-        let Assembly { next_hops, members, vrfs, hosts, rule_set_of, .. } = assembly;
+        let Assembly {
+            next_hops,
+            members,
+            vrfs,
+            hosts,
+            rule_set_of,
+            ..
+        } = assembly;
 
         let mut ports: Vec<PortTable> = Vec::new();
         let mut interfaces = Vec::new();
@@ -304,7 +329,12 @@ impl Builder {
                 error_source: none,
             });
         }
-        let vrf_count = 1 + self.interfaces.iter().map(|spec| spec.vrf.0).max().unwrap_or(0);
+        let vrf_count = 1 + self
+            .interfaces
+            .iter()
+            .map(|spec| spec.vrf.0)
+            .max()
+            .unwrap_or(0);
         let mut vrfs = vrfs;
         while vrfs.len() < usize::from(vrf_count) {
             vrfs.push(Lpm6::new());
@@ -333,12 +363,23 @@ impl Builder {
     fn rule_sets(&self) -> Vec<(InterfaceId, RuleSet)> {
         let mut by_interface: BTreeMap<InterfaceId, Vec<_>> = BTreeMap::new();
         for ((spec, rule), number) in self.rules.iter().zip(0..) {
-            by_interface.entry(spec.interface).or_default().push((number, *rule, spec.inside, spec.outside));
+            by_interface.entry(spec.interface).or_default().push((
+                number,
+                *rule,
+                spec.inside,
+                spec.outside,
+            ));
         }
         let sets = by_interface.into_iter().map(|(interface, rules)| {
             // Own addresses in an outside prefix that is on the link are not translated (N16).
-            let own = self.interfaces.iter().flat_map(|spec| &spec.addresses).map(Ipv6Net::addr);
-            let holds_own = own.into_iter().any(|own| rules.iter().any(|(.., outside)| outside.contains(&own)));
+            let own = self
+                .interfaces
+                .iter()
+                .flat_map(|spec| &spec.addresses)
+                .map(Ipv6Net::addr);
+            let holds_own = own
+                .into_iter()
+                .any(|own| rules.iter().any(|(.., outside)| outside.contains(&own)));
             (interface, RuleSet::new(&rules, holds_own))
         });
         sets.collect()
@@ -387,11 +428,16 @@ impl Assembly<'_> {
     /// Outside prefixes of each uplink's VRF: a packet that the lookup sends there came from inside (N11).
     fn hairpins(&mut self) {
         for (spec, _) in &self.builder.rules {
-            let Some(interface) = self.spec(spec.interface) else { continue };
+            let Some(interface) = self.spec(spec.interface) else {
+                continue;
+            };
             let vrf = interface.vrf;
             let rule_set = self.rule_set_of.get(&spec.interface).copied().unwrap_or(0);
-            let leaf =
-                self.push(NextHop { kind: Kind::Hairpin, rule_set, ..NextHop::drop(DropReason::NoRoute) });
+            let leaf = self.push(NextHop {
+                kind: Kind::Hairpin,
+                rule_set,
+                ..NextHop::drop(DropReason::NoRoute)
+            });
             self.insert(vrf, spec.outside, leaf);
         }
     }
@@ -441,7 +487,9 @@ impl Assembly<'_> {
     }
 
     fn make_hop(&self, interface: InterfaceId, via: Option<Ipv6Addr>) -> NextHop {
-        let Some(spec) = self.spec(interface) else { return NextHop::drop(DropReason::InterfaceDown) };
+        let Some(spec) = self.spec(interface) else {
+            return NextHop::drop(DropReason::InterfaceDown);
+        };
         let base = NextHop {
             kind: Kind::Glean,
             interface,
@@ -453,7 +501,15 @@ impl Assembly<'_> {
         };
         if !spec.up {
             // The interface's prefix keeps finding its own addresses in the host table.
-            return NextHop { kind: if via.is_none() { Kind::Glean } else { Kind::Drop }, down: true, ..base };
+            return NextHop {
+                kind: if via.is_none() {
+                    Kind::Glean
+                } else {
+                    Kind::Drop
+                },
+                down: true,
+                ..base
+            };
         }
         match via.and_then(|address| self.builder.neighbors.get(&(interface, address))) {
             Some(mac) => with_link_header(base, spec, *mac),
@@ -462,9 +518,14 @@ impl Assembly<'_> {
     }
 
     fn own_and_neighbors(&mut self) {
-        let local = self.push(NextHop { kind: Kind::Local, ..NextHop::drop(DropReason::LocalProtocol) });
+        let local = self.push(NextHop {
+            kind: Kind::Local,
+            ..NextHop::drop(DropReason::LocalProtocol)
+        });
         for ((interface, address), _) in &self.builder.neighbors {
-            let Some(spec) = self.spec(*interface) else { continue };
+            let Some(spec) = self.spec(*interface) else {
+                continue;
+            };
             let vrf = spec.vrf;
             // A link-local neighbour is reached as a next hop only; its address means nothing in a VRF.
             if !address.is_unicast_link_local() && spec.up {
@@ -499,7 +560,11 @@ fn with_link_header(base: NextHop, spec: &InterfaceSpec, neighbor: Mac) -> NextH
     header.extend(neighbor.octets());
     header.extend(spec.mac.octets());
     // Two tags: the outer one is a service tag (IEEE 802.1ad).
-    let tpids: &[u16] = if spec.vlan.len() > 1 { &[ETHERTYPE_QINQ, ETHERTYPE_VLAN] } else { &[ETHERTYPE_VLAN] };
+    let tpids: &[u16] = if spec.vlan.len() > 1 {
+        &[ETHERTYPE_QINQ, ETHERTYPE_VLAN]
+    } else {
+        &[ETHERTYPE_VLAN]
+    };
     for (tpid, id) in tpids.iter().zip(&spec.vlan) {
         header.extend(tpid.to_be_bytes());
         header.extend(id.to_be_bytes());
@@ -508,5 +573,10 @@ fn with_link_header(base: NextHop, spec: &InterfaceSpec, neighbor: Mac) -> NextH
     let mut link = [0; 24];
     link[..header.len()].copy_from_slice(&header);
     let link_len = u8::try_from(header.len()).expect("at most 22 bytes");
-    NextHop { kind: Kind::Neighbor, link, link_len, ..base }
+    NextHop {
+        kind: Kind::Neighbor,
+        link,
+        link_len,
+        ..base
+    }
 }

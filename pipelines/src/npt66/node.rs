@@ -56,16 +56,24 @@ pub(crate) fn step<F: Frame>(
     meta: &mut Meta,
     counters: &WorkerCounters,
 ) -> Next {
-    let Some(set) = tables.rule_set(set) else { return Next::Continue };
+    let Some(set) = tables.rule_set(set) else {
+        return Next::Continue;
+    };
     let bytes = frame.bytes_mut();
     let frame_len = bytes.len();
-    let Some(packet) = bytes.get_mut(meta.l3_offset()..) else { return Next::Continue };
+    let Some(packet) = bytes.get_mut(meta.l3_offset()..) else {
+        return Next::Continue;
+    };
     let at = match direction {
         Direction::Out => 8,
         Direction::In => 24,
     };
-    let Some(address) = packet.get(at..).and_then(|rest| rest.first_chunk::<16>()) else { return Next::Continue };
-    let Some(number) = set.find(direction, halves(address).0) else { return Next::Continue };
+    let Some(address) = packet.get(at..).and_then(|rest| rest.first_chunk::<16>()) else {
+        return Next::Continue;
+    };
+    let Some(number) = set.find(direction, halves(address).0) else {
+        return Next::Continue;
+    };
     if set.holds_own && direction == Direction::In {
         let vrf = tables.interface(meta.interface).vrf;
         if tables.is_own(vrf, u128::from_be_bytes(*address)) {
@@ -73,7 +81,10 @@ pub(crate) fn step<F: Frame>(
         }
     }
     let rule = tables.rule(number);
-    let quoted = |prefix_half| set.find(direction, prefix_half).map(|number| tables.rule(number));
+    let quoted = |prefix_half| {
+        set.find(direction, prefix_half)
+            .map(|number| tables.rule(number))
+    };
     if let Err(reject) = translate(rule, direction, packet, quoted) {
         return refuse(reject, direction);
     }

@@ -117,10 +117,17 @@ impl Reject {
         match (self, direction) {
             (Self::NoMapping, Direction::Out) => Some(IcmpError::SourcePolicy),
             (Self::NoMapping, Direction::In) => Some(IcmpError::AddressUnreachable),
-            (Self::NoWord | Self::ZeroIid, Direction::Out) => Some(IcmpError::ErroneousHeader { pointer: 8 }),
-            (Self::NoWord | Self::ZeroIid, Direction::In) => Some(IcmpError::ErroneousHeader { pointer: 24 }),
+            (Self::NoWord | Self::ZeroIid, Direction::Out) => {
+                Some(IcmpError::ErroneousHeader { pointer: 8 })
+            }
+            (Self::NoWord | Self::ZeroIid, Direction::In) => {
+                Some(IcmpError::ErroneousHeader { pointer: 24 })
+            }
             // These are answers themselves: RFC 4443 2.4(e.1).
-            (Self::QuoteTruncated | Self::QuoteForeign | Self::Checksum | Self::ExtensionHeaders, _) => None,
+            (
+                Self::QuoteTruncated | Self::QuoteForeign | Self::Checksum | Self::ExtensionHeaders,
+                _,
+            ) => None,
         }
     }
 }
@@ -187,13 +194,6 @@ impl Rule {
             Direction::Out => (self.inside_mask, self.inside),
             Direction::In => (self.outside_mask, self.outside),
         }
-    }
-
-    /// Whether an address with this first half belongs to the rule.
-    #[inline]
-    pub(crate) fn covers(&self, direction: Direction, prefix_half: u64) -> bool {
-        let (mask, value) = self.selector(direction);
-        prefix_half & mask == value
     }
 
     /// The counterpart of an address that the rule covers (N4 to N9).
@@ -273,7 +273,9 @@ fn low_word(bits: u64) -> u16 {
 
 /// One's complement sum of the four words of a /64.
 fn words_sum(prefix: u64) -> u16 {
-    [48, 32, 16, 0].into_iter().fold(0, |sum, shift| add(sum, low_word(prefix >> shift)))
+    [48, 32, 16, 0]
+        .into_iter()
+        .fold(0, |sum, shift| add(sum, low_word(prefix >> shift)))
 }
 
 /// The first `length` bits of 64.
@@ -294,5 +296,9 @@ fn check(prefix: Ipv6Net) -> Result<(), SpecError> {
         let block: Ipv6Net = block.parse().expect("a literal prefix");
         block.contains(&prefix) || prefix.contains(&block)
     });
-    if overlaps { Err(SpecError::NotUnicast(prefix)) } else { Ok(()) }
+    if overlaps {
+        Err(SpecError::NotUnicast(prefix))
+    } else {
+        Ok(())
+    }
 }

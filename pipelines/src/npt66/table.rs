@@ -44,11 +44,19 @@ impl RuleSet {
                     Direction::Out => inside,
                     Direction::In => outside,
                 };
-                table.insert(prefix.network(), prefix.prefix_len(), u32::from(*number) + 1);
+                table.insert(
+                    prefix.network(),
+                    prefix.prefix_len(),
+                    u32::from(*number) + 1,
+                );
             }
             Matcher::Table(Box::new(table))
         };
-        Self { out: matcher(Direction::Out), r#in: matcher(Direction::In), holds_own }
+        Self {
+            out: matcher(Direction::Out),
+            r#in: matcher(Direction::In),
+            holds_own,
+        }
     }
 
     /// The number of the rule that covers an address with this first half.
@@ -60,9 +68,10 @@ impl RuleSet {
             Direction::In => &self.r#in,
         };
         match matcher {
-            Matcher::Scan(scan) => {
-                scan.iter().find(|(mask, value, _)| prefix_half & mask == *value).map(|(.., number)| *number)
-            }
+            Matcher::Scan(scan) => scan
+                .iter()
+                .find(|(mask, value, _)| prefix_half & mask == *value)
+                .map(|(.., number)| *number),
             Matcher::Table(table) => {
                 let leaf = table.lookup(u128::from(prefix_half) << 64);
                 u16::try_from(leaf.checked_sub(1)?).ok()

@@ -55,29 +55,44 @@ fn translate_quote<'r>(
     let Ok(upper) = ext::walk(header[6], payload) else {
         return Err(Reject::ExtensionHeaders);
     };
-    let later_fragment = upper.fragment.is_some_and(|fragment| fragment.offset_bytes > 0);
+    let later_fragment = upper
+        .fragment
+        .is_some_and(|fragment| fragment.offset_bytes > 0);
     if upper.protocol != proto::ICMPV6 || later_fragment {
         return Ok(());
     }
-    let Some(message) = payload.get_mut(upper.offset..) else { return Ok(()) };
+    let Some(message) = payload.get_mut(upper.offset..) else {
+        return Ok(());
+    };
     if !message.first().is_some_and(|kind| icmpv6::is_error(*kind)) {
         return Ok(());
     }
     // The checksum of a message in fragments cannot be known here; it is neutral all the same.
     if upper.fragment.is_none_or(|fragment| !fragment.more)
-        && !checksum::is_valid(address(header, SOURCE), address(header, DESTINATION), proto::ICMPV6, message)
+        && !checksum::is_valid(
+            address(header, SOURCE),
+            address(header, DESTINATION),
+            proto::ICMPV6,
+            message,
+        )
     {
         return Err(Reject::Checksum);
     }
-    let quote = message.get_mut(QUOTE..).and_then(|quote| quote.first_chunk_mut::<{ ipv6::HEADER_LEN }>());
-    let Some(quote) = quote else { return Err(Reject::QuoteTruncated) };
+    let quote = message
+        .get_mut(QUOTE..)
+        .and_then(|quote| quote.first_chunk_mut::<{ ipv6::HEADER_LEN }>());
+    let Some(quote) = quote else {
+        return Err(Reject::QuoteTruncated);
+    };
     let at = match direction {
         Direction::Out => DESTINATION,
         Direction::In => SOURCE,
     };
     let original = halves(address(quote, at));
     let rule = quoted(original.0).ok_or(Reject::QuoteForeign)?;
-    let mapped = rule.map(direction, original).map_err(|_| Reject::QuoteForeign)?;
+    let mapped = rule
+        .map(direction, original)
+        .map_err(|_| Reject::QuoteForeign)?;
     *address_mut(quote, at) = join(mapped);
     Ok(())
 }
@@ -85,7 +100,9 @@ fn translate_quote<'r>(
 /// Undo the translation of one address of the IPv6 header: `direction` is the one it was translated in. An ICMPv6
 /// error of ours quotes the packet as its receiver knows it (N13).
 pub(crate) fn undo(rule: &Rule, direction: Direction, packet: &mut [u8]) {
-    let Some(header) = packet.first_chunk_mut::<{ ipv6::HEADER_LEN }>() else { return };
+    let Some(header) = packet.first_chunk_mut::<{ ipv6::HEADER_LEN }>() else {
+        return;
+    };
     let at = match direction {
         Direction::Out => SOURCE,
         Direction::In => DESTINATION,
@@ -97,10 +114,14 @@ pub(crate) fn undo(rule: &Rule, direction: Direction, packet: &mut [u8]) {
 
 #[inline]
 fn address(header: &[u8; ipv6::HEADER_LEN], at: usize) -> &[u8; 16] {
-    header[at..].first_chunk().expect("16 bytes after offset 8 or 24 of 40")
+    header[at..]
+        .first_chunk()
+        .expect("16 bytes after offset 8 or 24 of 40")
 }
 
 #[inline]
 fn address_mut(header: &mut [u8; ipv6::HEADER_LEN], at: usize) -> &mut [u8; 16] {
-    header[at..].first_chunk_mut().expect("16 bytes after offset 8 or 24 of 40")
+    header[at..]
+        .first_chunk_mut()
+        .expect("16 bytes after offset 8 or 24 of 40")
 }
