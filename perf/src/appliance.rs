@@ -1,0 +1,255 @@
+//! The real `sextant` as a child process on the devices of a [`Setup`], and its rate, read as an operator reads it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::cases::Way;
+use crate::children::Running;
+use crate::interrupt;
+use crate::network as net;
+use crate::record::median;
+use crate::setup::{Setup, Window, Workspace};
+
+/// How long it may take from the start to the first packet sent.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// Between two looks whether it forwards yet.
+const LOOK_STEP: Duration = Duration::from_millis(50);
+
+/// Where the program is.
+#[derive(Debug, Clone)]
+pub struct Sextant {
+    /// The binary.
+    pub program: PathBuf,
+}
+
+/// The part of `sextant show counters --json` that a rate needs.
+#[derive(Debug, Clone, Deserialize)]
+struct Counters {
+    monotonic_ns: u64,
+    ports: Vec<Port>,
+    drops: Vec<Count>,
+    punts: Vec<Count>,
+    npt66: Vec<Rule>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Port {
+    name: String,
+    tx_packets: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Count {
+    name: String,
+    count: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Rule {
+    out_packets: u64,
+    in_packets: u64,
+}
+
+impl Counters {
+    fn sent(&self) -> Result<u64> {
+        let sink = self.ports.iter().find(|port| port.name == SINK).context("the sink's port has no counters")?;
+        Ok(sink.tx_packets)
+    }
+
+    fn translated(&self) -> u64 {
+        self.npt66.iter().map(|rule| rule.out_packets + rule.in_packets).sum()
+    }
+}
+
+const SOURCE: &str = "source";
+const SINK: &str = "sink";
+
+impl Sextant {
+    /// The program at `path`, or beside this executable.
+    pub fn find(path: Option<PathBuf>) -> Result<Self> {
+        let program = match path {
+            Some(path) => path,
+            None => std::env::current_exe()
+                .context("cannot tell where this program is")?
+                .with_file_name("sextant"),
+        };
+        ensure!(
+            program.is_file(),
+            "there is no sextant at {}: build it in release mode, or say --sextant PATH",
+            program.display()
+        );
+        Ok(Self { program })
+    }
+
+    /// Packets a second that are sent on the sink when packets of the source go `way`. Fails when, while it was
+    /// measured, any packet was dropped or punted, or was not translated though it should have been.
+    pub fn rate(&self, way: Way, setup: &Setup, window: &Window, workspace: &Workspace) -> Result<f64> {
+        let config = workspace.file("sextant.toml");
+        let socket = workspace.file("sextant.sock");
+        let log_path = workspace.file("sextant.log");
+        fs::write(&config, configuration(way, setup, &socket)).context("cannot write the configuration")?;
+        let log = File::create(&log_path).context("cannot make a log file")?;
+        let mut running = Running::start(
+            "sextant",
+            Command::new(&self.program)
+                .arg("run")
+                .arg("-c")
+                .arg(&config)
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().context("cannot share the log file")?)
+                .stderr(log),
+        )?;
+        let started = Instant::now();
+        loop {
+            running.check(&log_path)?;
+            if self.counters(&socket).and_then(|counters| counters.sent()).is_ok_and(|sent| sent > 0) {
+                break;
+            }
+            if started.elapsed() > START_LIMIT {
+                let log = fs::read_to_string(&log_path).unwrap_or_default();
+                let last = self.counters(&socket);
+                bail!("sextant sent nothing within {START_LIMIT:?}; its counters: {last:?}; its log:\n{log}");
+            }
+            interrupt::sleep(LOOK_STEP)?;
+        }
+        interrupt::sleep(window.warm_up)?;
+        let first = self.counters(&socket)?;
+        let mut before = first.clone();
+        let mut rates = Vec::with_capacity(window.samples);
+        for _ in 0..window.samples {
+            interrupt::sleep(window.sample)?;
+            let after = self.counters(&socket)?;
+            let packets = after.sent()?.saturating_sub(before.sent()?);
+            let nanoseconds = after.monotonic_ns.saturating_sub(before.monotonic_ns);
+            ensure!(nanoseconds > 0, "the clock of sextant's counters stands still");
+            // `as`: both are far below 2^53 within a window.
+            rates.push(packets as f64 * 1e9 / nanoseconds as f64);
+            before = after;
+        }
+        running.check(&log_path)?;
+        nothing_lost(way, &first, &before)?;
+        Ok(median(&rates))
+    }
+
+    fn counters(&self, socket: &Path) -> Result<Counters> {
+        let output = Command::new(&self.program)
+            .args(["show", "counters", "--json", "--socket"])
+            .arg(socket)
+            .output()
+            .context("cannot run sextant show")?;
+        ensure!(
+            output.status.success(),
+            "sextant show counters: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        serde_json::from_slice(&output.stdout).context("sextant show counters --json says something else")
+    }
+}
+
+/// Between `first` and `last` every packet went `way`, and nowhere else.
+fn nothing_lost(way: Way, first: &Counters, last: &Counters) -> Result<()> {
+    let kinds = [("dropped", &first.drops, &last.drops), ("punted", &first.punts, &last.punts)];
+    for (kind, before, after) in kinds {
+        for count in after {
+            let earlier = before.iter().find(|c| c.name == count.name).map_or(0, |c| c.count);
+            ensure!(
+                count.count == earlier,
+                "{way}: {} packets {kind} ({}) while measuring",
+                count.count - earlier,
+                count.name
+            );
+        }
+    }
+    let sent = last.sent()?.saturating_sub(first.sent()?);
+    let translated = last.translated().saturating_sub(first.translated());
+    // The two counters are read while packets go on: a few bursts may be in one and not yet in the other.
+    let slack = sent / 100;
+    let expected = if way == Way::Forward { 0 } else { sent };
+    ensure!(
+        translated.abs_diff(expected) <= slack,
+        "{way}: {translated} packets translated of {sent} sent"
+    );
+    Ok(())
+}
+
+/// The source stands inside for packets on their way out, and outside for packets on their way in.
+fn configuration(way: Way, setup: &Setup, socket: &Path) -> String {
+    let (inside, outside) = match way {
+        Way::Forward | Way::Npt66Out => (SOURCE, SINK),
+        Way::Npt66In => (SINK, SOURCE),
+    };
+    let rule = match way {
+        Way::Forward => String::new(),
+        Way::Npt66Out | Way::Npt66In => format!(
+            r#"
+[[npt66]]
+name = "measured"
+interface = "{outside}"
+inside = "{}"
+outside = "{}"
+"#,
+            net::INSIDE_PREFIX,
+            net::OUTSIDE_PREFIX
+        ),
+    };
+    format!(
+        r#"[system]
+name = "perf"
+admin_socket = "{socket}"
+huge_pages = "require"
+control_core = {control_core}
+[workers]
+cores = [{worker_core}]
+poll = "busy"
+burst = {burst}
+mbufs = {mbufs}
+[[ports]]
+name = "{SOURCE}"
+device = "{source}"
+[[ports]]
+name = "{SINK}"
+device = "{sink}"
+[[interfaces]]
+name = "{inside}"
+port = "{inside}"
+addresses = ["{inside_address}"]
+[[interfaces]]
+name = "{outside}"
+port = "{outside}"
+addresses = ["{outside_address}"]
+[[routes]]
+prefix = "::/0"
+next_hops = [ {{ via = "{outside_router}", interface = "{outside}" }} ]
+[[routes]]
+prefix = "{inside_prefix}"
+next_hops = [ {{ via = "{inside_router}", interface = "{inside}" }} ]
+[[neighbors]]
+interface = "{inside}"
+address = "{inside_router}"
+mac = "{inside_router_mac}"
+[[neighbors]]
+interface = "{outside}"
+address = "{outside_router}"
+mac = "{outside_router_mac}"
+{rule}"#,
+        socket = socket.display(),
+        control_core = setup.control_core,
+        worker_core = setup.worker_core,
+        burst = setup.burst,
+        mbufs = setup.mbufs,
+        source = setup.source,
+        sink = setup.sink,
+        inside_address = net::INSIDE_ADDRESS,
+        outside_address = net::OUTSIDE_ADDRESS,
+        outside_router = net::OUTSIDE_ROUTER,
+        inside_prefix = net::INSIDE_PREFIX,
+        inside_router = net::INSIDE_ROUTER,
+        inside_router_mac = net::INSIDE_ROUTER_MAC,
+        outside_router_mac = net::OUTSIDE_ROUTER_MAC,
+    )
+}

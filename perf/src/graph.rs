@@ -1,0 +1,268 @@
+//! The suite of the graph alone: the production pipeline in process, in time-stamp counter clocks per packet.
+//!
+//! Beside it stands an empty graph, a pipeline that only hands every frame to its port: what it takes is the price of
+//! measuring, of the burst's way in and of the outgoing buffer, and is part of every other figure here.
+
+use anyhow::{Context as _, Result, anyhow};
+use core_affinity::CoreId;
+use dataplane::batch::Batch;
+use dataplane::frame::Burst;
+use dataplane::outputs::Outputs;
+use dataplane::port::PortId;
+use dataplane::testing::HeapFrame;
+use dataplane::trace::Traceable;
+use dataplane::worker::Pipeline;
+use pipelines::tables::{Builder, Hop, InterfaceSpec, Route, VrfId};
+use pipelines::{Edge, Tables, npt66};
+
+use crate::cases::{Flows, Point, Sizes, Way};
+use crate::interrupt;
+use crate::network as net;
+use crate::record::{Metric, Record, median};
+use crate::replay::{EGRESS, INGRESS, Replay};
+use crate::traffic::{self, Direction};
+
+/// Packets in one pass: each flow at least once.
+const PASS_PACKETS: usize = 1 << 16;
+/// Passes in one round; the round's figure is their median.
+const PASSES: usize = 24;
+const QUICK_PASSES: usize = 8;
+/// What the product uses, which has the plain case name, and the longest there is.
+const BURSTS: [usize; 2] = [32, 64];
+const SUITE: &str = "graph";
+
+/// A case that is ready to run.
+struct Case {
+    name: String,
+    replay: Box<dyn Replayed>,
+    figures: Vec<f64>,
+}
+
+/// A replay of any pipeline, run in passes.
+trait Replayed: Send {
+    fn round(&mut self, passes: usize) -> f64;
+    fn check(&self) -> Result<()>;
+}
+
+struct Passes<P: Pipeline<HeapFrame>> {
+    replay: Replay<P>,
+    burst: usize,
+    packets: u64,
+}
+
+impl<P: Pipeline<HeapFrame>> Passes<P> {
+    fn pass(&mut self) -> f64 {
+        self.packets += PASS_PACKETS as u64; // `as`: a constant
+        self.replay.pass(PASS_PACKETS, self.burst)
+    }
+}
+
+impl<P: Pipeline<HeapFrame>> Replayed for Passes<P> {
+    fn round(&mut self, passes: usize) -> f64 {
+        self.pass(); // warms tables, code and predictors again after the other cases
+        let figures: Vec<f64> = (0..passes).map(|_| self.pass()).collect();
+        median(&figures)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.replay.check(self.packets)
+    }
+}
+
+/// Measure every case in `rounds` rounds, on a thread pinned to the last core; `say` is told what is going on.
+pub fn run(rounds: usize, quick: bool, say: &dyn Fn(&str)) -> Result<Vec<Record>> {
+    let mut cases = cases()?;
+    let passes = if quick { QUICK_PASSES } else { PASSES };
+    for number in 0..rounds {
+        interrupt::check()?;
+        say(&format!("graph, round {} of {rounds}", number + 1));
+        // A thread of its own, so that the pinning ends with it and no child inherits it.
+        std::thread::scope(|scope| {
+            let round = scope.spawn(|| {
+                pin();
+                let count = cases.len();
+                for position in 0..count {
+                    let case = &mut cases[(position + number) % count];
+                    let figure = case.replay.round(passes);
+                    case.figures.push(figure);
+                }
+            });
+            round.join().map_err(|_| anyhow!("the graph panicked"))
+        })?;
+    }
+    cases
+        .into_iter()
+        .map(|case| {
+            case.replay.check().with_context(|| case.name.clone())?;
+            Ok(Record::of(SUITE, &case.name, Metric::GraphClkPerPacket, &case.figures))
+        })
+        .collect()
+}
+
+fn pin() {
+    let last = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) - 1;
+    // Not being allowed to costs precision, nothing else.
+    core_affinity::set_for_current(CoreId { id: last });
+}
+
+fn cases() -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for flows in [Flows::One, Flows::SixtyFourThousand] {
+        let point = Point {
+            sizes: Sizes::Small,
+            flows,
+        };
+        for burst in BURSTS {
+            let suffix = if burst == BURSTS[0] { String::new() } else { format!("/burst{burst}") };
+            let mut case = |name: &dyn std::fmt::Display, replay: Box<dyn Replayed>| {
+                cases.push(Case {
+                    name: format!("{name}/{point}{suffix}"),
+                    replay,
+                    figures: Vec::new(),
+                });
+            };
+            let frames = traffic::frames(Direction::Out, point);
+            case(&"empty", boxed(Replay::new(Empty, (), frames), burst));
+            for way in Way::ALL {
+                case(&way, boxed(edge(way, point)?, burst));
+            }
+        }
+    }
+    Ok(cases)
+}
+
+fn boxed<P>(replay: Replay<P>, burst: usize) -> Box<dyn Replayed>
+where
+    P: Pipeline<HeapFrame> + 'static,
+{
+    Box::new(Passes {
+        replay,
+        burst,
+        packets: 0,
+    })
+}
+
+/// The production graph with the traffic of `point` going `way`.
+pub fn edge(way: Way, point: Point) -> Result<Replay<Edge<HeapFrame>>> {
+    let direction = match way {
+        Way::Forward | Way::Npt66Out => Direction::Out,
+        Way::Npt66In => Direction::In,
+    };
+    Ok(Replay::new(Edge::new(), tables(way)?, traffic::frames(direction, point)))
+}
+
+/// The tables of [`crate::network`], with frames of `way` coming in by the ingress of a [`Replay`].
+fn tables(way: Way) -> Result<Tables> {
+    let (inside_port, outside_port) = match way {
+        Way::Forward | Way::Npt66Out => (INGRESS, EGRESS),
+        Way::Npt66In => (EGRESS, INGRESS),
+    };
+    let mut builder = Builder::new();
+    let mut interface = |port: usize, address: &str| -> Result<_> {
+        let mac = if port == INGRESS { net::SOURCE_MAC } else { net::SINK_MAC };
+        Ok(builder.interface(InterfaceSpec {
+            port: PortId::new(port).context("port 0 or 1")?,
+            vlan: Vec::new(),
+            mac: mac.parse()?,
+            mtu: 1500,
+            vrf: VrfId(0),
+            addresses: vec![address.parse()?],
+            link_local: "fe80::1".parse()?,
+            up: true,
+        }))
+    };
+    let inside = interface(inside_port, net::INSIDE_ADDRESS)?;
+    let outside = interface(outside_port, net::OUTSIDE_ADDRESS)?;
+    for (prefix, interface, router, mac) in [
+        ("::/0", outside, net::OUTSIDE_ROUTER, net::OUTSIDE_ROUTER_MAC),
+        (net::INSIDE_PREFIX, inside, net::INSIDE_ROUTER, net::INSIDE_ROUTER_MAC),
+    ] {
+        builder.neighbor(interface, router.parse()?, mac.parse()?);
+        let hop = Hop {
+            interface,
+            via: Some(router.parse()?),
+            weight: 1,
+        };
+        builder.route(VrfId(0), prefix.parse()?, Route::Hops(vec![hop]));
+    }
+    if way != Way::Forward {
+        builder.npt66(npt66::Spec {
+            interface: outside,
+            inside: net::INSIDE_PREFIX.parse()?,
+            outside: net::OUTSIDE_PREFIX.parse()?,
+            zero_iid: npt66::ZeroIid::Drop,
+        })?;
+    }
+    Ok(builder.build())
+}
+
+/// The empty graph.
+struct Empty;
+
+/// Its record beside each frame.
+#[derive(Clone, Copy, Default)]
+struct Nothing;
+
+impl Traceable for Nothing {
+    fn trace_id(&self) -> u32 {
+        0
+    }
+}
+
+impl Pipeline<HeapFrame> for Empty {
+    type Tables = ();
+    type Meta = Nothing;
+
+    fn process(
+        &mut self,
+        (): &(),
+        _ingress: PortId,
+        burst: &mut Burst<HeapFrame>,
+        out: &mut Outputs<HeapFrame, Nothing>,
+    ) {
+        let port = PortId::new(EGRESS).expect("port 1 exists");
+        for frame in burst.drain(..) {
+            out.transmit(port, frame);
+        }
+    }
+
+    fn resume(&mut self, (): &(), batch: &mut Batch<HeapFrame, Nothing>, out: &mut Outputs<HeapFrame, Nothing>) {
+        let port = PortId::new(EGRESS).expect("port 1 exists");
+        for (frame, _) in batch.drain() {
+            out.transmit(port, frame);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dataplane::frame::Frame as _;
+
+    use super::*;
+
+    #[test]
+    fn every_case_sends_every_packet_the_way_it_says() {
+        for way in Way::ALL {
+            let point = Point {
+                sizes: Sizes::Imix,
+                flows: Flows::Thousand,
+            };
+            let mut replay = edge(way, point).expect("the network of this crate is valid");
+            replay.pass(4096, 32);
+            replay.check(4096).expect("all are sent");
+            let frame = replay.into_last_sent().expect("frames come back");
+            let (source, destination, hop_limit) = (&frame.bytes()[22..38], &frame.bytes()[38..54], frame.bytes()[21]);
+            assert_eq!(hop_limit, 63, "{way}");
+            let inside: ipnet::Ipv6Net = net::INSIDE_PREFIX.parse().expect("a prefix");
+            let outside: ipnet::Ipv6Net = net::OUTSIDE_PREFIX.parse().expect("a prefix");
+            let is_in = |net: ipnet::Ipv6Net, bytes: &[u8]| {
+                net.contains(&std::net::Ipv6Addr::from(<[u8; 16]>::try_from(bytes).expect("16 bytes")))
+            };
+            match way {
+                Way::Forward => assert!(is_in(inside, source)),
+                Way::Npt66Out => assert!(is_in(outside, source)),
+                Way::Npt66In => assert!(is_in(inside, destination)),
+            }
+        }
+    }
+}

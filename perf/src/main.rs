@@ -1,0 +1,110 @@
+//! `perf`: the throughput suites. Prints a table; writes JSON and a chart where it is told to.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+use perf::appliance::Sextant;
+use perf::cases::{Point, Way};
+use perf::devices::{self, Plan};
+use perf::graph;
+use perf::machine::Machine;
+use perf::record::Record;
+use perf::setup::Window;
+use perf::{chart, interrupt, report};
+
+const ROUNDS: usize = 7;
+const QUICK_ROUNDS: usize = 3;
+
+/// Measure Sextant: packets per second on devices beside testpmd, and clocks per packet of the packet graph alone.
+///
+/// The suites on devices need root, huge pages, two cores and dpdk-testpmd; the graph needs nothing.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// What to measure.
+    suite: Suite,
+    /// Write the figures to this file, as a JSON array.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a chart to this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Fewer rounds and fewer cases.
+    #[arg(long)]
+    quick: bool,
+    /// How often each contender runs [default: 7, quick: 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// The sextant to measure [default: beside this program].
+    #[arg(long, value_name = "PATH")]
+    sextant: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// NPT66 in both directions, and plain forwarding beside it, on devices.
+    Npt66,
+    /// Plain IPv6 forwarding on devices.
+    Forward,
+    /// The packet graph alone, in process.
+    Graph,
+    /// Everything.
+    All,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match measure(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("perf: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<()> {
+    interrupt::install()?;
+    let machine = Machine::look();
+    eprintln!("{machine}");
+    let say = |text: &str| eprintln!("{text}");
+    let rounds = arguments.rounds.map_or_else(
+        || if arguments.quick { QUICK_ROUNDS } else { ROUNDS },
+        usize::from,
+    );
+    let mut records: Vec<Record> = Vec::new();
+    if matches!(arguments.suite, Suite::Graph | Suite::All) {
+        records.extend(graph::run(rounds, arguments.quick, &say)?);
+    }
+    if let Some(ways) = ways_of(arguments.suite) {
+        let plan = Plan {
+            ways,
+            points: if arguments.quick { Point::quick() } else { Point::all() },
+            rounds,
+            window: if arguments.quick { Window::quick() } else { Window::full() },
+        };
+        let sextant = Sextant::find(arguments.sextant.clone())?;
+        records.extend(devices::run(&plan, &sextant, &machine, &say)?);
+    }
+    println!("{}", report::table(&records, &machine));
+    if let Some(path) = &arguments.json {
+        let text = serde_json::to_string_pretty(&records).context("cannot make JSON of the figures")?;
+        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &arguments.svg {
+        std::fs::write(path, chart::svg(&records, &machine)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The ways a suite measures on devices; `None`: it needs none.
+fn ways_of(suite: Suite) -> Option<Vec<Way>> {
+    match suite {
+        Suite::Npt66 | Suite::All => Some(Way::ALL.to_vec()),
+        Suite::Forward => Some(vec![Way::Forward]),
+        Suite::Graph => None,
+    }
+}

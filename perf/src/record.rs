@@ -1,0 +1,172 @@
+//! What a suite finds: figures of several rounds, reduced to minimum, median and maximum.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What is measured about a case. Its [`Display`](fmt::Display) is the name in tables and in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Sextant, everything included, on one core.
+    Mpps,
+    /// Time-stamp counter clocks per packet, everything included.
+    ClkPerPacket,
+    /// Clocks per packet in the packet graph alone: no source, no transmit function.
+    GraphClkPerPacket,
+    /// Beside it: testpmd, `io` forwarding.
+    TestpmdIoMpps,
+    /// Beside it: testpmd, `macswap` forwarding.
+    TestpmdMacswapMpps,
+    /// Sextant over testpmd `io`, of the same round.
+    RatioToTestpmdIo,
+    /// Sextant over testpmd `macswap`, of the same round.
+    RatioToTestpmdMacswap,
+    /// Sextant over Linux SNPT, packets per CPU-second.
+    RatioToLinuxSnpt,
+}
+
+impl Metric {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mpps => "mpps",
+            Self::ClkPerPacket => "clk_per_packet",
+            Self::GraphClkPerPacket => "graph_clk_per_packet",
+            Self::TestpmdIoMpps => "testpmd_io_mpps",
+            Self::TestpmdMacswapMpps => "testpmd_macswap_mpps",
+            Self::RatioToTestpmdIo => "ratio_to_testpmd_io",
+            Self::RatioToTestpmdMacswap => "ratio_to_testpmd_macswap",
+            Self::RatioToLinuxSnpt => "ratio_to_linux_snpt",
+        }
+    }
+
+    /// The unit in JSON.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Mpps | Self::TestpmdIoMpps | Self::TestpmdMacswapMpps => "Mpps",
+            Self::ClkPerPacket | Self::GraphClkPerPacket => "TSC clocks",
+            Self::RatioToTestpmdIo | Self::RatioToTestpmdMacswap | Self::RatioToLinuxSnpt => "1",
+        }
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One figure of one case, over all rounds. The JSON output is an array of these.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Which suite.
+    pub suite: String,
+    /// Which case, as `npt66-out/64B/1k`.
+    pub case: String,
+    /// What was measured.
+    pub metric: Metric,
+    /// In which unit.
+    pub unit: String,
+    /// The least of all rounds.
+    pub min: f64,
+    /// The middle round; of an even number of rounds the mean of the two in the middle.
+    pub median: f64,
+    /// The greatest of all rounds.
+    pub max: f64,
+    /// How many rounds.
+    pub rounds: usize,
+}
+
+impl Record {
+    /// Reduce the figures of all rounds.
+    ///
+    /// # Panics
+    /// When there is no round.
+    #[must_use]
+    pub fn of(suite: &str, case: &str, metric: Metric, rounds: &[f64]) -> Self {
+        let mut sorted = rounds.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (Some(min), Some(max)) = (sorted.first(), sorted.last()) else {
+            panic!("{suite} {case} {metric}: a suite runs at least one round");
+        };
+        Self {
+            suite: suite.to_owned(),
+            case: case.to_owned(),
+            metric,
+            unit: metric.unit().to_owned(),
+            min: round(*min),
+            median: round(median_of_sorted(&sorted)),
+            max: round(*max),
+            rounds: rounds.len(),
+        }
+    }
+}
+
+/// The median of figures in any order; 0 of none.
+#[must_use]
+pub fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    median_of_sorted(&sorted)
+}
+
+fn median_of_sorted(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    match (sorted.get(middle), sorted.len().is_multiple_of(2)) {
+        (Some(upper), true) => f64::midpoint(sorted[middle - 1], *upper),
+        (Some(only), false) => *only,
+        (None, _) => 0.0,
+    }
+}
+
+/// Four decimals: below what any of these measurements can tell.
+fn round(figure: f64) -> f64 {
+    (figure * 1e4).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_are_reduced_to_minimum_median_and_maximum() {
+        let odd = Record::of("npt66", "npt66-out/64B/1k", Metric::Mpps, &[3.0, 1.0, 2.0]);
+        assert_eq!((odd.min, odd.median, odd.max, odd.rounds), (1.0, 2.0, 3.0, 3));
+        let even = Record::of("npt66", "npt66-out/64B/1k", Metric::Mpps, &[4.0, 1.0, 2.0, 3.0]);
+        assert_eq!((even.min, even.median, even.max, even.rounds), (1.0, 2.5, 4.0, 4));
+    }
+
+    #[test]
+    fn json_has_exactly_the_documented_keys() {
+        let record = Record::of("graph", "forward/64B/64k", Metric::GraphClkPerPacket, &[61.5]);
+        assert_eq!(
+            serde_json::to_value(&record).expect("a record is plain data"),
+            serde_json::json!({
+                "suite": "graph", "case": "forward/64B/64k", "metric": "graph_clk_per_packet", "unit": "TSC clocks",
+                "min": 61.5, "median": 61.5, "max": 61.5, "rounds": 1
+            })
+        );
+    }
+
+    #[test]
+    fn metric_names_are_the_names_in_json() {
+        for metric in [
+            Metric::Mpps,
+            Metric::ClkPerPacket,
+            Metric::GraphClkPerPacket,
+            Metric::TestpmdIoMpps,
+            Metric::TestpmdMacswapMpps,
+            Metric::RatioToTestpmdIo,
+            Metric::RatioToTestpmdMacswap,
+            Metric::RatioToLinuxSnpt,
+        ] {
+            assert_eq!(
+                serde_json::to_value(metric).expect("a name"),
+                serde_json::Value::from(metric.name())
+            );
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What one comparison on devices has in common for everybody who takes part: devices, cores, buffers, time.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+
+/// Packets in flight, caches and rings; beyond these each packet of the source's file holds a buffer of its own.
+const SPARE_MBUFS: usize = 16_384;
+
+/// When a rate is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// From the first packet to the first reading.
+    pub warm_up: Duration,
+    /// Between two readings.
+    pub sample: Duration,
+    /// How many differences of readings; the rate is their median.
+    pub samples: usize,
+}
+
+impl Window {
+    /// For results of record.
+    #[must_use]
+    pub const fn full() -> Self {
+        Self {
+            warm_up: Duration::from_millis(600),
+            sample: Duration::from_millis(300),
+            samples: 5,
+        }
+    }
+
+    /// For a quick look.
+    #[must_use]
+    pub const fn quick() -> Self {
+        Self {
+            warm_up: Duration::from_millis(400),
+            sample: Duration::from_millis(250),
+            samples: 3,
+        }
+    }
+}
+
+/// Devices, cores and buffers: the same for every contender of a round.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// DPDK device that replays a capture for ever.
+    pub source: String,
+    /// DPDK device that swallows everything and delivers nothing.
+    pub sink: String,
+    /// Buffers in the one pool.
+    pub mbufs: usize,
+    /// Packets asked for in one poll.
+    pub burst: usize,
+    /// For everything but forwarding.
+    pub control_core: usize,
+    /// For forwarding.
+    pub worker_core: usize,
+}
+
+impl Setup {
+    /// Replay `capture`, which holds `packets` packets, on the last core of the machine.
+    pub fn new(capture: &Path, packets: usize, burst: usize) -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        ensure!(
+            cores >= 2,
+            "a measurement on devices needs two cores, one to forward and one for everything else"
+        );
+        Ok(Self {
+            source: format!("net_pcap0,rx_pcap={},infinite_rx=1", capture.display()),
+            // Without no-rx the device would also deliver packets, as fast as they are asked for.
+            sink: "net_null0,copy=0,no-rx=1".to_owned(),
+            mbufs: packets + SPARE_MBUFS,
+            burst,
+            control_core: 0,
+            worker_core: cores - 1,
+        })
+    }
+}
+
+/// A folder for captures, configuration, socket and log; gone when dropped.
+pub struct Workspace {
+    folder: TempDir,
+}
+
+impl Workspace {
+    /// Make the folder.
+    pub fn new() -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("sextant-perf-")
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        Ok(Self { folder })
+    }
+
+    /// A file in it.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
