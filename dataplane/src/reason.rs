@@ -59,7 +59,6 @@ reasons! {
         SourceMulticast = "source_multicast", "source is a multicast address", "RFC 4291 2.7";
         SourceLoopback = "source_loopback", "source is the loopback address", "RFC 4291 2.5.3";
         SourceUnspecified = "source_unspecified", "source is unspecified and the packet would be forwarded", "RFC 4291 2.5.2";
-        SourceOwn = "source_own", "source is one of our own addresses", "-";
         DestinationUnspecified = "destination_unspecified", "destination is the unspecified address", "RFC 4291 2.5.2";
         DestinationLoopback = "destination_loopback", "destination is the loopback address", "RFC 4291 2.5.3";
         LinkLocalScope = "link_local_scope", "link-local address would leave its link", "RFC 4291 2.5.6";
