@@ -472,3 +472,6 @@ fn byte(value: usize) -> u8 {
 fn u16_len(len: usize) -> u16 {
     u16::try_from(len).expect("an IPv6 payload is below 64 KiB")
 }
+
+#[cfg(test)]
+mod tests;

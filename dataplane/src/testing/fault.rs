@@ -158,3 +158,119 @@ fn stretch(rng: &mut Rng, len: usize) -> (usize, usize) {
     let from = position(rng, len);
     (from, rng.below((len - from).min(64) + 1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(seed: u64) -> Vec<u64> {
+        let mut rng = Rng::new(seed);
+        (0..20).map(|_| rng.next_u64()).collect()
+    }
+
+    #[test]
+    fn same_seed_makes_the_same_numbers_and_others_do_not() {
+        assert_eq!(numbers(7), numbers(7));
+        for seed in [0, 1, 2, 3, u64::MAX] {
+            for other in [0, 1, 2, 3, u64::MAX] {
+                let equal = numbers(seed) == numbers(other);
+                assert_eq!(equal, seed == other, "{seed} and {other}");
+            }
+        }
+    }
+
+    /// The seed that splitmix64 maps to zero, the one state xorshift cannot leave.
+    #[test]
+    fn no_seed_gets_stuck_at_zero() {
+        let rng = Rng::new(0_u64.wrapping_sub(0x9e37_79b9_7f4a_7c15));
+        assert_eq!(rng.0, 1);
+        assert!(
+            numbers(0_u64.wrapping_sub(0x9e37_79b9_7f4a_7c15))
+                .iter()
+                .all(|n| *n != 0)
+        );
+    }
+
+    #[test]
+    fn below_reaches_every_number_and_none_beyond() {
+        let mut rng = Rng::new(1);
+        let mut seen = [0_u32; 10];
+        for _ in 0..10_000 {
+            seen[rng.below(10)] += 1;
+        }
+        assert!(
+            seen.iter().all(|count| (800..1200).contains(count)),
+            "{seen:?}"
+        );
+        assert_eq!(rng.below(0), 0);
+        assert_eq!(rng.below(1), 0);
+    }
+
+    #[test]
+    fn fill_leaves_no_byte_alone() {
+        let mut rng = Rng::new(1);
+        for len in 0..40 {
+            let mut ever_set = vec![0; len];
+            for _ in 0..32 {
+                let mut bytes = vec![0; len];
+                rng.fill(&mut bytes);
+                for (ever, byte) in ever_set.iter_mut().zip(bytes) {
+                    *ever |= byte;
+                }
+            }
+            assert!(ever_set.iter().all(|byte| *byte == 0xff), "{len}");
+        }
+    }
+
+    #[test]
+    fn faults_of_every_kind_do_what_they_say_to_frames_of_every_length() {
+        let mut rng = Rng::new(99);
+        for fault in Fault::ALL {
+            let mut changed = 0;
+            for len in (0..200).chain([FRAME_MAX - 1, FRAME_MAX]) {
+                let mut good = vec![0; len];
+                rng.fill(&mut good);
+                let mut frame = good.clone();
+                inject(&mut rng, fault, &mut frame);
+                if frame != good {
+                    changed += 1;
+                }
+                let differing = frame.iter().zip(&good).filter(|(a, b)| a != b).count();
+                match fault {
+                    Fault::Flip => assert!(frame.len() == len && differing <= 8),
+                    Fault::Interesting => assert!(frame.len() == len && differing <= 1),
+                    Fault::Truncate => assert!(frame.len() <= len && differing == 0),
+                    Fault::Extend => {
+                        assert!((len..=len + 256).contains(&frame.len()) && differing == 0);
+                    }
+                    Fault::Splice => assert!(frame.len() == len && differing <= 64),
+                    Fault::Remove => assert!(frame.len() <= len && frame.len() + 64 >= len),
+                    Fault::Repeat => assert!((len..=len + 64).contains(&frame.len())),
+                }
+                assert!(frame.len() <= FRAME_MAX);
+            }
+            assert!(
+                changed > 150,
+                "{fault:?} changed only {changed} of 202 frames"
+            );
+        }
+    }
+
+    #[test]
+    fn mutation_is_reproduced_by_its_seed_and_stays_bounded() {
+        let run = |seed| {
+            let mut rng = Rng::new(seed);
+            let mut frame = vec![0x60; 100];
+            for _ in 0..5000 {
+                mutate(&mut rng, &mut frame);
+                assert!(frame.len() <= FRAME_MAX);
+                if frame.len() < 20 {
+                    frame.resize(100, 0x60);
+                }
+            }
+            frame
+        };
+        assert_eq!(run(5), run(5));
+        assert_ne!(run(5), run(6));
+    }
+}

@@ -29,7 +29,10 @@ fn every_number_round_trips_through_both_enums() {
         }
         assert_eq!(is_error(value), value < 128);
     }
-    assert_eq!(known_types, [1, 2, 3, 4, 128, 129, 130, 133, 134, 135, 136, 137]);
+    assert_eq!(
+        known_types,
+        [1, 2, 3, 4, 128, 129, 130, 133, 134, 135, 136, 137]
+    );
     assert_eq!(known_options, [1, 2, 3, 4, 5, 14]);
 }
 
