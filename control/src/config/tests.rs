@@ -1,0 +1,1 @@
+//! Whole texts in, whole models out.
