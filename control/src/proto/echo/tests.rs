@@ -1,0 +1,1 @@
+//! Known bytes in, known bytes out.
