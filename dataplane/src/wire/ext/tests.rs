@@ -315,7 +315,7 @@ proptest! {
                 prop_assert!(found.offset >= 8);
                 let named = found.named_at.and_then(|at| payload.get(at));
                 prop_assert_eq!(named, Some(&found.protocol));
-                if !found.fragment.is_some_and(|f| f.offset_bytes > 0) {
+                if found.fragment.is_none_or(|f| f.offset_bytes == 0) {
                     prop_assert!(!is_extension(found.protocol));
                 }
             }
