@@ -5,11 +5,18 @@
 //! torn while it is not.
 //!
 //! Conservation, which every test asserts: `rx + injected + generated = tx + drops + punts`, where an ICMPv6 error that
-//! answers a dropped packet counts as generated, and a packet handed back by the control thread as injected.
+//! answers a dropped packet counts as generated, and a packet handed back by the control thread as injected. It holds
+//! for the sum over all workers once they are drained; [`Snapshot`] says what that means and checks it. A frame that is
+//! spread is received by the worker that polled it (`rx`, `spread_out`) and settled by the one that took it over
+//! (`spread_in`, then `tx`, drop or punt).
+
+mod snapshot;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
+
+pub use snapshot::{NodeTotal, PortTotal, RuleTotal, Snapshot, TrafficTotal};
 
 use crate::port::PortId;
 use crate::reason::{DropReason, PuntReason};
@@ -76,9 +83,9 @@ pub struct RuleCounters {
 /// All counters of one worker.
 #[derive(Debug)]
 pub struct WorkerCounters {
-    /// Polls of all queues, and polls that found something.
+    /// Rounds of the poll loop, each over every queue and ring of the worker.
     pub polls: Cell,
-    /// Polls that found at least one frame.
+    /// Rounds that found at least one frame.
     pub busy_polls: Cell,
     /// Frames that came from the control thread, new or handed back.
     pub injected: Cell,

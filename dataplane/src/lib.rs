@@ -10,6 +10,8 @@ pub mod frame;
 pub mod node;
 pub mod outputs;
 pub mod port;
+#[expect(unsafe_code, reason = "the processor's prefetch hint")]
+pub mod prefetch;
 pub mod reason;
 pub mod ring;
 pub mod table;

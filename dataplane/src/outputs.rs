@@ -1,82 +1,95 @@
-//! Where a frame's way ends: a transmit queue, the control thread, or the free list. Every frame that enters a pipeline
-//! leaves it through exactly one call of [`Outputs::transmit`], [`Outputs::discard`] or [`Outputs::punt`], which also
-//! count it.
+//! Where a frame's way ends: a transmit queue, the control thread, another worker, or the free list.
+//!
+//! Every frame that enters a pipeline leaves it through exactly one call of [`Outputs::transmit`],
+//! [`Outputs::discard`] or [`Outputs::punt`], which also count it. Frames are collected by destination and move on when
+//! a burst is full or at [`Outputs::flush`], which the worker calls at the end of each round. Owned by one worker.
 
+mod bucket;
+
+use std::sync::Arc;
 use std::time::Instant;
 
+use arrayvec::ArrayVec;
 use crossbeam_utils::CachePadded;
 use rtrb::Producer;
-use std::sync::Arc;
+use rtrb::chunks::ChunkError;
+
+pub use bucket::TokenBucket;
 
 use crate::counters::WorkerCounters;
-use crate::frame::{Burst, Frame};
+use crate::frame::{BURST_MAX, Burst, Frame};
 use crate::port::{PortId, TxQueue};
 use crate::reason::{DropReason, PuntReason};
 use crate::ring::{Handoff, Punted};
 use crate::trace::Tracer;
 
+/// Most workers one process may have: what one word of flags can tell apart.
+pub const WORKERS_MAX: usize = 64;
+
 /// How this worker reaches a port's transmit side.
 pub enum TxPath<F> {
     /// It owns a queue.
     Queue(Box<dyn TxQueue<Frame = F>>),
-    /// Another worker owns one: the index of the ring to it.
+    /// Another worker owns one: its index.
     Worker(usize),
     /// The port does not exist.
     Absent,
 }
 
-/// Tokens for events of one kind. Time is read by the caller, and only when there is an event.
-#[derive(Debug, Clone)]
-pub struct TokenBucket {
-    per_second: u64,
-    burst: u64,
-    /// In billionths of a token, so that short intervals are not rounded away.
-    nano_tokens: u64,
-    last: Option<Instant>,
-}
-
-impl TokenBucket {
-    /// `per_second` events a second on average, `burst` at once.
-    #[must_use]
-    pub fn new(per_second: u32, burst: u32) -> Self {
-        let burst = u64::from(burst) * 1_000_000_000;
-        Self {
-            per_second: u64::from(per_second),
-            burst,
-            nano_tokens: burst,
-            last: None,
-        }
-    }
-
-    /// Whether an event at `now` is within the rate; takes a token if it is.
-    pub fn take(&mut self, now: Instant) -> bool {
-        let last = *self.last.get_or_insert(now);
-        let elapsed =
-            u64::try_from(now.saturating_duration_since(last).as_nanos()).unwrap_or(u64::MAX);
-        self.nano_tokens = self
-            .nano_tokens
-            .saturating_add(elapsed.saturating_mul(self.per_second))
-            .min(self.burst);
-        self.last = Some(now);
-        if self.nano_tokens < 1_000_000_000 {
-            return false;
-        }
-        self.nano_tokens -= 1_000_000_000;
-        true
-    }
-}
-
-/// Rate of each punt reason, per worker: (packets a second, burst).
+/// Rate of each punt reason: (packets a second, burst).
 pub type PuntRates = [(u32, u32); PuntReason::COUNT];
+
+/// Frames that leave by one port.
+struct PortSlot<F: Frame> {
+    path: TxPath<F>,
+    burst: Burst<F>,
+    /// Bytes in `burst`: added up while each frame is at hand, so that nothing is read twice.
+    bytes: u64,
+}
+
+/// Frames that go to one other worker.
+struct Peer<F> {
+    /// `None` for the worker itself.
+    ring: Option<Producer<Handoff<F>>>,
+    staged: ArrayVec<Handoff<F>, BURST_MAX>,
+}
+
+impl<F> Peer<F> {
+    /// Push what is staged in one piece and say how many received frames were among it; what the ring does not take
+    /// stays staged.
+    fn hand_over(&mut self) -> u64 {
+        let Some(ring) = self.ring.as_mut() else {
+            return 0;
+        };
+        // A dead worker has dropped its end: nothing pushed would ever be popped or freed.
+        if ring.is_abandoned() {
+            return 0;
+        }
+        let room = match ring.write_chunk_uninit(self.staged.len()) {
+            Ok(_) => self.staged.len(),
+            Err(ChunkError::TooFewSlots(room)) => room,
+        };
+        let is_received = |item: &&Handoff<F>| matches!(item, Handoff::Received { .. });
+        let received = self.staged[..room].iter().filter(is_received).count();
+        let chunk = ring
+            .write_chunk_uninit(room)
+            .expect("only this end takes room away");
+        chunk.fill_from_iter(self.staged.drain(..room));
+        received as u64 // `as`: at most BURST_MAX
+    }
+}
 
 /// Everything a pipeline may give a frame to. Owned by one worker.
 pub struct Outputs<F: Frame, M> {
-    ports: Box<[(TxPath<F>, Burst<F>)]>,
+    ports: Box<[PortSlot<F>]>,
+    /// One bit for each port with frames in its burst.
+    dirty_ports: u32,
+    peers: Box<[Peer<F>]>,
+    /// One bit for each worker with frames staged for it.
+    dirty_peers: u64,
     dropped: Burst<F>,
     punts: Producer<Punted<F, M>>,
     punt_buckets: [TokenBucket; PuntReason::COUNT],
-    /// To the other workers; by worker index.
-    workers: Vec<Option<Producer<Handoff<F>>>>,
     counters: Arc<CachePadded<WorkerCounters>>,
     /// Records what happens to traced packets.
     pub tracer: Tracer,
@@ -84,7 +97,11 @@ pub struct Outputs<F: Frame, M> {
 }
 
 impl<F: Frame, M: Copy> Outputs<F, M> {
-    /// Outputs of one worker. `ports` in the order of [`PortId`]; `workers` has `None` for this worker itself.
+    /// Outputs of one worker. `ports` in the order of [`PortId`], at most [`PortId::MAX`]; `workers` in the order of
+    /// their indexes, at most [`WORKERS_MAX`], with `None` for this worker itself.
+    ///
+    /// # Panics
+    /// When there are more ports or workers than that.
     #[must_use]
     pub fn new(
         ports: Vec<TxPath<F>>,
@@ -94,12 +111,25 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
         counters: Arc<CachePadded<WorkerCounters>>,
         tracer: Tracer,
     ) -> Self {
+        assert!(ports.len() <= PortId::MAX, "at most PortId::MAX ports");
+        assert!(workers.len() <= WORKERS_MAX, "at most WORKERS_MAX workers");
+        let slot = |path| PortSlot {
+            path,
+            burst: Burst::new(),
+            bytes: 0,
+        };
+        let peer = |ring| Peer {
+            ring,
+            staged: ArrayVec::new(),
+        };
         Self {
-            ports: ports.into_iter().map(|path| (path, Burst::new())).collect(),
+            ports: ports.into_iter().map(slot).collect(),
+            dirty_ports: 0,
+            peers: workers.into_iter().map(peer).collect(),
+            dirty_peers: 0,
             dropped: Burst::new(),
             punts,
             punt_buckets: punt_rates.map(|(per_second, burst)| TokenBucket::new(per_second, burst)),
-            workers,
             counters,
             tracer,
             now: None,
@@ -119,7 +149,8 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
         (&self.counters, &mut self.tracer)
     }
 
-    /// The time, read at most once a batch and only when something asks.
+    /// The time, read at most once between two flushes and only when something asks.
+    #[inline]
     pub fn now(&mut self) -> Instant {
         *self.now.get_or_insert_with(Instant::now)
     }
@@ -127,13 +158,16 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
     /// Send a finished frame.
     #[inline]
     pub fn transmit(&mut self, port: PortId, frame: F) {
-        let Some((_, burst)) = self.ports.get_mut(port.index()) else {
+        let index = port.index();
+        let Some(slot) = self.ports.get_mut(index) else {
             self.discard(DropReason::InterfaceDown, frame);
             return;
         };
-        burst.push(frame);
-        if burst.is_full() {
-            self.flush_port(port.index());
+        slot.bytes += frame.bytes().len() as u64; // `as`: a length
+        slot.burst.push(frame);
+        self.dirty_ports |= 1 << index;
+        if slot.burst.is_full() {
+            self.flush_port(index);
         }
     }
 
@@ -141,7 +175,10 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
     #[inline]
     pub fn discard(&mut self, reason: DropReason, frame: F) {
         self.counters.count_drop(reason, 1);
-        self.free(frame);
+        self.dropped.push(frame);
+        if self.dropped.is_full() {
+            F::free_burst(&mut self.dropped);
+        }
     }
 
     /// Hand a frame to the control thread, within the reason's rate.
@@ -151,35 +188,34 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
             self.discard(DropReason::PuntPoliced, frame);
             return;
         }
-        match self.punts.push(Punted {
+        let punted = Punted {
             frame,
             meta,
             reason,
-        }) {
+        };
+        match self.punts.push(punted) {
             Ok(()) => self.counters.count_punt(reason, 1),
             Err(rtrb::PushError::Full(punted)) => {
-                self.discard(DropReason::PuntRingFull, punted.frame)
+                self.discard(DropReason::PuntRingFull, punted.frame);
             }
         }
     }
 
     /// Give a received frame to the worker that owns its flow.
+    #[inline]
     pub fn spread(&mut self, worker: usize, port: PortId, frame: F) {
-        match self.hand_over(worker, Handoff::Received { port, frame }) {
-            Ok(()) => self.counters.spread_out.add(1),
-            Err(Handoff::Received { frame, .. } | Handoff::Transmit { frame, .. }) => {
-                self.discard(DropReason::SpreadRingFull, frame);
-            }
-        }
+        self.stage(worker, Handoff::Received { port, frame });
     }
 
-    /// Send what is buffered, free what was dropped. Called at the end of each batch.
+    /// Send what is buffered, hand over what is staged, free what was dropped. The worker calls it once a round.
     #[inline]
     pub fn flush(&mut self) {
-        for index in 0..self.ports.len() {
-            if !self.ports[index].1.is_empty() {
-                self.flush_port(index);
-            }
+        while self.dirty_ports != 0 {
+            self.flush_port(self.dirty_ports.trailing_zeros() as usize); // `as`: below 32
+        }
+        // After the ports: a port may have staged its burst for the worker that owns its queue.
+        while self.dirty_peers != 0 {
+            self.flush_peer(self.dirty_peers.trailing_zeros() as usize); // `as`: below 64
         }
         if !self.dropped.is_empty() {
             F::free_burst(&mut self.dropped);
@@ -188,53 +224,75 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
         self.tracer.end_batch();
     }
 
-    fn free(&mut self, frame: F) {
-        self.dropped.push(frame);
-        if self.dropped.is_full() {
-            F::free_burst(&mut self.dropped);
-        }
-    }
-
-    fn hand_over(&mut self, worker: usize, item: Handoff<F>) -> Result<(), Handoff<F>> {
-        match self.workers.get_mut(worker).and_then(Option::as_mut) {
-            Some(ring) => ring.push(item).map_err(|rtrb::PushError::Full(item)| item),
-            None => Err(item),
-        }
-    }
-
     fn flush_port(&mut self, index: usize) {
-        let port = PortId::new(index).expect("there are at most PortId::MAX ports");
-        let (path, burst) = &mut self.ports[index];
-        match path {
+        self.dirty_ports &= !(1 << index);
+        let slot = &mut self.ports[index];
+        let bytes = std::mem::take(&mut slot.bytes);
+        match &mut slot.path {
             TxPath::Queue(queue) => {
-                let bytes: u64 = burst.iter().map(|frame| frame.bytes().len() as u64).sum(); // `as`: a length
-                let sent = queue.transmit(burst);
-                // Counted before the send, corrected by what the device left.
-                let left: u64 = burst.iter().map(|frame| frame.bytes().len() as u64).sum(); // `as`: a length
+                let mut sent = 0;
+                // A device may take only so many at a time; it is full when it takes none.
+                while !slot.burst.is_empty() {
+                    match queue.transmit(&mut slot.burst) {
+                        0 => break,
+                        taken => sent += taken,
+                    }
+                }
+                let left: u64 = slot.burst.iter().map(|f| f.bytes().len() as u64).sum(); // `as`: a length
                 let tx = &self.counters.ports[index].tx;
                 tx.packets.add(sent as u64); // `as`: at most BURST_MAX
-                tx.bytes.add(bytes - left);
-                if !burst.is_empty() {
-                    self.counters
-                        .count_drop(DropReason::TxQueueFull, burst.len() as u64); // `as`: at most BURST_MAX
-                    F::free_burst(burst);
+                tx.bytes.add(bytes.saturating_sub(left));
+                if !slot.burst.is_empty() {
+                    let refused = slot.burst.len() as u64; // `as`: at most BURST_MAX
+                    self.counters.count_drop(DropReason::TxQueueFull, refused);
+                    F::free_burst(&mut slot.burst);
                 }
             }
             TxPath::Worker(owner) => {
                 let owner = *owner;
-                for frame in std::mem::take(burst) {
-                    if let Err(Handoff::Received { frame, .. } | Handoff::Transmit { frame, .. }) =
-                        self.hand_over(owner, Handoff::Transmit { port, frame })
-                    {
-                        self.discard(DropReason::TxQueueFull, frame);
-                    }
+                let port = PortId::new(index).expect("there are at most PortId::MAX ports");
+                for frame in std::mem::take(&mut slot.burst) {
+                    self.stage(owner, Handoff::Transmit { port, frame });
                 }
             }
             TxPath::Absent => {
-                self.counters
-                    .count_drop(DropReason::InterfaceDown, burst.len() as u64); // `as`: at most BURST_MAX
-                F::free_burst(burst);
+                let refused = slot.burst.len() as u64; // `as`: at most BURST_MAX
+                self.counters.count_drop(DropReason::InterfaceDown, refused);
+                F::free_burst(&mut slot.burst);
             }
+        }
+    }
+
+    #[inline]
+    fn stage(&mut self, worker: usize, item: Handoff<F>) {
+        match self.peers.get_mut(worker) {
+            Some(peer) if peer.ring.is_some() => {
+                peer.staged.push(item);
+                self.dirty_peers |= 1 << worker;
+                if peer.staged.is_full() {
+                    self.flush_peer(worker);
+                }
+            }
+            _ => self.refuse(item),
+        }
+    }
+
+    fn flush_peer(&mut self, worker: usize) {
+        self.dirty_peers &= !(1 << worker);
+        let peer = &mut self.peers[worker];
+        self.counters.spread_out.add(peer.hand_over());
+        if !peer.staged.is_empty() {
+            for item in std::mem::take(&mut peer.staged) {
+                self.refuse(item);
+            }
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, item: Handoff<F>) {
+        match item {
+            Handoff::Received { frame, .. } => self.discard(DropReason::SpreadRingFull, frame),
+            Handoff::Transmit { frame, .. } => self.discard(DropReason::TxQueueFull, frame),
         }
     }
 }

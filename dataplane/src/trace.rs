@@ -128,8 +128,8 @@ impl Tracer {
         if id == 0 {
             return;
         }
-        let mut text = ArrayString::new();
-        // A verdict longer than the field is cut; the error only says that it was.
+        let mut text = Cut(ArrayString::new());
+        // The error says that it was cut, which does not matter.
         let _ = write!(text, "{verdict:?}");
         let mut bytes = [0; SNAP];
         let kept = frame.len().min(SNAP);
@@ -139,13 +139,29 @@ impl Tracer {
             .push(Record {
                 id,
                 node,
-                verdict: text,
+                verdict: text.0,
                 len,
                 bytes,
             })
             .is_err()
         {
+            // Only this worker writes it.
             self.lost.store(self.lost.load(Relaxed) + 1, Relaxed);
+        }
+    }
+}
+
+/// Text that takes what fits and ends there.
+struct Cut<const N: usize>(ArrayString<N>);
+
+impl<const N: usize> std::fmt::Write for Cut<N> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let fits = text.floor_char_boundary(self.0.remaining_capacity());
+        self.0.push_str(&text[..fits]);
+        if fits == text.len() {
+            Ok(())
+        } else {
+            Err(std::fmt::Error)
         }
     }
 }
@@ -156,14 +172,88 @@ impl TraceControl {
         self.armed.store(packets, Relaxed);
     }
 
-    /// Records so far, oldest first.
+    /// Packets still wanted.
+    #[must_use]
+    pub fn wanted(&self) -> u32 {
+        self.armed.load(Relaxed)
+    }
+
+    /// Records so far, oldest first; at most what the ring holds, however fast the worker adds to it.
     pub fn drain(&mut self) -> Vec<Record> {
-        std::iter::from_fn(|| self.records.pop().ok()).collect()
+        let waiting = self.records.slots();
+        (0..waiting)
+            .map_while(|_| self.records.pop().ok())
+            .collect()
     }
 
     /// Records lost because the ring was full.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_packets_asked_for_get_an_id() {
+        let (mut tracer, control) = Tracer::new(8);
+        assert!(!tracer.is_armed());
+        assert_eq!(tracer.begin(), 0);
+        control.arm(2);
+        assert!(tracer.is_armed());
+        assert_eq!(
+            [tracer.begin(), tracer.begin(), tracer.begin()],
+            [1, 2, 0],
+            "two packets, ids from 1"
+        );
+        assert_eq!(control.wanted(), 0);
+        assert!(tracer.is_armed(), "the two are still under way");
+        tracer.end_batch();
+        assert!(!tracer.is_armed());
+    }
+
+    #[test]
+    fn a_record_holds_what_the_node_saw() {
+        let (mut tracer, mut control) = Tracer::new(8);
+        tracer.record(0, "ingress", &[1], &"not traced");
+        tracer.record(7, "ingress", &[0xab; 300], &Some(5));
+        let records = control.drain();
+        assert_eq!(records.len(), 1);
+        assert_eq!((records[0].id, records[0].node), (7, "ingress"));
+        assert_eq!(records[0].verdict.as_str(), "Some(5)");
+        assert_eq!(records[0].len, 300);
+        assert_eq!(records[0].bytes, [0xab; SNAP]);
+        assert_eq!(control.lost(), 0);
+    }
+
+    #[test]
+    fn a_long_verdict_is_cut() {
+        let (mut tracer, mut control) = Tracer::new(8);
+        tracer.record(1, "egress", &[], &"\u{e4}".repeat(100));
+        let verdict = control.drain()[0].verdict;
+        assert_eq!(verdict.len(), 47, "a quote, and characters of two bytes");
+        assert!(verdict.starts_with("\"\u{e4}"));
+    }
+
+    #[test]
+    fn records_that_do_not_fit_are_counted() {
+        let (mut tracer, mut control) = Tracer::new(3);
+        for id in 1..=10 {
+            tracer.record(id, "egress", &[], &());
+        }
+        let ids: Vec<u32> = control.drain().iter().map(|record| record.id).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        assert_eq!(control.lost(), 7);
+    }
+
+    #[test]
+    fn off_stays_off() {
+        let mut tracer = Tracer::off();
+        assert_eq!(tracer.begin(), 0);
+        tracer.record(1, "egress", &[], &());
+        assert!(!tracer.is_armed());
     }
 }

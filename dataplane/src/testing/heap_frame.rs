@@ -1,6 +1,7 @@
 //! A frame in ordinary memory, shaped like an mbuf: 128 bytes of headroom, then data.
 
 use crate::frame::{Frame, NoRoom};
+use crate::prefetch;
 
 const HEADROOM: usize = 128;
 const CAPACITY: usize = 2048 + HEADROOM;
@@ -23,7 +24,11 @@ impl HeapFrame {
         assert!(bytes.len() <= 65_536, "a test frame holds at most 64 KiB");
         let mut buffer = vec![0; CAPACITY.max(HEADROOM + bytes.len() + 128)].into_boxed_slice();
         buffer[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
-        Self { buffer, start: HEADROOM, end: HEADROOM + bytes.len() }
+        Self {
+            buffer,
+            start: HEADROOM,
+            end: HEADROOM + bytes.len(),
+        }
     }
 
     /// Hold other bytes from now on, with full headroom again; no allocation.
@@ -54,15 +59,28 @@ impl Frame for HeapFrame {
     }
 
     fn trim_front(&mut self, n: usize) -> Result<(), NoRoom> {
-        let start = self.start.checked_add(n).filter(|start| *start <= self.end).ok_or(NoRoom)?;
+        let start = self
+            .start
+            .checked_add(n)
+            .filter(|start| *start <= self.end)
+            .ok_or(NoRoom)?;
         self.start = start;
         Ok(())
     }
 
     fn resize(&mut self, len: usize) -> Result<(), NoRoom> {
-        let end = self.start.checked_add(len).filter(|end| *end <= self.buffer.len()).ok_or(NoRoom)?;
+        let end = self
+            .start
+            .checked_add(len)
+            .filter(|end| *end <= self.buffer.len())
+            .ok_or(NoRoom)?;
         self.end = end;
         Ok(())
+    }
+
+    #[inline]
+    fn prefetch_data(&self) {
+        prefetch::read(self.bytes());
     }
 }
 
