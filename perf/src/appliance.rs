@@ -57,12 +57,19 @@ struct Rule {
 
 impl Counters {
     fn sent(&self) -> Result<u64> {
-        let sink = self.ports.iter().find(|port| port.name == SINK).context("the sink's port has no counters")?;
+        let sink = self
+            .ports
+            .iter()
+            .find(|port| port.name == SINK)
+            .context("the sink's port has no counters")?;
         Ok(sink.tx_packets)
     }
 
     fn translated(&self) -> u64 {
-        self.npt66.iter().map(|rule| rule.out_packets + rule.in_packets).sum()
+        self.npt66
+            .iter()
+            .map(|rule| rule.out_packets + rule.in_packets)
+            .sum()
     }
 }
 
@@ -88,11 +95,18 @@ impl Sextant {
 
     /// Packets a second that are sent on the sink when packets of the source go `way`. Fails when, while it was
     /// measured, any packet was dropped or punted, or was not translated though it should have been.
-    pub fn rate(&self, way: Way, setup: &Setup, window: &Window, workspace: &Workspace) -> Result<f64> {
+    pub fn rate(
+        &self,
+        way: Way,
+        setup: &Setup,
+        window: &Window,
+        workspace: &Workspace,
+    ) -> Result<f64> {
         let config = workspace.file("sextant.toml");
         let socket = workspace.file("sextant.sock");
         let log_path = workspace.file("sextant.log");
-        fs::write(&config, configuration(way, setup, &socket)).context("cannot write the configuration")?;
+        fs::write(&config, configuration(way, setup, &socket))
+            .context("cannot write the configuration")?;
         let log = File::create(&log_path).context("cannot make a log file")?;
         let mut running = Running::start(
             "sextant",
@@ -107,13 +121,19 @@ impl Sextant {
         let started = Instant::now();
         loop {
             running.check(&log_path)?;
-            if self.counters(&socket).and_then(|counters| counters.sent()).is_ok_and(|sent| sent > 0) {
+            if self
+                .counters(&socket)
+                .and_then(|counters| counters.sent())
+                .is_ok_and(|sent| sent > 0)
+            {
                 break;
             }
             if started.elapsed() > START_LIMIT {
                 let log = fs::read_to_string(&log_path).unwrap_or_default();
                 let last = self.counters(&socket);
-                bail!("sextant sent nothing within {START_LIMIT:?}; its counters: {last:?}; its log:\n{log}");
+                bail!(
+                    "sextant sent nothing within {START_LIMIT:?}; its counters: {last:?}; its log:\n{log}"
+                );
             }
             interrupt::sleep(LOOK_STEP)?;
         }
@@ -126,7 +146,10 @@ impl Sextant {
             let after = self.counters(&socket)?;
             let packets = after.sent()?.saturating_sub(before.sent()?);
             let nanoseconds = after.monotonic_ns.saturating_sub(before.monotonic_ns);
-            ensure!(nanoseconds > 0, "the clock of sextant's counters stands still");
+            ensure!(
+                nanoseconds > 0,
+                "the clock of sextant's counters stands still"
+            );
             // `as`: both are far below 2^53 within a window.
             rates.push(packets as f64 * 1e9 / nanoseconds as f64);
             before = after;
@@ -147,16 +170,23 @@ impl Sextant {
             "sextant show counters: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
-        serde_json::from_slice(&output.stdout).context("sextant show counters --json says something else")
+        serde_json::from_slice(&output.stdout)
+            .context("sextant show counters --json says something else")
     }
 }
 
 /// Between `first` and `last` every packet went `way`, and nowhere else.
 fn nothing_lost(way: Way, first: &Counters, last: &Counters) -> Result<()> {
-    let kinds = [("dropped", &first.drops, &last.drops), ("punted", &first.punts, &last.punts)];
+    let kinds = [
+        ("dropped", &first.drops, &last.drops),
+        ("punted", &first.punts, &last.punts),
+    ];
     for (kind, before, after) in kinds {
         for count in after {
-            let earlier = before.iter().find(|c| c.name == count.name).map_or(0, |c| c.count);
+            let earlier = before
+                .iter()
+                .find(|c| c.name == count.name)
+                .map_or(0, |c| c.count);
             ensure!(
                 count.count == earlier,
                 "{way}: {} packets {kind} ({}) while measuring",

@@ -92,10 +92,22 @@ fn height_of(panel: &Panel) -> u32 {
 
 fn panels(records: &[Record]) -> Vec<Panel<'_>> {
     [
-        ("Packets per second on devices, one core, Mpps", Metric::Mpps),
-        ("Share of testpmd macswap, same devices, same round", Metric::RatioToTestpmdMacswap),
-        ("Share of testpmd io, same devices, same round", Metric::RatioToTestpmdIo),
-        ("The packet graph alone, TSC clocks per packet", Metric::GraphClkPerPacket),
+        (
+            "Packets per second on devices, one core, Mpps",
+            Metric::Mpps,
+        ),
+        (
+            "Share of testpmd macswap, same devices, same round",
+            Metric::RatioToTestpmdMacswap,
+        ),
+        (
+            "Share of testpmd io, same devices, same round",
+            Metric::RatioToTestpmdIo,
+        ),
+        (
+            "The packet graph alone, TSC clocks per packet",
+            Metric::GraphClkPerPacket,
+        ),
     ]
     .into_iter()
     .map(|(title, metric)| Panel {
@@ -119,14 +131,21 @@ fn strokes_of(record: &Record, records: &[Record]) -> Vec<(Stroke, f64)> {
         strokes.push((Stroke::Goal, bound.figure()));
     }
     if record.metric == Metric::Mpps {
-        let beside = [(Stroke::TestpmdIo, Metric::TestpmdIoMpps), (Stroke::TestpmdMacswap, Metric::TestpmdMacswapMpps)];
+        let beside = [
+            (Stroke::TestpmdIo, Metric::TestpmdIoMpps),
+            (Stroke::TestpmdMacswap, Metric::TestpmdMacswapMpps),
+        ];
         for (stroke, metric) in beside {
-            let other = records.iter().find(|other| other.case == record.case && other.metric == metric);
+            let other = records
+                .iter()
+                .find(|other| other.case == record.case && other.metric == metric);
             strokes.extend(other.map(|other| (stroke, other.median)));
         }
     }
     if record.metric == Metric::GraphClkPerPacket {
-        let vpp = VPP_GRAPH_CLOCKS.iter().find(|(case, _)| *case == record.case);
+        let vpp = VPP_GRAPH_CLOCKS
+            .iter()
+            .find(|(case, _)| *case == record.case);
         strokes.extend(vpp.map(|(_, clocks)| (Stroke::Vpp, *clocks)));
     }
     strokes
@@ -137,18 +156,40 @@ type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 fn draw_head(area: &Area<'_, '_>, machine: &Machine) -> Drawn {
     let text = |size: u32| ("sans-serif", size).into_font();
-    area.draw(&Text::new("Sextant: throughput", (16, 12), text(22).color(&INK)))?;
+    area.draw(&Text::new(
+        "Sextant: throughput",
+        (16, 12),
+        text(22).color(&INK),
+    ))?;
     let provenance = machine.to_string();
     let (first, second) = provenance.split_once("; ").unwrap_or((&provenance, ""));
-    area.draw(&Text::new(first.to_owned(), (16, 40), text(12).color(&GREY)))?;
-    area.draw(&Text::new(second.to_owned(), (16, 56), text(12).color(&GREY)))?;
+    area.draw(&Text::new(
+        first.to_owned(),
+        (16, 40),
+        text(12).color(&GREY),
+    ))?;
+    area.draw(&Text::new(
+        second.to_owned(),
+        (16, 56),
+        text(12).color(&GREY),
+    ))?;
     let mut x = 16;
     area.draw(&Rectangle::new([(x, 80), (x + 18, 92)], BAR.filled()))?;
-    area.draw(&PathElement::new([(x + 12, 86), (x + 26, 86)], INK.stroke_width(1)))?;
-    area.draw(&Text::new("median; minimum to maximum", (x + 32, 80), text(12).color(&INK)))?;
+    area.draw(&PathElement::new(
+        [(x + 12, 86), (x + 26, 86)],
+        INK.stroke_width(1),
+    ))?;
+    area.draw(&Text::new(
+        "median; minimum to maximum",
+        (x + 32, 80),
+        text(12).color(&INK),
+    ))?;
     x += 220;
     for stroke in Stroke::ALL {
-        area.draw(&PathElement::new([(x, 78), (x, 94)], stroke.colour().stroke_width(3)))?;
+        area.draw(&PathElement::new(
+            [(x, 78), (x, 94)],
+            stroke.colour().stroke_width(3),
+        ))?;
         area.draw(&Text::new(stroke.text(), (x + 8, 80), text(12).color(&INK)))?;
         x += 40 + 7 * i32::try_from(stroke.text().len()).expect("a few words");
     }
@@ -160,7 +201,12 @@ fn draw_panel(area: &Area<'_, '_>, panel: &Panel<'_>) -> Drawn {
     let greatest = panel
         .bars
         .iter()
-        .flat_map(|bar| bar.strokes.iter().map(|(_, figure)| *figure).chain([bar.record.max]))
+        .flat_map(|bar| {
+            bar.strokes
+                .iter()
+                .map(|(_, figure)| *figure)
+                .chain([bar.record.max])
+        })
         .fold(0.0, f64::max);
     // `as`: a few dozen rows.
     let rows = panel.bars.len() as f64;
@@ -185,15 +231,23 @@ fn draw_panel(area: &Area<'_, '_>, panel: &Panel<'_>) -> Drawn {
     for (row, bar) in panel.bars.iter().enumerate() {
         // `as`: a few dozen rows.
         let y = rows - row as f64 - 0.5;
-        let Record { min, median, max, .. } = *bar.record;
-        chart.draw_series([Rectangle::new([(0.0, y - 0.34), (median, y + 0.34)], BAR.filled())])?;
+        let Record {
+            min, median, max, ..
+        } = *bar.record;
+        chart.draw_series([Rectangle::new(
+            [(0.0, y - 0.34), (median, y + 0.34)],
+            BAR.filled(),
+        )])?;
         chart.draw_series([
             PathElement::new([(min, y), (max, y)], INK.stroke_width(1)),
             PathElement::new([(min, y - 0.16), (min, y + 0.16)], INK.stroke_width(1)),
             PathElement::new([(max, y - 0.16), (max, y + 0.16)], INK.stroke_width(1)),
         ])?;
         chart.draw_series(bar.strokes.iter().map(|(stroke, figure)| {
-            PathElement::new([(*figure, y - 0.44), (*figure, y + 0.44)], stroke.colour().stroke_width(3))
+            PathElement::new(
+                [(*figure, y - 0.44), (*figure, y + 0.44)],
+                stroke.colour().stroke_width(3),
+            )
         }))?;
         let (left, middle) = chart.backend_coord(&(0.0, y));
         let (right, _) = chart.backend_coord(&(max, y));
@@ -215,15 +269,40 @@ mod tests {
     #[test]
     fn the_chart_names_the_machine_every_case_and_the_goals() {
         let records = [
-            Record::of("npt66", "npt66-out/64B/1k", Metric::Mpps, &[20.0, 21.0, 19.0]),
-            Record::of("npt66", "npt66-out/64B/1k", Metric::TestpmdMacswapMpps, &[25.0, 26.0, 24.0]),
-            Record::of("npt66", "npt66-out/64B/1k", Metric::RatioToTestpmdMacswap, &[0.8, 0.82, 0.79]),
-            Record::of("graph", "forward/64B/64k", Metric::GraphClkPerPacket, &[61.0, 60.0, 66.0]),
+            Record::of(
+                "npt66",
+                "npt66-out/64B/1k",
+                Metric::Mpps,
+                &[20.0, 21.0, 19.0],
+            ),
+            Record::of(
+                "npt66",
+                "npt66-out/64B/1k",
+                Metric::TestpmdMacswapMpps,
+                &[25.0, 26.0, 24.0],
+            ),
+            Record::of(
+                "npt66",
+                "npt66-out/64B/1k",
+                Metric::RatioToTestpmdMacswap,
+                &[0.8, 0.82, 0.79],
+            ),
+            Record::of(
+                "graph",
+                "forward/64B/64k",
+                Metric::GraphClkPerPacket,
+                &[61.0, 60.0, 66.0],
+            ),
         ];
         let machine = Machine::look();
         let text = svg(&records, &machine).expect("a chart");
         assert!(text.starts_with("<svg"));
-        for part in ["npt66-out/64B/1k", "forward/64B/64k", "goal", machine.kernel.as_str()] {
+        for part in [
+            "npt66-out/64B/1k",
+            "forward/64B/64k",
+            "goal",
+            machine.kernel.as_str(),
+        ] {
             assert!(text.contains(part), "{part} is not in the chart");
         }
         assert_eq!(panels(&records).len(), 3);

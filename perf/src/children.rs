@@ -24,9 +24,9 @@ pub struct Running {
 impl Running {
     /// Start `command`.
     pub fn start(name: &str, command: &mut Command) -> Result<Self> {
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
+        let child = command.spawn().with_context(|| {
+            format!("cannot start {name} ({})", command.get_program().display())
+        })?;
         Ok(Self {
             name: name.to_owned(),
             child,
@@ -35,10 +35,17 @@ impl Running {
 
     /// An error when the child has ended by itself; `log` is where its output went.
     pub fn check(&mut self, log: &Path) -> Result<()> {
-        let status = self.child.try_wait().context("cannot ask for a child's state")?;
+        let status = self
+            .child
+            .try_wait()
+            .context("cannot ask for a child's state")?;
         if let Some(status) = status {
             let text = std::fs::read_to_string(log).unwrap_or_default();
-            bail!("{} ended early ({status}):\n{}", self.name, tail(text.lines()));
+            bail!(
+                "{} ended early ({status}):\n{}",
+                self.name,
+                tail(text.lines())
+            );
         }
         Ok(())
     }
@@ -88,14 +95,28 @@ impl Dialogue {
     /// Say one line.
     pub fn say(&mut self, line: &str) -> Result<()> {
         let name = &self.running.name;
-        let input = self.running.child.stdin.as_mut().with_context(|| format!("{name} has no input"))?;
+        let input = self
+            .running
+            .child
+            .stdin
+            .as_mut()
+            .with_context(|| format!("{name} has no input"))?;
         writeln!(input, "{line}")
             .and_then(|()| input.flush())
-            .with_context(|| format!("{name} does not listen:\n{}", tail(self.heard.iter().map(String::as_str))))
+            .with_context(|| {
+                format!(
+                    "{name} does not listen:\n{}",
+                    tail(self.heard.iter().map(String::as_str))
+                )
+            })
     }
 
     /// Listen until a line makes `wanted` return something.
-    pub fn listen<T>(&mut self, limit: Duration, mut wanted: impl FnMut(&str) -> Option<T>) -> Result<T> {
+    pub fn listen<T>(
+        &mut self,
+        limit: Duration,
+        mut wanted: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T> {
         let end = Instant::now() + limit;
         loop {
             interrupt::check()?;
@@ -137,19 +158,31 @@ mod tests {
         let mut cat = Dialogue::start("cat", &mut Command::new("cat")).expect("cat is everywhere");
         cat.say("TX-packets: 12").expect("cat listens");
         let packets = cat
-            .listen(Duration::from_secs(5), |line| line.strip_prefix("TX-packets: ")?.parse::<u64>().ok())
+            .listen(Duration::from_secs(5), |line| {
+                line.strip_prefix("TX-packets: ")?.parse::<u64>().ok()
+            })
             .expect("cat answers");
         assert_eq!(packets, 12);
-        let mut brief = Dialogue::start("sh", Command::new("sh").args(["-c", "echo no device; exit 3"])).expect("sh");
+        let mut brief = Dialogue::start(
+            "sh",
+            Command::new("sh").args(["-c", "echo no device; exit 3"]),
+        )
+        .expect("sh");
         let error = brief
-            .listen(Duration::from_secs(5), |line| (line == "ready").then_some(()))
+            .listen(Duration::from_secs(5), |line| {
+                (line == "ready").then_some(())
+            })
             .expect_err("it ended");
-        assert!(error.to_string().contains("sh ended early") && error.to_string().contains("no device"), "{error}");
+        assert!(
+            error.to_string().contains("sh ended early") && error.to_string().contains("no device"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_dropped_child_is_gone() {
-        let running = Running::start("sleep", Command::new("sleep").arg("600")).expect("sleep is everywhere");
+        let running =
+            Running::start("sleep", Command::new("sleep").arg("600")).expect("sleep is everywhere");
         let process = format!("/proc/{}", running.child.id());
         assert!(Path::new(&process).exists());
         drop(running);

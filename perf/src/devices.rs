@@ -45,7 +45,12 @@ enum Contender {
 }
 
 /// Run the plan; `say` is told what is going on.
-pub fn run(plan: &Plan, sextant: &Sextant, machine: &Machine, say: &dyn Fn(&str)) -> Result<Vec<Record>> {
+pub fn run(
+    plan: &Plan,
+    sextant: &Sextant,
+    machine: &Machine,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Record>> {
     let workspace = Workspace::new()?;
     let mut records = Vec::new();
     for point in &plan.points {
@@ -67,7 +72,10 @@ fn run_point(
     let outbound = prepare(Direction::Out, point, workspace)?;
     let inbound = prepare(Direction::In, point, workspace)?;
     let mut contenders: Vec<Contender> = (0..plan.ways.len()).map(Contender::Ours).collect();
-    contenders.extend([Contender::Testpmd(Mode::Io), Contender::Testpmd(Mode::Macswap)]);
+    contenders.extend([
+        Contender::Testpmd(Mode::Io),
+        Contender::Testpmd(Mode::Macswap),
+    ]);
     let mut rounds = Vec::with_capacity(plan.rounds);
     for number in 0..plan.rounds {
         let mut round = Round {
@@ -81,7 +89,11 @@ fn run_point(
             match contender {
                 Contender::Ours(index) => {
                     let way = plan.ways[index];
-                    let setup = if way == Way::Npt66In { &inbound } else { &outbound };
+                    let setup = if way == Way::Npt66In {
+                        &inbound
+                    } else {
+                        &outbound
+                    };
                     round.ours[index] = sextant
                         .rate(way, setup, &plan.window, workspace)
                         .with_context(|| format!("{way}/{point}"))?;
@@ -116,22 +128,39 @@ fn describe(plan: &Plan, point: Point, number: usize, round: &Round) -> String {
     for (way, rate) in plan.ways.iter().zip(&round.ours) {
         text += &format!(" {way} {:.1},", rate / 1e6);
     }
-    text + &format!(" testpmd io {:.1}, macswap {:.1} Mpps", round.io / 1e6, round.macswap / 1e6)
+    text + &format!(
+        " testpmd io {:.1}, macswap {:.1} Mpps",
+        round.io / 1e6,
+        round.macswap / 1e6
+    )
 }
 
-fn records_of(way: Way, point: Point, index: usize, rounds: &[Round], machine: &Machine) -> Vec<Record> {
+fn records_of(
+    way: Way,
+    point: Point,
+    index: usize,
+    rounds: &[Round],
+    machine: &Machine,
+) -> Vec<Record> {
     let case = format!("{way}/{point}");
     let record = |metric, figure: &dyn Fn(&Round, f64) -> f64| {
-        let figures: Vec<f64> = rounds.iter().map(|round| figure(round, round.ours[index])).collect();
+        let figures: Vec<f64> = rounds
+            .iter()
+            .map(|round| figure(round, round.ours[index]))
+            .collect();
         Record::of(way.suite(), &case, metric, &figures)
     };
     let mut records = vec![
         record(Metric::Mpps, &|_, ours| ours / 1e6),
-        record(Metric::ClkPerPacket, &|_, ours| machine.clocks_per_packet(ours)),
+        record(Metric::ClkPerPacket, &|_, ours| {
+            machine.clocks_per_packet(ours)
+        }),
         record(Metric::TestpmdIoMpps, &|round, _| round.io / 1e6),
         record(Metric::TestpmdMacswapMpps, &|round, _| round.macswap / 1e6),
         record(Metric::RatioToTestpmdIo, &|round, ours| ours / round.io),
-        record(Metric::RatioToTestpmdMacswap, &|round, ours| ours / round.macswap),
+        record(Metric::RatioToTestpmdMacswap, &|round, ours| {
+            ours / round.macswap
+        }),
     ];
     if way != Way::Forward {
         // One worker is one core, always busy: packets a second are packets per CPU-second.
@@ -154,17 +183,25 @@ mod tests {
             ..Machine::look()
         };
         // The machine halves its speed after the first round: the ratio does not move.
-        let rounds = [(8e6, 16e6, 10e6), (4e6, 8e6, 5e6), (4e6, 8e6, 5e6)].map(|(ours, io, macswap)| Round {
-            ours: vec![ours],
-            io,
-            macswap,
-        });
+        let rounds =
+            [(8e6, 16e6, 10e6), (4e6, 8e6, 5e6), (4e6, 8e6, 5e6)].map(|(ours, io, macswap)| {
+                Round {
+                    ours: vec![ours],
+                    io,
+                    macswap,
+                }
+            });
         let point = Point {
             sizes: Sizes::Small,
             flows: Flows::Thousand,
         };
         let records = records_of(Way::Npt66Out, point, 0, &rounds, &machine);
-        let find = |metric| records.iter().find(|record| record.metric == metric).expect("every metric is there");
+        let find = |metric| {
+            records
+                .iter()
+                .find(|record| record.metric == metric)
+                .expect("every metric is there")
+        };
         for (metric, min, max) in [
             (Metric::Mpps, 4.0, 8.0),
             (Metric::ClkPerPacket, 250.0, 500.0),

@@ -22,11 +22,14 @@ use crate::record::{Metric, Record, median};
 use crate::replay::{EGRESS, INGRESS, Replay};
 use crate::traffic::{self, Direction};
 
-/// Packets in one pass: each flow at least once.
-const PASS_PACKETS: usize = 1 << 16;
-/// Passes in one round; the round's figure is their median.
-const PASSES: usize = 24;
-const QUICK_PASSES: usize = 8;
+/// Packets in one stretch; a round's figure is the median of its stretches, so that one that was interrupted by the
+/// machine's other work does not count.
+const STRETCH_PACKETS: usize = 1 << 12;
+/// Packets in one round: each of 65,536 flows 24 times.
+const ROUND_PACKETS: usize = 24 << 16;
+const QUICK_ROUND_PACKETS: usize = 8 << 16;
+/// Packets before each round, to warm tables, code and predictors again after the other cases.
+const WARM_UP_PACKETS: usize = 1 << 16;
 /// What the product uses, which has the plain case name, and the longest there is.
 const BURSTS: [usize; 2] = [32, 64];
 const SUITE: &str = "graph";
@@ -38,30 +41,33 @@ struct Case {
     figures: Vec<f64>,
 }
 
-/// A replay of any pipeline, run in passes.
+/// A replay of any pipeline, run in stretches.
 trait Replayed: Send {
-    fn round(&mut self, passes: usize) -> f64;
+    fn round(&mut self, packets: usize) -> f64;
     fn check(&self) -> Result<()>;
 }
 
-struct Passes<P: Pipeline<HeapFrame>> {
+struct Stretches<P: Pipeline<HeapFrame>> {
     replay: Replay<P>,
     burst: usize,
     packets: u64,
 }
 
-impl<P: Pipeline<HeapFrame>> Passes<P> {
-    fn pass(&mut self) -> f64 {
-        self.packets += PASS_PACKETS as u64; // `as`: a constant
-        self.replay.pass(PASS_PACKETS, self.burst)
+impl<P: Pipeline<HeapFrame>> Stretches<P> {
+    fn run(&mut self, packets: usize) -> Vec<f64> {
+        (0..packets / STRETCH_PACKETS)
+            .map(|_| {
+                self.packets += STRETCH_PACKETS as u64; // `as`: a constant
+                self.replay.stretch(STRETCH_PACKETS, self.burst)
+            })
+            .collect()
     }
 }
 
-impl<P: Pipeline<HeapFrame>> Replayed for Passes<P> {
-    fn round(&mut self, passes: usize) -> f64 {
-        self.pass(); // warms tables, code and predictors again after the other cases
-        let figures: Vec<f64> = (0..passes).map(|_| self.pass()).collect();
-        median(&figures)
+impl<P: Pipeline<HeapFrame>> Replayed for Stretches<P> {
+    fn round(&mut self, packets: usize) -> f64 {
+        self.run(WARM_UP_PACKETS);
+        median(&self.run(packets))
     }
 
     fn check(&self) -> Result<()> {
@@ -72,7 +78,11 @@ impl<P: Pipeline<HeapFrame>> Replayed for Passes<P> {
 /// Measure every case in `rounds` rounds, on a thread pinned to the last core; `say` is told what is going on.
 pub fn run(rounds: usize, quick: bool, say: &dyn Fn(&str)) -> Result<Vec<Record>> {
     let mut cases = cases()?;
-    let passes = if quick { QUICK_PASSES } else { PASSES };
+    let packets = if quick {
+        QUICK_ROUND_PACKETS
+    } else {
+        ROUND_PACKETS
+    };
     for number in 0..rounds {
         interrupt::check()?;
         say(&format!("graph, round {} of {rounds}", number + 1));
@@ -83,7 +93,7 @@ pub fn run(rounds: usize, quick: bool, say: &dyn Fn(&str)) -> Result<Vec<Record>
                 let count = cases.len();
                 for position in 0..count {
                     let case = &mut cases[(position + number) % count];
-                    let figure = case.replay.round(passes);
+                    let figure = case.replay.round(packets);
                     case.figures.push(figure);
                 }
             });
@@ -94,7 +104,12 @@ pub fn run(rounds: usize, quick: bool, say: &dyn Fn(&str)) -> Result<Vec<Record>
         .into_iter()
         .map(|case| {
             case.replay.check().with_context(|| case.name.clone())?;
-            Ok(Record::of(SUITE, &case.name, Metric::GraphClkPerPacket, &case.figures))
+            Ok(Record::of(
+                SUITE,
+                &case.name,
+                Metric::GraphClkPerPacket,
+                &case.figures,
+            ))
         })
         .collect()
 }
@@ -113,7 +128,11 @@ fn cases() -> Result<Vec<Case>> {
             flows,
         };
         for burst in BURSTS {
-            let suffix = if burst == BURSTS[0] { String::new() } else { format!("/burst{burst}") };
+            let suffix = if burst == BURSTS[0] {
+                String::new()
+            } else {
+                format!("/burst{burst}")
+            };
             let mut case = |name: &dyn std::fmt::Display, replay: Box<dyn Replayed>| {
                 cases.push(Case {
                     name: format!("{name}/{point}{suffix}"),
@@ -135,7 +154,7 @@ fn boxed<P>(replay: Replay<P>, burst: usize) -> Box<dyn Replayed>
 where
     P: Pipeline<HeapFrame> + 'static,
 {
-    Box::new(Passes {
+    Box::new(Stretches {
         replay,
         burst,
         packets: 0,
@@ -148,7 +167,11 @@ pub fn edge(way: Way, point: Point) -> Result<Replay<Edge<HeapFrame>>> {
         Way::Forward | Way::Npt66Out => Direction::Out,
         Way::Npt66In => Direction::In,
     };
-    Ok(Replay::new(Edge::new(), tables(way)?, traffic::frames(direction, point)))
+    Ok(Replay::new(
+        Edge::new(),
+        tables(way)?,
+        traffic::frames(direction, point),
+    ))
 }
 
 /// The tables of [`crate::network`], with frames of `way` coming in by the ingress of a [`Replay`].
@@ -159,7 +182,11 @@ fn tables(way: Way) -> Result<Tables> {
     };
     let mut builder = Builder::new();
     let mut interface = |port: usize, address: &str| -> Result<_> {
-        let mac = if port == INGRESS { net::SOURCE_MAC } else { net::SINK_MAC };
+        let mac = if port == INGRESS {
+            net::SOURCE_MAC
+        } else {
+            net::SINK_MAC
+        };
         Ok(builder.interface(InterfaceSpec {
             port: PortId::new(port).context("port 0 or 1")?,
             vlan: Vec::new(),
@@ -174,8 +201,18 @@ fn tables(way: Way) -> Result<Tables> {
     let inside = interface(inside_port, net::INSIDE_ADDRESS)?;
     let outside = interface(outside_port, net::OUTSIDE_ADDRESS)?;
     for (prefix, interface, router, mac) in [
-        ("::/0", outside, net::OUTSIDE_ROUTER, net::OUTSIDE_ROUTER_MAC),
-        (net::INSIDE_PREFIX, inside, net::INSIDE_ROUTER, net::INSIDE_ROUTER_MAC),
+        (
+            "::/0",
+            outside,
+            net::OUTSIDE_ROUTER,
+            net::OUTSIDE_ROUTER_MAC,
+        ),
+        (
+            net::INSIDE_PREFIX,
+            inside,
+            net::INSIDE_ROUTER,
+            net::INSIDE_ROUTER_MAC,
+        ),
     ] {
         builder.neighbor(interface, router.parse()?, mac.parse()?);
         let hop = Hop {
@@ -226,7 +263,12 @@ impl Pipeline<HeapFrame> for Empty {
         }
     }
 
-    fn resume(&mut self, (): &(), batch: &mut Batch<HeapFrame, Nothing>, out: &mut Outputs<HeapFrame, Nothing>) {
+    fn resume(
+        &mut self,
+        (): &(),
+        batch: &mut Batch<HeapFrame, Nothing>,
+        out: &mut Outputs<HeapFrame, Nothing>,
+    ) {
         let port = PortId::new(EGRESS).expect("port 1 exists");
         for (frame, _) in batch.drain() {
             out.transmit(port, frame);
@@ -248,15 +290,21 @@ mod tests {
                 flows: Flows::Thousand,
             };
             let mut replay = edge(way, point).expect("the network of this crate is valid");
-            replay.pass(4096, 32);
+            replay.stretch(4096, 32);
             replay.check(4096).expect("all are sent");
             let frame = replay.into_last_sent().expect("frames come back");
-            let (source, destination, hop_limit) = (&frame.bytes()[22..38], &frame.bytes()[38..54], frame.bytes()[21]);
+            let (source, destination, hop_limit) = (
+                &frame.bytes()[22..38],
+                &frame.bytes()[38..54],
+                frame.bytes()[21],
+            );
             assert_eq!(hop_limit, 63, "{way}");
             let inside: ipnet::Ipv6Net = net::INSIDE_PREFIX.parse().expect("a prefix");
             let outside: ipnet::Ipv6Net = net::OUTSIDE_PREFIX.parse().expect("a prefix");
             let is_in = |net: ipnet::Ipv6Net, bytes: &[u8]| {
-                net.contains(&std::net::Ipv6Addr::from(<[u8; 16]>::try_from(bytes).expect("16 bytes")))
+                net.contains(&std::net::Ipv6Addr::from(
+                    <[u8; 16]>::try_from(bytes).expect("16 bytes"),
+                ))
             };
             match way {
                 Way::Forward => assert!(is_in(inside, source)),

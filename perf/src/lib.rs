@@ -3,13 +3,17 @@
 //! `perf SUITE` is the program (`ci/perf` runs it); benches of single packet programs are in `benches/`, the proof that
 //! workers do not allocate in `tests/`, results of record in `results/`. Nothing here is part of the appliance.
 
-#[expect(unsafe_code, reason = "an allocator can only be written with unsafe code; it forwards to the system's")]
+#[expect(
+    unsafe_code,
+    reason = "an allocator can only be written with unsafe code; it forwards to the system's"
+)]
 pub mod alloc;
 pub mod appliance;
 pub mod cases;
 pub mod chart;
 pub mod children;
 pub mod devices;
+pub mod fuzz;
 pub mod graph;
 pub mod interrupt;
 pub mod linux;

@@ -71,7 +71,13 @@ fn measure(arguments: &Arguments) -> Result<()> {
     eprintln!("{machine}");
     let say = |text: &str| eprintln!("{text}");
     let rounds = arguments.rounds.map_or_else(
-        || if arguments.quick { QUICK_ROUNDS } else { ROUNDS },
+        || {
+            if arguments.quick {
+                QUICK_ROUNDS
+            } else {
+                ROUNDS
+            }
+        },
         usize::from,
     );
     let mut records: Vec<Record> = Vec::new();
@@ -81,17 +87,27 @@ fn measure(arguments: &Arguments) -> Result<()> {
     if let Some(ways) = ways_of(arguments.suite) {
         let plan = Plan {
             ways,
-            points: if arguments.quick { Point::quick() } else { Point::all() },
+            points: if arguments.quick {
+                Point::quick()
+            } else {
+                Point::all()
+            },
             rounds,
-            window: if arguments.quick { Window::quick() } else { Window::full() },
+            window: if arguments.quick {
+                Window::quick()
+            } else {
+                Window::full()
+            },
         };
         let sextant = Sextant::find(arguments.sextant.clone())?;
         records.extend(devices::run(&plan, &sextant, &machine, &say)?);
     }
     println!("{}", report::table(&records, &machine));
     if let Some(path) = &arguments.json {
-        let text = serde_json::to_string_pretty(&records).context("cannot make JSON of the figures")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        let text =
+            serde_json::to_string_pretty(&records).context("cannot make JSON of the figures")?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &arguments.svg {
         std::fs::write(path, chart::svg(&records, &machine)?)

@@ -134,14 +134,30 @@ mod tests {
     #[test]
     fn rounds_are_reduced_to_minimum_median_and_maximum() {
         let odd = Record::of("npt66", "npt66-out/64B/1k", Metric::Mpps, &[3.0, 1.0, 2.0]);
-        assert_eq!((odd.min, odd.median, odd.max, odd.rounds), (1.0, 2.0, 3.0, 3));
-        let even = Record::of("npt66", "npt66-out/64B/1k", Metric::Mpps, &[4.0, 1.0, 2.0, 3.0]);
-        assert_eq!((even.min, even.median, even.max, even.rounds), (1.0, 2.5, 4.0, 4));
+        assert_eq!(
+            (odd.min, odd.median, odd.max, odd.rounds),
+            (1.0, 2.0, 3.0, 3)
+        );
+        let even = Record::of(
+            "npt66",
+            "npt66-out/64B/1k",
+            Metric::Mpps,
+            &[4.0, 1.0, 2.0, 3.0],
+        );
+        assert_eq!(
+            (even.min, even.median, even.max, even.rounds),
+            (1.0, 2.5, 4.0, 4)
+        );
     }
 
     #[test]
     fn json_has_exactly_the_documented_keys() {
-        let record = Record::of("graph", "forward/64B/64k", Metric::GraphClkPerPacket, &[61.5]);
+        let record = Record::of(
+            "graph",
+            "forward/64B/64k",
+            Metric::GraphClkPerPacket,
+            &[61.5],
+        );
         assert_eq!(
             serde_json::to_value(&record).expect("a record is plain data"),
             serde_json::json!({

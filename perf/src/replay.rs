@@ -53,7 +53,9 @@ impl TxQueue for HandBack {
     fn transmit(&mut self, burst: &mut Burst<HeapFrame>) -> usize {
         let count = burst.len();
         // The ring has room for every frame there is.
-        self.0.write_chunk_uninit(count).map_or(0, |chunk| chunk.fill_from_iter(burst.drain(..)))
+        self.0
+            .write_chunk_uninit(count)
+            .map_or(0, |chunk| chunk.fill_from_iter(burst.drain(..)))
     }
 }
 
@@ -63,13 +65,22 @@ impl<P: Pipeline<HeapFrame>> Replay<P> {
     pub fn new(pipeline: P, tables: P::Tables, templates: Vec<Vec<u8>>) -> Self {
         let (mut hand_back, returned) = ring(FRAMES);
         for _ in 0..FRAMES {
-            hand_back.push(HeapFrame::new(&[])).expect("the ring holds all frames");
+            hand_back
+                .push(HeapFrame::new(&[]))
+                .expect("the ring holds all frames");
         }
         let (punt, punts) = ring(1);
         let counters = Arc::new(WorkerCounters::new());
         let paths = vec![TxPath::Absent, TxPath::Queue(Box::new(HandBack(hand_back)))];
         let rates = [(0, 0); PuntReason::COUNT];
-        let out = Outputs::new(paths, Vec::new(), punt, rates, Arc::clone(&counters), Tracer::off());
+        let out = Outputs::new(
+            paths,
+            Vec::new(),
+            punt,
+            rates,
+            Arc::clone(&counters),
+            Tracer::off(),
+        );
         Self {
             pipeline,
             tables,
@@ -98,14 +109,15 @@ impl<P: Pipeline<HeapFrame>> Replay<P> {
             }
         }
         let start = tsc::now();
-        self.pipeline.process(&self.tables, self.ingress, &mut self.burst, &mut self.out);
+        self.pipeline
+            .process(&self.tables, self.ingress, &mut self.burst, &mut self.out);
         let clocks = tsc::now() - start;
         self.out.flush();
         clocks
     }
 
     /// Run at least `packets` packets in bursts of `size`; says how many clocks the pipeline took for each.
-    pub fn pass(&mut self, packets: usize, size: usize) -> f64 {
+    pub fn stretch(&mut self, packets: usize, size: usize) -> f64 {
         let bursts = packets.div_ceil(size);
         let clocks: u64 = (0..bursts).map(|_| self.burst(size)).sum();
         // `as`: both are far below 2^53.
@@ -126,7 +138,11 @@ impl<P: Pipeline<HeapFrame>> Replay<P> {
             .map(|reason| format!("{} {}", self.counters.dropped(*reason), reason.info().name))
             .collect();
         let sent = self.sent();
-        ensure!(sent == packets, "{sent} of {packets} packets were sent; dropped: {}", drops.join(", "));
+        ensure!(
+            sent == packets,
+            "{sent} of {packets} packets were sent; dropped: {}",
+            drops.join(", ")
+        );
         Ok(())
     }
 

@@ -14,10 +14,16 @@ const TEXT_COLUMNS: usize = 2;
 pub fn table(records: &[Record], machine: &Machine) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["case", "metric", "min", "median", "max", "rounds", "goal", "VPP"]);
+    table.set_header([
+        "case", "metric", "min", "median", "max", "rounds", "goal", "VPP",
+    ]);
     let mut case = "";
     for record in records {
-        let shown = if record.case == case { "" } else { &record.case };
+        let shown = if record.case == case {
+            ""
+        } else {
+            &record.case
+        };
         case = &record.case;
         let row = [
             shown.to_owned(),
@@ -48,7 +54,11 @@ fn summary(records: &[Record]) -> String {
         .filter_map(|record| Some(target_of(record)?.is_met_by(record.median)))
         .collect();
     let met = measured.iter().filter(|met| **met).count();
-    format!("{met} of {} goals met ({} in all)", measured.len(), TARGETS.len())
+    format!(
+        "{met} of {} goals met ({} in all)",
+        measured.len(),
+        TARGETS.len()
+    )
 }
 
 fn verdict(bound: Bound, median: f64) -> String {
@@ -56,7 +66,11 @@ fn verdict(bound: Bound, median: f64) -> String {
         Bound::AtLeast(_) => "≥",
         Bound::AtMost(_) => "≤",
     };
-    let word = if bound.is_met_by(median) { "met" } else { "MISSED" };
+    let word = if bound.is_met_by(median) {
+        "met"
+    } else {
+        "MISSED"
+    };
     format!("{relation} {}: {word}", bound.figure())
 }
 
@@ -85,8 +99,18 @@ mod tests {
     #[test]
     fn a_missed_goal_is_said_in_the_table() {
         let records = [
-            Record::of("npt66", "npt66-out/64B/1k", Metric::RatioToTestpmdMacswap, &[0.71, 0.69, 0.73]),
-            Record::of("graph", "forward/64B/64k", Metric::GraphClkPerPacket, &[70.0]),
+            Record::of(
+                "npt66",
+                "npt66-out/64B/1k",
+                Metric::RatioToTestpmdMacswap,
+                &[0.71, 0.69, 0.73],
+            ),
+            Record::of(
+                "graph",
+                "forward/64B/64k",
+                Metric::GraphClkPerPacket,
+                &[70.0],
+            ),
         ];
         let text = table(&records, &Machine::look());
         assert!(text.contains("≥ 0.7: met"), "{text}");

@@ -36,8 +36,11 @@ pub const TARGETS: [Target; 8] = [
 
 /// Clocks per packet of VPP 26.10-rc0's graph (release build, AVX-512, 65,536 flows, one route, 256 packets a vector),
 /// measured on an AMD Zen 4 class machine with a TSC of 2.6 GHz; a case and a figure.
-pub const VPP_GRAPH_CLOCKS: [(&str, f64); 3] =
-    [("forward/64B/64k", 74.0), ("npt66-out/64B/64k", 117.0), ("npt66-in/64B/64k", 106.0)];
+pub const VPP_GRAPH_CLOCKS: [(&str, f64); 3] = [
+    ("forward/64B/64k", 74.0),
+    ("npt66-out/64B/64k", 117.0),
+    ("npt66-in/64B/64k", 106.0),
+];
 
 const fn at_least(case: &'static str, metric: Metric, bound: f64) -> Target {
     Target {
@@ -93,8 +96,16 @@ mod tests {
         let ratio = record("npt66-out/64B/1k", Metric::RatioToTestpmdMacswap, 0.7);
         let bound = target_of(&ratio).expect("there is a goal");
         assert!(bound.is_met_by(ratio.median) && !bound.is_met_by(0.69));
-        let clocks = target_of(&record("npt66-in/64B/64k", Metric::GraphClkPerPacket, 91.0)).expect("there is a goal");
+        let clocks = target_of(&record("npt66-in/64B/64k", Metric::GraphClkPerPacket, 91.0))
+            .expect("there is a goal");
         assert!(clocks.is_met_by(90.0) && !clocks.is_met_by(91.0));
-        assert_eq!(target_of(&record("npt66-out/64B/1", Metric::RatioToTestpmdMacswap, 0.1)), None);
+        assert_eq!(
+            target_of(&record(
+                "npt66-out/64B/1",
+                Metric::RatioToTestpmdMacswap,
+                0.1
+            )),
+            None
+        );
     }
 }

@@ -38,7 +38,10 @@ pub fn rate(mode: Mode, setup: &Setup, window: &Window) -> Result<f64> {
     let name = format!("testpmd {}", mode.name());
     let mut command = Command::new("dpdk-testpmd");
     command
-        .args(["-l", &format!("{},{}", setup.control_core, setup.worker_core)])
+        .args([
+            "-l",
+            &format!("{},{}", setup.control_core, setup.worker_core),
+        ])
         .args(["--in-memory", "--no-pci", "--no-telemetry"])
         .args(["--vdev", &setup.source, "--vdev", &setup.sink])
         .args(["--", "--interactive", "--nb-cores=1"])
@@ -49,7 +52,9 @@ pub fn rate(mode: Mode, setup: &Setup, window: &Window) -> Result<f64> {
     testpmd.say("start")?;
     // Names the ports it really has: a device that did not probe would be missing.
     testpmd
-        .listen(START_LIMIT, |line| line.contains("packet forwarding - ports=2").then_some(()))
+        .listen(START_LIMIT, |line| {
+            line.contains("packet forwarding - ports=2").then_some(())
+        })
         .context("testpmd did not start on the two devices")?;
     interrupt::sleep(window.warm_up)?;
     let mut sample = || -> Result<f64> {
@@ -81,6 +86,9 @@ mod tests {
             sent_per_second("  Tx-pps:     35304526          Tx-bps:            0"),
             Some(35_304_526.0)
         );
-        assert_eq!(sent_per_second("  Rx-pps:     1          Rx-bps:            0"), None);
+        assert_eq!(
+            sent_per_second("  Rx-pps:     1          Rx-bps:            0"),
+            None
+        );
     }
 }

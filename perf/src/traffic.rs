@@ -30,7 +30,9 @@ pub enum Direction {
 #[must_use]
 pub fn frames(direction: Direction, point: Point) -> Vec<Vec<u8>> {
     let mut random = fastrand::Rng::with_seed(SEED);
-    let flows: Vec<Flow> = (0..point.flows.count()).map(|_| Flow::random(direction, &mut random)).collect();
+    let flows: Vec<Flow> = (0..point.flows.count())
+        .map(|_| Flow::random(direction, &mut random))
+        .collect();
     let pattern = point.sizes.pattern();
     let count = flows.len().max(pattern.len());
     flows
@@ -79,7 +81,11 @@ impl Flow {
         Packet::ethernet(mac(router), mac(net::SOURCE_MAC))
             .ipv6(self.source, self.destination)
             .hop_limit(64)
-            .udp(self.source_port, self.destination_port, &vec![0x5a; size - HEADERS])
+            .udp(
+                self.source_port,
+                self.destination_port,
+                &vec![0x5a; size - HEADERS],
+            )
             .build()
     }
 }
@@ -109,7 +115,11 @@ mod tests {
 
     fn flows_of(frames: &[Vec<u8>]) -> usize {
         // Addresses and ports.
-        frames.iter().map(|frame| (frame[22..54].to_vec(), frame[54..58].to_vec())).collect::<HashSet<_>>().len()
+        frames
+            .iter()
+            .map(|frame| (frame[22..54].to_vec(), frame[54..58].to_vec()))
+            .collect::<HashSet<_>>()
+            .len()
     }
 
     #[test]
@@ -130,9 +140,10 @@ mod tests {
             sizes: Sizes::Small,
             flows: Flows::Thousand,
         };
-        for (direction, offset, prefix) in
-            [(Direction::Out, 22, net::INSIDE_PREFIX), (Direction::In, 38, net::OUTSIDE_PREFIX)]
-        {
+        for (direction, offset, prefix) in [
+            (Direction::Out, 22, net::INSIDE_PREFIX),
+            (Direction::In, 38, net::OUTSIDE_PREFIX),
+        ] {
             let prefix: Ipv6Net = prefix.parse().expect("a prefix");
             for frame in frames(direction, point) {
                 let address: [u8; 16] = frame[offset..offset + 16].try_into().expect("16 bytes");
@@ -150,7 +161,13 @@ mod tests {
             sizes: Sizes::Imix,
             flows: Flows::One,
         };
-        assert_eq!(write_capture(&path, Direction::In, point).expect("written"), 12);
-        assert_eq!(pcap::read(&path).expect("read"), frames(Direction::In, point));
+        assert_eq!(
+            write_capture(&path, Direction::In, point).expect("written"),
+            12
+        );
+        assert_eq!(
+            pcap::read(&path).expect("read"),
+            frames(Direction::In, point)
+        );
     }
 }

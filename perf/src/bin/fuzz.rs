@@ -1,0 +1,156 @@
+//! `fuzz`: seeded random and damaged frames through the whole graph, in process; see [`perf::fuzz`].
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use clap::Parser;
+use dataplane::frame::BURST_MAX;
+use dataplane::testing::pcap;
+use perf::fuzz::{Fuzzer, Outcome, Samples, Source};
+use perf::interrupt;
+
+/// Throw random and damaged frames at the packet graph: nothing may panic, and every frame must be accounted for.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// How many frames.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    frames: u64,
+    /// The same seed throws the same frames.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Start at this burst, to look at one again.
+    #[arg(long, value_name = "B", default_value_t = 0)]
+    first: u64,
+    /// Threads [default: one a core].
+    #[arg(long, value_name = "T")]
+    threads: Option<u64>,
+}
+
+/// What the threads share.
+struct Shared {
+    frames_left: AtomicU64,
+    next_burst: AtomicU64,
+    is_stopped: AtomicBool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match fuzz(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fuzz: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fuzz(arguments: &Arguments) -> Result<()> {
+    interrupt::install()?;
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = match arguments.threads {
+        Some(threads) => threads.max(1),
+        None => u64::try_from(cores).context("more cores than numbers")?,
+    };
+    let samples = Samples::all();
+    let shared = Shared {
+        frames_left: AtomicU64::new(arguments.frames),
+        next_burst: AtomicU64::new(arguments.first),
+        is_stopped: AtomicBool::new(false),
+    };
+    let start = Instant::now();
+    let results: Vec<Result<Outcome>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    work(
+                        &shared,
+                        arguments.seed,
+                        Source::new(arguments.seed, Arc::clone(&samples)),
+                    )
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .map(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow!("the fuzzer itself panicked")))
+            })
+            .collect()
+    });
+    let elapsed = start.elapsed().as_secs_f64();
+    let mut total = Outcome::default();
+    for result in results {
+        total.add(&result?);
+    }
+    println!("{total}");
+    // `as`: far below 2^53.
+    let rate = total.received as f64 / elapsed / 1e6;
+    println!(
+        "{} frames of seed {} in {elapsed:.1} s on {threads} threads: {rate:.2} M/s, no panic",
+        total.received, arguments.seed
+    );
+    ensure!(total.is_balanced(), "frames were lost or made up");
+    ensure!(
+        total.received == arguments.frames,
+        "{} of {} frames were thrown",
+        total.received,
+        arguments.frames
+    );
+    Ok(())
+}
+
+fn work(shared: &Shared, seed: u64, source: Source) -> Result<Outcome> {
+    let mut fuzzer = Fuzzer::new(source)?;
+    while !shared.is_stopped.load(Relaxed) {
+        interrupt::check()?;
+        let Some(limit) = take(&shared.frames_left) else {
+            break;
+        };
+        let number = shared.next_burst.fetch_add(1, Relaxed);
+        match fuzzer.burst(number, limit) {
+            // What the burst did not need goes back.
+            Ok(frames) => {
+                shared
+                    .frames_left
+                    .fetch_add((limit - frames) as u64, Relaxed); // `as`: at most BURST_MAX
+            }
+            Err(error) => {
+                shared.is_stopped.store(true, Relaxed);
+                return Err(error.context(keep(seed, number)));
+            }
+        }
+    }
+    Ok(fuzzer.outcome())
+}
+
+/// Take a burst's worth of the frames that are left.
+fn take(frames_left: &AtomicU64) -> Option<usize> {
+    let wanted = BURST_MAX as u64; // `as`: a small constant
+    let before = frames_left
+        .fetch_update(Relaxed, Relaxed, |left| {
+            (left > 0).then(|| left.saturating_sub(wanted))
+        })
+        .ok()?;
+    usize::try_from(before.min(wanted)).ok()
+}
+
+/// Write the frames of the burst that failed where they can be looked at; says how to throw them again.
+fn keep(seed: u64, number: u64) -> String {
+    let frames = Source::new(seed, Samples::all()).frames(number);
+    let path = std::env::temp_dir().join(format!("sextant-fuzz-{seed}-{number}.pcap"));
+    let again = format!(
+        "again: fuzz --threads 1 --seed {seed} --first {number} --frames {}",
+        frames.len()
+    );
+    match pcap::write(&path, &frames) {
+        Ok(()) => format!("{again}; its frames: {}", path.display()),
+        Err(error) => format!("{again}; its frames could not be kept: {error}"),
+    }
+}
