@@ -224,8 +224,13 @@ impl<'a> Sink<'a> {
         });
     }
 
-    /// The renderer cuts the text at these offsets, so they must not fall inside a character or behind the end.
+    /// The renderer cuts the text at these offsets, so they must not fall inside a character; what is behind the end
+    /// of the file is at the end of its last line.
     fn whole_characters(&self, span: &Range<usize>) -> Range<usize> {
+        if span.start > self.text.len() {
+            let end = self.text.trim_end().len();
+            return end..end;
+        }
         let start = self.text.floor_char_boundary(span.start);
         start..self.text.floor_char_boundary(span.end).max(start)
     }

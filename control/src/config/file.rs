@@ -13,18 +13,19 @@ use super::error::{Place, Sink};
 use super::model::{Device, HugePages, Poll, ZeroIid};
 use super::reader::{Field, List, Table, Value, list, root_place};
 use super::scalar::{
-    address, boolean, choice, device, integer, mac, name, prefix, reference, socket_path,
+    address, boolean, choice, device, integer, mac, name, own_address, prefix, reference,
+    socket_path,
 };
 
 /// A file, section by section.
 pub(super) struct File {
     pub(super) system: SystemTable,
     pub(super) workers: WorkersTable,
-    pub(super) ports: Vec<PortTable>,
-    pub(super) interfaces: Vec<InterfaceTable>,
-    pub(super) routes: Vec<RouteTable>,
-    pub(super) neighbors: Vec<NeighborTable>,
-    pub(super) npt66: Vec<Npt66Table>,
+    pub(super) ports: Field<Vec<PortTable>>,
+    pub(super) interfaces: Field<Vec<InterfaceTable>>,
+    pub(super) routes: Field<Vec<RouteTable>>,
+    pub(super) neighbors: Field<Vec<NeighborTable>>,
+    pub(super) npt66: Field<Vec<Npt66Table>>,
     pub(super) icmp: IcmpTable,
     pub(super) punt: Vec<(PuntReason, RateTable)>,
     pub(super) ndp: NdpTable,
@@ -122,31 +123,11 @@ pub(super) fn read(tree: &DeTable<'_>, sink: &mut Sink<'_>) -> File {
     let mut root = Table::new(tree, root_place());
     let system = system(root.section("system", &empty, sink), sink);
     let workers = workers(root.section("workers", &empty, sink), sink);
-    let ports = root.tables("ports", "an array of tables, written [[ports]]", sink, port);
-    let interfaces = root.tables(
-        "interfaces",
-        "an array of tables, written [[interfaces]]",
-        sink,
-        interface,
-    );
-    let routes = root.tables(
-        "routes",
-        "an array of tables, written [[routes]]",
-        sink,
-        route,
-    );
-    let neighbors = root.tables(
-        "neighbors",
-        "an array of tables, written [[neighbors]]",
-        sink,
-        neighbor,
-    );
-    let npt66 = root.tables(
-        "npt66",
-        "an array of tables, written [[npt66]]",
-        sink,
-        npt66,
-    );
+    let ports = root.tables("ports", sink, port);
+    let interfaces = root.tables("interfaces", sink, interface);
+    let routes = root.tables("routes", sink, route);
+    let neighbors = root.tables("neighbors", sink, neighbor);
+    let npt66 = root.tables("npt66", sink, npt66);
     let icmp = icmp(root.section("icmp", &empty, sink), sink);
     let punt = punt(root.section("punt", &empty, sink), &empty, sink);
     let ndp = ndp(root.section("ndp", &empty, sink), sink);
@@ -245,7 +226,7 @@ fn interface(mut table: Table<'_>, sink: &mut Sink<'_>) -> InterfaceTable {
                 "an array of addresses",
                 0..=1024,
                 "addresses",
-                prefix,
+                own_address,
                 sink,
             )
         }),

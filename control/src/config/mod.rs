@@ -34,8 +34,8 @@ pub use model::{
 pub use problem::Problem;
 pub use reload::{RestartNeeded, reload_plan};
 
-/// Longer files are refused: a million routes fit in it.
-const FILE_MAX: u64 = 128 << 20;
+/// Longer files are refused: half a million routes fit in it.
+const FILE_MAX: u64 = 64 << 20;
 
 /// Read and judge a file for the machine this process runs on.
 ///

@@ -53,7 +53,7 @@ pub enum Problem {
         /// Type and value.
         found: String,
         /// Type.
-        expected: &'static str,
+        expected: String,
     },
     /// A number outside its range.
     #[error(
@@ -88,11 +88,11 @@ pub enum Problem {
         /// How that is written.
         expected: &'static str,
     },
-    /// An array or string with nothing in it.
-    #[error("empty, expected {expected}")]
+    /// An array with nothing in it.
+    #[error("no {what}, expected at least one")]
     Empty {
         /// What belongs in it.
-        expected: &'static str,
+        what: &'static str,
     },
     /// An array with too much in it.
     #[error("{found} {what}, expected at most {maximum}")]

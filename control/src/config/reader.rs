@@ -72,21 +72,17 @@ pub(super) struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn wrong_type<T>(&self, expected: &'static str, sink: &mut Sink<'_>) -> Option<T> {
+    pub(super) fn wrong_type<T>(&self, expected: &str, sink: &mut Sink<'_>) -> Option<T> {
         let problem = Problem::WrongType {
             found: describe(self.node),
-            expected,
+            expected: expected.to_owned(),
         };
         sink.push(&self.place, problem);
         None
     }
 
     /// Elements of an array, each with its place.
-    pub(super) fn elements(
-        &self,
-        expected: &'static str,
-        sink: &mut Sink<'_>,
-    ) -> Option<Vec<Value<'a>>> {
+    pub(super) fn elements(&self, expected: &str, sink: &mut Sink<'_>) -> Option<Vec<Value<'a>>> {
         let DeValue::Array(array) = self.node else {
             return self.wrong_type(expected, sink);
         };
@@ -180,23 +176,24 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Tables of `[[key]]`, or none when it is absent.
+    /// Tables of `[[key]]`.
     pub(super) fn tables<T>(
         &mut self,
         key: &'static str,
-        expected: &'static str,
         sink: &mut Sink<'_>,
         mut read: impl FnMut(Table<'a>, &mut Sink<'_>) -> T,
-    ) -> Vec<T> {
-        let field = self.optional(key, sink, |value, sink| {
-            let elements = value.elements(expected, sink)?;
-            let tables = elements
-                .into_iter()
-                .filter_map(|element| element.table("a table", sink));
-            let tables: Vec<_> = tables.collect();
-            Some(tables.into_iter().map(|table| read(table, sink)).collect())
-        });
-        field.or(Vec::new())
+    ) -> Field<Vec<T>> {
+        self.optional(key, sink, |value, sink| {
+            let elements =
+                value.elements(&format!("an array of tables, written [[{key}]]"), sink)?;
+            let mut tables = Vec::with_capacity(elements.len());
+            for element in elements {
+                if let Some(table) = element.table("a table", sink) {
+                    tables.push(read(table, sink));
+                }
+            }
+            Some(tables)
+        })
     }
 
     /// The table under `[key]`; an empty one when it is absent or not a table.
@@ -270,7 +267,7 @@ pub(super) fn list<'a, T>(
     let elements = value.elements(expected, sink)?;
     let found = elements.len();
     if found < *count.start() {
-        sink.push(&value.place, Problem::Empty { expected });
+        sink.push(&value.place, Problem::Empty { what });
         return None;
     }
     if found > *count.end() {
@@ -293,7 +290,15 @@ pub(super) fn list<'a, T>(
     Some(List { items, is_complete })
 }
 
-/// The root table stands at the top of the file.
+/// Where to point for a section that is not there: the end of the file, wherever that is.
+pub(super) fn end_of_file(key: &str) -> Place {
+    Place {
+        span: usize::MAX..usize::MAX,
+        key: key.to_owned(),
+    }
+}
+
+/// The root table; nothing is reported at its place.
 pub(super) fn root_place() -> Place {
     Place {
         span: Range { start: 0, end: 0 },

@@ -169,15 +169,33 @@ pub(super) fn address(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Ipv6Addr>
     parsed
 }
 
-/// A prefix, or an address with the length of its prefix; what may stand after the length is judged elsewhere.
+/// A prefix; what may stand after its length is judged elsewhere.
 pub(super) fn prefix(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Ipv6Net> {
-    let found = string(&value, sink)?;
-    let parsed = found.parse().ok();
-    if parsed.is_none() {
-        let expected = "an address and a length of 0 to 128 such as 2001:db8::/32";
-        return malformed(&value, found, "an IPv6 prefix", expected, sink);
+    network(
+        &value,
+        "an IPv6 prefix",
+        "an address and a length such as 2001:db8::/32",
+        sink,
+    )
+}
+
+/// An address and the length of the prefix that is on its link.
+pub(super) fn own_address(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Ipv6Net> {
+    let what = "an IPv6 address with a prefix length";
+    network(&value, what, "both such as 2001:db8::1/64", sink)
+}
+
+fn network(
+    value: &Value<'_>,
+    what: &'static str,
+    expected: &'static str,
+    sink: &mut Sink<'_>,
+) -> Option<Ipv6Net> {
+    let found = string(value, sink)?;
+    match found.parse() {
+        Ok(network) => Some(network),
+        Err(_) => malformed(value, found, what, expected, sink),
     }
-    parsed
 }
 
 /// A DPDK device: checked as far as that is possible without opening it.
@@ -192,19 +210,10 @@ pub(super) fn device(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Device> {
     let Some(name) = device_name(name) else {
         return malformed(&value, found, "a DPDK device", EXPECTED, sink);
     };
-    let pairs = arguments.map(|text| {
-        text.split(',')
-            .map(|pair| pair.split_once('='))
-            .collect::<Vec<_>>()
-    });
-    let pairs: Vec<_> = pairs.unwrap_or_default();
-    let is_graphic = found.bytes().all(|b| b.is_ascii_graphic());
-    if !is_graphic
-        || pairs
-            .iter()
-            .any(|pair| pair.is_none_or(|(key, _)| key.is_empty()))
-    {
-        let expected = "arguments as key=value with commas between and no spaces";
+    let mut pieces = arguments.iter().flat_map(|text| text.split(','));
+    let is_printable = !found.contains(|c: char| c.is_whitespace() || c.is_control());
+    if !is_printable || pieces.any(|piece| piece.is_empty() || piece.starts_with('=')) {
+        let expected = "arguments such as key=value with commas between and no spaces";
         return malformed(&value, found, "a DPDK device", expected, sink);
     }
     let device = Device::new(&name, arguments);

@@ -27,7 +27,7 @@ pub(super) fn set_broken_statements_aside(text: &str, sink: &mut Sink<'_>) -> St
             .into_iter()
             .next();
         if let Some(error) = &broken {
-            report(error, statement.offset, sink);
+            report(error, statement.offset, statement.text, sink);
             is_under_broken_header |= statement.is_header;
         }
         if broken.is_some() || is_under_broken_header {
@@ -49,19 +49,28 @@ pub(super) fn set_broken_statements_aside(text: &str, sink: &mut Sink<'_>) -> St
 pub(super) fn parse<'a>(text: &'a str, sink: &mut Sink<'_>) -> DeTable<'a> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        report(&error, 0, sink);
+        report(&error, 0, text, sink);
         sink.note_gap();
     }
     tree.into_inner()
 }
 
-fn report(error: &toml::de::Error, offset: usize, sink: &mut Sink<'_>) {
+fn report(error: &toml::de::Error, offset: usize, text: &str, sink: &mut Sink<'_>) {
     let span = error.span().unwrap_or(0..0);
+    let found = text.get(span.clone()).unwrap_or_default();
+    // Two of the parser's messages mislead; the others are good.
+    let message = match error.message() {
+        "duplicate key" => format!("{found:?} stands twice, expected each key once in a table"),
+        message if found.is_empty() && message.starts_with("string values must be quoted") => {
+            "key with no value, expected a value after `=`".to_owned()
+        }
+        message => message.to_owned(),
+    };
     let place = Place {
         span: span.start + offset..span.end + offset,
         key: String::new(),
     };
-    sink.push(&place, Problem::Syntax(error.message().to_owned()));
+    sink.push(&place, Problem::Syntax(message));
 }
 
 /// A table's header or a key with its value, which may go on over several lines, and the blank and comment lines

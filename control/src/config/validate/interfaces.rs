@@ -11,7 +11,7 @@ use crate::config::error::{Place, Sink};
 use crate::config::file::InterfaceTable;
 use crate::config::model::Interface;
 use crate::config::problem::Problem;
-use crate::config::reader::Field;
+use crate::config::reader::{Field, end_of_file};
 
 /// IPv6 MTU of an interface, bytes.
 pub(super) const MTU_DEFAULT: u16 = 1500;
@@ -127,25 +127,23 @@ impl Interfaces {
 }
 
 pub(super) fn interfaces(
-    tables: Vec<InterfaceTable>,
+    tables: Field<Vec<InterfaceTable>>,
     ports: &Names,
     sink: &mut Sink<'_>,
 ) -> Interfaces {
-    let (count, maximum) = (tables.len(), INTERFACES_MAX);
     let mut reading = Reading::new(ports);
-    if count == 0 {
-        let place = Place {
-            span: 0..0,
-            key: "interfaces".to_owned(),
-        };
-        sink.push(
-            &place,
-            Problem::Missing {
-                expected: "at least one interface",
-            },
-        );
-        reading.names.note_incomplete();
+    if tables.is_absent() {
+        let expected = "at least one interface";
+        sink.push(&end_of_file("interfaces"), Problem::Missing { expected });
     }
+    let Field::Given(tables, place) = tables else {
+        reading.note_incomplete();
+        return reading.finish(sink);
+    };
+    if tables.is_empty() {
+        sink.push(&place, Problem::Empty { what: "interfaces" });
+    }
+    let (count, maximum) = (tables.len(), INTERFACES_MAX);
     for (index, table) in tables.into_iter().enumerate() {
         if index == maximum {
             sink.push(
@@ -193,6 +191,13 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Nothing is known of what there is.
+    fn note_incomplete(&mut self) {
+        self.names.note_incomplete();
+        self.vrfs.note_incomplete();
+        self.addresses_are_complete = false;
+    }
+
     fn add(&mut self, index: usize, table: InterfaceTable, sink: &mut Sink<'_>) {
         let port = self.ports.resolve(&table.port, sink);
         let implied = table
@@ -219,7 +224,11 @@ impl<'a> Reading<'a> {
                 .given()
                 .map_or_else(|| table.place.child("vlan"), |(_, place)| place.clone());
             if let Some(first) = self.tags.insert((port, vlan.clone()), &place) {
-                let found = format!("{vlan:?}");
+                let found = if vlan.is_empty() {
+                    "[] (untagged)".to_owned()
+                } else {
+                    format!("{vlan:?}")
+                };
                 let problem = Problem::Duplicate {
                     what: "VLAN stack",
                     found,

@@ -11,12 +11,14 @@ use crate::config::error::{Place, Sink};
 use crate::config::file::NeighborTable;
 use crate::config::model::{Interface, Neighbor};
 use crate::config::problem::Problem;
+use crate::config::reader::Field;
 
 pub(super) fn neighbors(
-    tables: Vec<NeighborTable>,
+    tables: Field<Vec<NeighborTable>>,
     interfaces: &Interfaces,
     sink: &mut Sink<'_>,
 ) -> Vec<Neighbor> {
+    let tables = tables.or(Vec::new());
     let mut seen = Seen::default();
     let mut neighbors = Vec::with_capacity(tables.len());
     for table in tables {

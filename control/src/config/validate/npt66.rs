@@ -27,10 +27,11 @@ struct Pair {
 }
 
 pub(super) fn rules(
-    tables: Vec<Npt66Table>,
+    tables: Field<Vec<Npt66Table>>,
     interfaces: &Interfaces,
     sink: &mut Sink<'_>,
 ) -> Vec<Npt66> {
+    let tables = tables.or(Vec::new());
     let mut names = Names::new("rule");
     let mut pairs: Vec<Pair> = Vec::new();
     let mut rules = Vec::with_capacity(tables.len());

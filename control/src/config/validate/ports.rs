@@ -7,28 +7,27 @@ use crate::config::error::{Place, Sink};
 use crate::config::file::PortTable;
 use crate::config::model::{Device, Port};
 use crate::config::problem::Problem;
+use crate::config::reader::{Field, end_of_file};
 
 /// Descriptors of a queue.
 const DESCRIPTORS_DEFAULT: u16 = 1024;
 
-pub(super) fn ports(tables: Vec<PortTable>, sink: &mut Sink<'_>) -> (Vec<Port>, Names) {
+pub(super) fn ports(tables: Field<Vec<PortTable>>, sink: &mut Sink<'_>) -> (Vec<Port>, Names) {
     let mut names = Names::new("port");
     let mut devices = Seen::default();
     let mut interfaces = Seen::default();
-    let (count, maximum) = (tables.len(), PortId::MAX);
-    if count == 0 {
-        let place = Place {
-            span: 0..0,
-            key: "ports".to_owned(),
-        };
-        sink.push(
-            &place,
-            Problem::Missing {
-                expected: "at least one port",
-            },
-        );
-        names.note_incomplete();
+    if tables.is_absent() {
+        let expected = "at least one port";
+        sink.push(&end_of_file("ports"), Problem::Missing { expected });
     }
+    let Field::Given(tables, place) = tables else {
+        names.note_incomplete();
+        return (Vec::new(), names);
+    };
+    if tables.is_empty() {
+        sink.push(&place, Problem::Empty { what: "ports" });
+    }
+    let (count, maximum) = (tables.len(), PortId::MAX);
     let mut ports = Vec::with_capacity(count);
     for (index, table) in tables.into_iter().enumerate() {
         if index == maximum {

@@ -19,11 +19,12 @@ use crate::config::reader::{Field, List};
 const ROUTER: &str = "the address of another router";
 
 pub(super) fn routes(
-    tables: Vec<RouteTable>,
+    tables: Field<Vec<RouteTable>>,
     interfaces: &Interfaces,
     rules: &[Npt66],
     sink: &mut Sink<'_>,
 ) -> Vec<Route> {
+    let tables = tables.or(Vec::new());
     let mut seen = Seen::default();
     let outside = rules.iter().map(|rule| {
         let vrf = interfaces.vrf_of(rule.interface);
