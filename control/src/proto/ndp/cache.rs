@@ -233,6 +233,11 @@ impl<P> Cache<P> {
         self.entries.len() - self.gateways
     }
 
+    /// Whether there are more entries, or more being resolved, than may be.
+    pub(super) fn is_over(&self, settings: &Settings) -> bool {
+        self.counted_len() > settings.max_neighbors || self.incomplete > settings.max_incomplete
+    }
+
     /// Who has to go to make room, if anybody of this class or below may.
     fn victim(&self, highest: Class) -> Option<Ipv6Addr> {
         let (class, _, address) = self.evictable.first()?;

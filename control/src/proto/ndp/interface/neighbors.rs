@@ -478,7 +478,7 @@ impl<P> Interface<P> {
                 entry.gateway = false;
                 entry.state
             });
-            let full = self.cache.counted_len() > shared.settings.max_neighbors;
+            let full = self.cache.is_over(&shared.settings);
             if full || state == Some(State::Failed) || !self.may_learn(address) {
                 self.forget(shared, address);
             }
