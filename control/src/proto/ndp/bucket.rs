@@ -21,6 +21,12 @@ impl TokenBucket {
         }
     }
 
+    /// Another rate and burst; what was taken stays taken.
+    pub(super) fn set_rate(&mut self, per_second: u32, burst: u32) {
+        self.interval = Duration::from_secs(1) / per_second.max(1);
+        self.burst = burst.max(1);
+    }
+
     /// Take a token unless fewer than `leave` would remain for those who are more important.
     pub(super) fn take(&mut self, now: Instant, leave: u32) -> bool {
         let allowed = self.interval * self.burst.saturating_sub(leave);
@@ -68,6 +74,16 @@ mod tests {
         let mut bucket = TokenBucket::new(start, 10, 8);
         assert_eq!(take_all(&mut bucket, start, 2), 6);
         assert_eq!(take_all(&mut bucket, start, 0), 2);
+    }
+
+    #[test]
+    fn another_rate_keeps_what_was_taken() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(start, 10, 8);
+        assert_eq!(take_all(&mut bucket, start, 0), 8);
+        bucket.set_rate(100, 4);
+        assert_eq!(take_all(&mut bucket, start, 0), 0);
+        assert_eq!(take_all(&mut bucket, start + Duration::from_secs(1), 0), 4);
     }
 
     #[test]

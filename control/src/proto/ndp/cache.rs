@@ -141,6 +141,16 @@ impl<P> Cache<P> {
         }
     }
 
+    /// Take another rate of resolutions.
+    pub(super) fn set_rate(&mut self, settings: &Settings) {
+        for on_link in &mut self.on_link {
+            let burst = settings.resolutions_burst;
+            on_link
+                .bucket
+                .set_rate(settings.resolutions_per_second, burst);
+        }
+    }
+
     /// Whether an address is a neighbour's (RFC 5942 4).
     pub(super) fn is_on_link(&self, address: Ipv6Addr) -> bool {
         self.prefix_of(address).is_some()

@@ -132,8 +132,8 @@ impl<P> Interface<P> {
     }
 
     /// The machine's settings have changed.
-    pub(super) fn apply_settings(&mut self, shared: &mut Shared<P>, now: Instant) {
-        self.set_on_link(shared, now);
+    pub(super) fn apply_settings(&mut self, shared: &mut Shared<P>) {
+        self.cache.set_rate(&shared.settings);
         self.trim(shared);
     }
 

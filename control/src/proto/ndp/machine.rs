@@ -37,10 +37,10 @@ impl<P> Machine<P> {
     }
 
     /// Take other settings; what already runs keeps the deadlines it has.
-    pub fn set_settings(&mut self, now: Instant, settings: Settings) {
+    pub fn set_settings(&mut self, settings: Settings) {
         self.shared.settings = sane(settings);
         for interface in self.interfaces.values_mut() {
-            interface.apply_settings(&mut self.shared, now);
+            interface.apply_settings(&mut self.shared);
         }
     }
 

@@ -215,7 +215,7 @@ impl Model {
                 let mut settings = small();
                 settings.retrans_timer = Duration::from_millis(self.rng.u64(0..2000));
                 settings.dad_transmits = self.rng.u8(0..3);
-                self.machine.set_settings(now, settings);
+                self.machine.set_settings(settings);
             }
             6..30 => {
                 let target = self.address();

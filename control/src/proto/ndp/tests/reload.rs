@@ -180,7 +180,7 @@ fn smaller_limits_evict() {
         max_neighbors: 4,
         ..settings()
     };
-    bench.machine.set_settings(bench.now, smaller);
+    bench.machine.set_settings(smaller);
     assert_eq!(bench.drain().changes, 1);
     assert_eq!(bench.machine.neighbors().count(), 4);
     assert_eq!(bench.mac(PEER), Some(PEER_MAC));
