@@ -1,12 +1,33 @@
 //! The control thread of Sextant, and everything the binary `sextant` does.
 //!
-//! One thread owns configuration, protocols and table builders ([`appliance`]); a single-threaded reactor gives it time,
-//! punted packets, questions and signals. Threads and sharing are described at the top of [`dataplane::worker`].
+//! ```text
+//! cli -> commands -+-> run: config -> instance -> privileges -> devices -> workers -> reactor
+//!                  |                                                                     |
+//!                  |      appliance: punted packets -> proto -> publish -> tables, packets
+//!                  |          ^
+//!                  +-> show --+ over the admin socket: admin::{client, protocol, server, view}
+//! ```
+//!
+//! One thread owns configuration, protocols and table builders ([`appliance`]); the single-threaded [`reactor`] gives it
+//! time, questions and signals. Threads and sharing are described at the top of [`dataplane::worker`].
 
 pub mod admin;
+pub mod appliance;
 pub mod cli;
+pub mod commands;
 pub mod config;
+pub mod demo;
+mod devices;
 pub mod exit;
 pub mod instance;
+pub mod lab;
+pub mod logging;
+pub mod platform;
+pub mod privileges;
 pub mod proto;
+mod publish;
+pub mod reactor;
+pub mod run;
 pub mod show;
+mod slots;
+mod summary;

@@ -1,0 +1,281 @@
+//! The control thread's state, and everything it does at a moment: punted packets in, protocols, tables and packets out.
+//!
+//! Free of sockets and clocks: [`crate::reactor`] calls [`Appliance::tick`] when a moment has come and
+//! [`Appliance::answer`] when somebody asks, and says what time it is. So a test runs it over frames in memory.
+//!
+//! Order within a tick, which is what makes it right:
+//! 1. punted packets reach their protocols, and due timers run;
+//! 2. what protocols want is done: packets sent, tables marked as outdated;
+//! 3. outdated tables are built anew and published, at most once in [`PUBLISH_PAUSE`];
+//! 4. only then packets that waited for an entry of those tables go back to their workers.
+
+mod discard;
+mod punts;
+mod reload;
+mod routes;
+mod rules;
+mod send;
+mod trace;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use dataplane::table::publish::Publisher;
+use dataplane::wire::ethernet::Mac;
+use dataplane::worker::{State, WorkerHandle};
+use pipelines::npt66::SpecError;
+use pipelines::{Meta, Tables};
+
+use crate::admin::protocol::{Answer, Command, Refusal};
+use crate::admin::view::Link;
+use crate::config::Config;
+use crate::platform::Platform;
+use crate::proto::ndp::{InterfaceIndex, Machine};
+use crate::publish::{self, Network};
+use crate::slots::Slots;
+use discard::Discards;
+use punts::Waiting;
+use rules::RuleBook;
+use trace::TraceSession;
+
+/// Tables are published at most this often; changes within it are published together.
+const PUBLISH_PAUSE: Duration = Duration::from_millis(5);
+/// How often links are looked at.
+const LINK_PERIOD: Duration = Duration::from_millis(200);
+/// Between two looks at the punt rings while packets come.
+const TICK_BUSY: Duration = Duration::from_millis(1);
+/// And when none came for [`BUSY_FOR`].
+const TICK_IDLE: Duration = Duration::from_millis(4);
+/// How long after a packet more are expected.
+const BUSY_FOR: Duration = Duration::from_secs(1);
+
+/// What an appliance is made of.
+pub struct Parts<P: Platform> {
+    /// Frames and ports.
+    pub platform: P,
+    /// The first configuration.
+    pub config: Config,
+    /// Where it was read, and is read again on reload.
+    pub config_path: PathBuf,
+    /// What the workers read their tables from.
+    pub publisher: Publisher<Tables>,
+    /// The control thread's ends of the workers.
+    pub workers: Vec<WorkerHandle<P::Frame, Meta>>,
+    /// Jitter of protocol timers.
+    pub rng: fastrand::Rng,
+}
+
+/// The control thread's state.
+pub struct Appliance<P: Platform> {
+    platform: P,
+    config: Config,
+    config_path: PathBuf,
+    slots: Slots,
+    macs: Vec<Mac>,
+    links: Vec<Link>,
+    machine: Machine<Waiting<P::Frame>>,
+    publisher: Publisher<Tables>,
+    workers: Vec<WorkerHandle<P::Frame, Meta>>,
+    /// Workers whose death was logged.
+    known_dead: Vec<bool>,
+    /// Packets to be handed back once the tables they wait for are published.
+    ready: Vec<Waiting<P::Frame>>,
+    discards: Discards,
+    trace: TraceSession,
+    rules: RuleBook,
+    started: Instant,
+    /// The tables do not show the latest state.
+    outdated: bool,
+    published: Instant,
+    links_due: Instant,
+    last_packet: Instant,
+    /// Some punt ring may still hold packets.
+    more_punts: bool,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    publications: u64,
+    configurations_applied: u64,
+    configurations_refused: u64,
+}
+
+impl<P: Platform> Appliance<P> {
+    /// An appliance with its first tables published. Workers may start afterwards.
+    ///
+    /// # Errors
+    /// When two NPT66 rules cannot stand together, which the configuration's own checks should have said.
+    pub fn new(now: Instant, parts: Parts<P>) -> Result<Self, SpecError> {
+        let Parts {
+            platform,
+            config,
+            config_path,
+            publisher,
+            workers,
+            rng,
+        } = parts;
+        let ports = 0..config.ports.len();
+        let macs = ports
+            .clone()
+            .map(|port| platform.port(publish::port(port)).mac);
+        let macs: Vec<Mac> = macs.collect();
+        let links = ports
+            .map(|port| platform.link(publish::port(port)))
+            .collect();
+        let mut appliance = Self {
+            slots: Slots::default().assign(&config),
+            machine: Machine::new(reload::settings(&config), rng),
+            known_dead: vec![false; workers.len()],
+            platform,
+            config,
+            config_path,
+            macs,
+            links,
+            publisher,
+            workers,
+            ready: Vec::new(),
+            discards: Discards::new(),
+            trace: TraceSession::default(),
+            rules: RuleBook::default(),
+            started: now,
+            outdated: true,
+            published: now,
+            links_due: now + LINK_PERIOD,
+            last_packet: now,
+            more_punts: false,
+            counts: Counts::default(),
+        };
+        appliance.rules.rename(&appliance.config, &[]);
+        appliance.configure_machine(now, &Slots::default());
+        appliance.counts.configurations_applied = 1;
+        let tables = appliance.build()?;
+        appliance.publish(now, tables);
+        Ok(appliance)
+    }
+
+    /// Everything that is due at `now`.
+    pub fn tick(&mut self, now: Instant) {
+        self.receive_punts(now);
+        self.machine.handle_timeout(now);
+        if now >= self.links_due {
+            self.links_due = now + LINK_PERIOD;
+            self.look_at_links(now);
+        }
+        self.do_outputs();
+        if self.outdated && now >= self.published + PUBLISH_PAUSE {
+            self.publish_anew(now);
+        }
+        self.publisher.reclaim();
+        self.trace.collect(&mut self.workers);
+        self.look_at_workers();
+    }
+
+    /// When [`Appliance::tick`] is due next, seen from `now`.
+    #[must_use]
+    pub fn next_tick(&self, now: Instant) -> Instant {
+        if self.more_punts {
+            return now;
+        }
+        let is_busy = now < self.last_packet + BUSY_FOR || self.trace.is_running();
+        let mut next = now + if is_busy { TICK_BUSY } else { TICK_IDLE };
+        if self.outdated {
+            next = next.min(self.published + PUBLISH_PAUSE);
+        }
+        if let Some(timeout) = self.machine.poll_timeout() {
+            next = next.min(timeout);
+        }
+        next.max(now)
+    }
+
+    /// The answer to a question from the admin socket.
+    pub fn answer(&mut self, now: Instant, command: Command) -> Answer {
+        match command {
+            Command::Ping => Answer::done(self.show_instance(now)),
+            Command::Show { subject } => self.show(now, subject),
+            Command::Reload => self.reload(now),
+            Command::Trace { packets } if (1..=1000).contains(&packets) => {
+                self.trace.arm(&mut self.workers, packets);
+                Answer::done("armed")
+            }
+            Command::Trace { .. } => {
+                Answer::refused(Refusal::Request, "a trace follows 1 to 1000 packets")
+            }
+            Command::Records => Answer::done(self.trace.take()),
+        }
+    }
+
+    /// Whether no worker is left that could forward a packet.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.workers
+            .iter()
+            .all(|worker| worker.status.state() == State::Dead)
+    }
+
+    fn build(&self) -> Result<Tables, SpecError> {
+        let links: Vec<bool> = self.links.iter().map(|link| link.up).collect();
+        publish::build(&Network {
+            config: &self.config,
+            slots: &self.slots,
+            macs: &self.macs,
+            links: &links,
+            machine: &self.machine,
+        })
+    }
+
+    fn publish_anew(&mut self, now: Instant) {
+        match self.build() {
+            Ok(tables) => self.publish(now, tables),
+            // The rules were built once when the configuration was applied.
+            Err(error) => tracing::error!("the tables cannot be built: {error}"),
+        }
+    }
+
+    /// Publish, then let packets go on that waited for it.
+    fn publish(&mut self, now: Instant, tables: Tables) {
+        self.publisher.publish(tables);
+        self.counts.publications += 1;
+        self.outdated = false;
+        self.published = now;
+        for waiting in std::mem::take(&mut self.ready) {
+            self.resume(waiting);
+        }
+    }
+
+    fn look_at_links(&mut self, now: Instant) {
+        for port in 0..self.links.len() {
+            let link = self.platform.link(publish::port(port));
+            let was = std::mem::replace(&mut self.links[port], link);
+            if was.up == link.up {
+                continue;
+            }
+            let state = if link.up { "up" } else { "down" };
+            tracing::info!("port {}: link is {state}", self.config.ports[port].name);
+            self.outdated = true;
+            for (position, interface) in self.config.interfaces.iter().enumerate() {
+                if interface.port == port {
+                    let index = InterfaceIndex(self.slots.id(position).0);
+                    self.machine.set_link(now, index, link.up);
+                }
+            }
+        }
+    }
+
+    fn look_at_workers(&mut self) {
+        for (worker, is_known) in self.workers.iter().zip(&mut self.known_dead) {
+            if !*is_known && worker.status.state() == State::Dead {
+                *is_known = true;
+                tracing::error!(
+                    "worker {} died: {}; its queues are not polled any more",
+                    worker.index,
+                    worker.status.message().unwrap_or("no reason known")
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! A configuration comes into force: the first one, and any later one, as a whole or not at all.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use super::Appliance;
+use crate::admin::protocol::{Answer, Refusal};
+use crate::admin::view::Reloaded;
+use crate::config::{self, Config};
+use crate::platform::Platform;
+use crate::proto::ndp::{InterfaceConfig, InterfaceIndex, Machine, Settings};
+use crate::publish::{self, Network};
+use crate::slots::Slots;
+
+/// Timing and limits of neighbour discovery.
+pub(super) fn settings(config: &Config) -> Settings {
+    let ndp = &config.ndp;
+    Settings {
+        retrans_timer: ndp.retrans_timer,
+        reachable_time: ndp.reachable_time,
+        dad_transmits: u8::try_from(ndp.dad_transmits).unwrap_or(u8::MAX),
+        max_neighbors: ndp.max_neighbors,
+        max_incomplete: ndp.max_incomplete,
+        queue_packets: ndp.queue_packets,
+        ..Settings::default()
+    }
+}
+
+impl<P: Platform> Appliance<P> {
+    /// Read the configuration file again and apply it as one publication, or say why not and change nothing.
+    pub fn reload(&mut self, now: Instant) -> Answer {
+        let outcome = self.try_reload(now);
+        match &outcome {
+            Ok(reloaded) => {
+                self.counts.configurations_applied += 1;
+                let changes = match &reloaded.changes[..] {
+                    [] => "nothing changed".to_owned(),
+                    changes => changes.join("; "),
+                };
+                tracing::info!("configuration {} applied: {changes}", reloaded.config);
+            }
+            Err(error) => {
+                self.counts.configurations_refused += 1;
+                tracing::error!("configuration refused, the old one stays in force:\n{error}");
+            }
+        }
+        match outcome {
+            Ok(reloaded) => Answer::done(reloaded),
+            Err(error) => Answer::refused(Refusal::Configuration, error),
+        }
+    }
+
+    fn try_reload(&mut self, now: Instant) -> Result<Reloaded, String> {
+        let path = self.config_path.display().to_string();
+        let new = config::load(&self.config_path).map_err(|errors| errors.to_string())?;
+        config::reload_plan(&self.config, &new).map_err(|needed| {
+            let mut text = String::new();
+            for change in needed {
+                // Writing to a string does not fail.
+                let _ = writeln!(text, "{path}: {change}");
+            }
+            text
+        })?;
+        // Rules and interfaces are tried against the new tables before anything is touched; neighbours come below.
+        let slots = self.slots.assign(&new);
+        let links: Vec<bool> = self.links.iter().map(|link| link.up).collect();
+        publish::build(&Network {
+            config: &new,
+            slots: &slots,
+            macs: &self.macs,
+            links: &links,
+            machine: &Machine::<()>::new(settings(&new), fastrand::Rng::with_seed(0)),
+        })
+        .map_err(|error| format!("{path}: {error}"))?;
+
+        let changes = changes(&self.config, &new);
+        let old_slots = std::mem::replace(&mut self.slots, slots);
+        let sums = self.rule_sums();
+        self.rules.rename(&new, &sums);
+        self.config = new;
+        self.machine.set_settings(settings(&self.config));
+        self.configure_machine(now, &old_slots);
+        self.publish_anew(now);
+        Ok(Reloaded {
+            config: path,
+            changes,
+        })
+    }
+
+    /// Tell neighbour discovery what the configuration says. What it knows already is not disturbed.
+    pub(super) fn configure_machine(&mut self, now: Instant, old_slots: &Slots) {
+        let Self {
+            config,
+            slots,
+            machine,
+            macs,
+            links,
+            ..
+        } = self;
+        for (id, position) in old_slots.iter() {
+            if position.is_some() && slots.position(id).is_none() {
+                machine.set_interface(now, InterfaceIndex(id.0), None);
+            }
+        }
+        for (position, interface) in config.interfaces.iter().enumerate() {
+            let index = InterfaceIndex(slots.id(position).0);
+            let mac = macs[interface.port];
+            let is_new = old_slots.position(slots.id(position)).is_none();
+            let proxied = config
+                .npt66
+                .iter()
+                .filter(|rule| rule.interface == position && rule.proxy_nd);
+            let statics = config
+                .neighbors
+                .iter()
+                .filter(|neighbor| neighbor.interface == position);
+            let interface_config = InterfaceConfig {
+                mac,
+                link_local: publish::link_local(interface, mac),
+                addresses: interface.addresses.clone(),
+                proxied: proxied.map(|rule| rule.outside).collect(),
+                statics: statics
+                    .map(|neighbor| (neighbor.address, neighbor.mac))
+                    .collect(),
+            };
+            machine.set_interface(now, index, Some(interface_config));
+            if is_new && !links[interface.port].up {
+                machine.set_link(now, index, false);
+            }
+            machine.set_gateways(now, index, gateways(config, position));
+        }
+        self.outdated = true;
+    }
+}
+
+/// Routers that routes name on this interface.
+fn gateways(config: &Config, interface: usize) -> Vec<std::net::Ipv6Addr> {
+    let mut gateways: Vec<_> = config
+        .routes
+        .iter()
+        .filter_map(|route| match &route.target {
+            config::Target::NextHops(hops) => Some(hops),
+            config::Target::Blackhole | config::Target::Unreachable => None,
+        })
+        .flatten()
+        .filter(|hop| hop.interface == interface)
+        .filter_map(|hop| hop.via)
+        .collect();
+    gateways.sort_unstable();
+    gateways.dedup();
+    gateways
+}
+
+/// What differs, one line for each section.
+fn changes(old: &Config, new: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    let interface = |interface: &config::Interface| interface.name.clone();
+    named(
+        &mut lines,
+        "interfaces",
+        &old.interfaces,
+        &new.interfaces,
+        interface,
+    );
+    named(&mut lines, "npt66", &old.npt66, &new.npt66, |rule| {
+        rule.name.clone()
+    });
+    named(&mut lines, "routes", &old.routes, &new.routes, |route| {
+        let vrf = route.vrf;
+        if vrf == 0 {
+            route.prefix.to_string()
+        } else {
+            format!("{} in VRF {vrf}", route.prefix)
+        }
+    });
+    named(
+        &mut lines,
+        "neighbors",
+        &old.neighbors,
+        &new.neighbors,
+        |neighbor| neighbor.address.to_string(),
+    );
+    for (section, differs) in [
+        ("icmp", old.icmp != new.icmp),
+        ("punt", old.punt != new.punt),
+        ("ndp", old.ndp != new.ndp),
+    ] {
+        if differs {
+            lines.push(format!("{section}: changed"));
+        }
+    }
+    lines
+}
+
+/// Most names that are listed one by one.
+const NAMES_MAX: usize = 8;
+
+fn named<T: PartialEq>(
+    lines: &mut Vec<String>,
+    section: &str,
+    old: &[T],
+    new: &[T],
+    name: impl Fn(&T) -> String,
+) {
+    let by_name = |items: &[T]| -> std::collections::BTreeMap<String, usize> {
+        items
+            .iter()
+            .enumerate()
+            .map(|(position, item)| (name(item), position))
+            .collect()
+    };
+    let (old_names, new_names) = (by_name(old), by_name(new));
+    let mut parts = Vec::new();
+    for (name, position) in &new_names {
+        match old_names.get(name) {
+            None => parts.push(format!("+{name}")),
+            Some(was) if old[*was] != new[*position] => parts.push(format!("~{name}")),
+            Some(_) => {}
+        }
+    }
+    let gone = old_names
+        .keys()
+        .filter(|name| !new_names.contains_key(*name));
+    parts.extend(gone.map(|name| format!("-{name}")));
+    if parts.len() > NAMES_MAX {
+        let count = parts.len();
+        parts.truncate(NAMES_MAX);
+        parts.push(format!("and {} more", count - NAMES_MAX));
+    }
+    if !parts.is_empty() {
+        lines.push(format!("{section}: {}", parts.join(" ")));
+    }
+}

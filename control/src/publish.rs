@@ -1,0 +1,184 @@
+//! Configuration and neighbour discovery to tables: a pure function. When it is called and the result published is the
+//! business of [`crate::appliance`].
+
+use dataplane::port::PortId;
+use dataplane::wire::ethernet::Mac;
+use ipnet::Ipv6Net;
+use pipelines::Tables;
+use pipelines::npt66;
+use pipelines::tables::{Builder, Hop, IcmpLimits, InterfaceId, InterfaceSpec, Route, VrfId};
+
+use crate::config::{Config, Interface, Target, ZeroIid};
+use crate::proto::ndp::{AddressState, InterfaceIndex, Machine};
+use crate::slots::Slots;
+
+/// A VLAN id that no frame can carry: identifiers have 12 bits.
+const NO_VLAN: u16 = u16::MAX;
+
+/// What tables are made of.
+pub(crate) struct Network<'a, P> {
+    pub(crate) config: &'a Config,
+    pub(crate) slots: &'a Slots,
+    /// MAC address of each port.
+    pub(crate) macs: &'a [Mac],
+    /// Whether each port's link is up.
+    pub(crate) links: &'a [bool],
+    pub(crate) machine: &'a Machine<P>,
+}
+
+/// The tables for this network.
+///
+/// # Errors
+/// When two NPT66 rules cannot stand together; the configuration's own checks refuse that before.
+pub(crate) fn build<P>(network: &Network<'_, P>) -> Result<Tables, npt66::SpecError> {
+    let Network {
+        config,
+        slots,
+        machine,
+        ..
+    } = network;
+    let mut builder = Builder::new();
+    for (id, position) in slots.iter() {
+        let spec = match position {
+            Some(position) => spec(network, id, &config.interfaces[position]),
+            None => nobody(),
+        };
+        let numbered = builder.interface(spec);
+        debug_assert_eq!(
+            numbered, id,
+            "interfaces are numbered in the order they are given"
+        );
+    }
+    for (position, interface) in config.interfaces.iter().enumerate() {
+        let id = slots.id(position);
+        // An address that is not (yet) ours still says what is on the link.
+        for address in &interface.addresses {
+            if !is_usable(network, id, *address) {
+                let hop = Hop {
+                    interface: id,
+                    via: None,
+                    weight: 1,
+                };
+                builder.route(vrf(interface.vrf), *address, Route::Hops(vec![hop]));
+            }
+        }
+    }
+    for route in &config.routes {
+        builder.route(vrf(route.vrf), route.prefix, target(slots, &route.target));
+    }
+    for neighbor in machine.neighbors() {
+        if let Some(mac) = neighbor.mac {
+            builder.neighbor(InterfaceId(neighbor.interface.0), neighbor.address, mac);
+        }
+    }
+    for rule in &config.npt66 {
+        builder.npt66(npt66::Spec {
+            interface: slots.id(rule.interface),
+            inside: rule.inside,
+            outside: rule.outside,
+            zero_iid: match rule.zero_iid {
+                ZeroIid::Drop => npt66::ZeroIid::Drop,
+                ZeroIid::Translate => npt66::ZeroIid::Translate,
+            },
+        })?;
+    }
+    builder.icmp(IcmpLimits {
+        per_second: config.icmp.errors_per_second,
+        burst: config.icmp.errors_burst,
+    });
+    Ok(builder.build())
+}
+
+fn spec<P>(network: &Network<'_, P>, id: InterfaceId, interface: &Interface) -> InterfaceSpec {
+    let mac = network.macs[interface.port];
+    let usable = |address: &&Ipv6Net| is_usable(network, id, **address);
+    InterfaceSpec {
+        port: port(interface.port),
+        vlan: interface.vlan.clone(),
+        mac,
+        mtu: interface.mtu,
+        vrf: vrf(interface.vrf),
+        addresses: interface.addresses.iter().filter(usable).copied().collect(),
+        link_local: link_local(interface, mac),
+        up: network.links[interface.port],
+    }
+}
+
+/// Keeps the number of an interface that is gone: nothing reaches it, nothing leaves by it.
+fn nobody() -> InterfaceSpec {
+    InterfaceSpec {
+        port: port(PortId::MAX - 1),
+        vlan: vec![NO_VLAN],
+        mac: Mac::from_octets([0; 6]),
+        mtu: 1280, // ipv6::MIN_MTU
+        vrf: VrfId(0),
+        addresses: Vec::new(),
+        link_local: std::net::Ipv6Addr::UNSPECIFIED,
+        up: false,
+    }
+}
+
+fn is_usable<P>(network: &Network<'_, P>, id: InterfaceId, address: Ipv6Net) -> bool {
+    let state = network
+        .machine
+        .address_state(InterfaceIndex(id.0), address.addr());
+    state == Some(AddressState::Preferred)
+}
+
+/// The interface's link-local address: as configured, else from its MAC address (RFC 4291 appendix A).
+pub(crate) fn link_local(interface: &Interface, mac: Mac) -> std::net::Ipv6Addr {
+    interface.link_local.unwrap_or_else(|| {
+        let [a, b, c, d, e, f] = mac.octets();
+        let mut octets = [0; 16];
+        octets[..2].copy_from_slice(&[0xfe, 0x80]);
+        octets[8..].copy_from_slice(&[a ^ 0x02, b, c, 0xff, 0xfe, d, e, f]);
+        octets.into()
+    })
+}
+
+fn target(slots: &Slots, target: &Target) -> Route {
+    match target {
+        Target::NextHops(hops) => {
+            let hops = hops.iter().map(|hop| Hop {
+                interface: slots.id(hop.interface),
+                via: hop.via,
+                weight: hop.weight,
+            });
+            Route::Hops(hops.collect())
+        }
+        Target::Blackhole => Route::Blackhole,
+        Target::Unreachable => Route::Unreachable,
+    }
+}
+
+/// The port at this position of the configuration.
+pub(crate) fn port(position: usize) -> PortId {
+    PortId::new(position).expect("the configuration has at most PortId::MAX ports")
+}
+
+fn vrf(position: usize) -> VrfId {
+    VrfId(u16::try_from(position).expect("the configuration has fewer VRFs than interfaces"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Host, parse_for};
+
+    #[test]
+    fn link_local_address_comes_from_the_mac_unless_configured() {
+        let text = |link_local: &str| {
+            format!(
+                "[[ports]]\nname = \"p\"\ndevice = \"net_null0\"\n[[interfaces]]\nport = \"p\"\n{link_local}"
+            )
+        };
+        let mac = Mac::from_octets([0x02, 0, 0, 0, 0x01, 0x02]);
+        for (line, expected) in [
+            ("", "fe80::ff:fe00:102"),
+            ("link_local = \"fe80::1\"\n", "fe80::1"),
+        ] {
+            let config = parse_for("test.toml", &text(line), &Host::new(vec![0])).unwrap();
+            assert_eq!(link_local(&config.interfaces[0], mac).to_string(), expected);
+        }
+    }
+}
