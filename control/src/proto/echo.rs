@@ -27,8 +27,9 @@ pub enum Unanswered {
     Source,
 }
 
-/// The reply to the echo request in `packet`, which starts at the IPv6 header; so does the reply. It comes from where the
-/// request went to, or from `own` when that is a group ("MUST be a unicast address of the interface").
+/// The reply to the echo request in `packet`, which starts at the IPv6 header; so does the reply. It comes from where
+/// the request went to, or from `own` when that is a group ("MUST be a unicast address belonging to the
+/// interface", RFC 4443 4.2).
 ///
 /// # Errors
 /// When there is nothing to answer, or nobody.

@@ -1,5 +1,5 @@
-//! One own address: duplicate address detection (RFC 4862 5.4 with the nonce of RFC 7527) and announcing it, as one pure
-//! function from phase and event to phase and action.
+//! One own address: duplicate address detection (RFC 4862 5.4 with the nonce of RFC 7527) and announcing it, as one
+//! pure function from phase and event to phase and action.
 //!
 //! ```text
 //!              first probe        no objection for RetransTimer

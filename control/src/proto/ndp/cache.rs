@@ -88,7 +88,7 @@ pub(super) enum Class {
     Proven,
 }
 
-/// One prefix whose addresses are neighbours, with its share of the limits (RFC 6583 7.1: "per prefix").
+/// One prefix whose addresses are neighbours, with its share of the limits (RFC 6583 7).
 #[derive(Debug)]
 struct OnLink {
     prefix: Ipv6Net,
@@ -267,8 +267,8 @@ impl<P> Cache<P> {
         Ok(Some(victim))
     }
 
-    /// Whether the resolution of an address may begin now. Takes its token. Those who have answered before may use all of
-    /// both limits; addresses nobody has seen leave a quarter to them, and to the other prefixes (RFC 6583 7.2).
+    /// Whether the resolution of an address may begin now. Takes its token. Those who have answered before may use all
+    /// of both limits; addresses nobody has seen leave a quarter to them, and to the other prefixes (RFC 6583 7).
     pub(super) fn admit_resolution(
         &mut self,
         now: Instant,

@@ -44,9 +44,9 @@ impl<P> Machine<P> {
         }
     }
 
-    /// Add, change or (`None`) remove an interface. A new one is taken to be up until [`Machine::set_link`] says that it
-    /// is not. Added addresses are probed and then announced; what stays is not disturbed; what waited for an interface
-    /// or prefix that is gone comes back as [`Output::Failed`].
+    /// Add, change or (`None`) remove an interface. A new one is taken to be up until [`Machine::set_link`] says that
+    /// it is not. Added addresses are probed and then announced; what stays is not disturbed; what waited for an
+    /// interface or prefix that is gone comes back as [`Output::Failed`].
     pub fn set_interface(
         &mut self,
         now: Instant,

@@ -3,8 +3,8 @@
 //! solicitations through snooping switches (MLDv2, RFC 3810, listener part).
 //!
 //! The machine answers solicitations for own addresses and for the outside prefixes of NPT66 rules on their uplink
-//! (proxy, RFC 4861 7.2.8), resolves next hops for packets that wait, keeps gateways resolved, watches reachability, and
-//! proves own addresses before it uses them.
+//! (proxy, RFC 4861 7.2.8), resolves next hops for packets that wait, keeps gateways resolved, watches reachability,
+//! and proves own addresses before it uses them.
 //!
 //! It is not: a sender or reader of router advertisements or redirects (received ones are counted), an MLDv1 listener,
 //! a responder for subnet-router anycast addresses. It cannot join the solicited-node groups of a whole proxied prefix,
@@ -144,8 +144,8 @@ pub enum Output<P> {
         /// From the IPv6 header to the end.
         packet: Vec<u8>,
     },
-    /// The usable link-layer addresses have changed: build the neighbour tables anew from [`Machine::neighbors`]. Always
-    /// comes before the packets that this allows to be sent.
+    /// The usable link-layer addresses have changed: build the neighbour tables anew from [`Machine::neighbors`].
+    /// Always comes before the packets that this allows to be sent.
     NeighborsChanged,
     /// The packet's neighbour is resolved: send it on.
     Ready(P),

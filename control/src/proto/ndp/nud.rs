@@ -1,8 +1,8 @@
 //! The state of one neighbour: address resolution (RFC 4861 7.2), Neighbor Unreachability Detection (7.3) and the
 //! receipt of advertisements (7.2.5), as one pure function from state and event to state and action.
 //!
-//! Time, packets and limits are not here: [`super::interface`] turns a [`Wait`] into a deadline and a [`Solicit`] into a
-//! packet.
+//! Time, packets and limits are not here: [`super::interface`] turns a [`Wait`] into a deadline and a [`Solicit`] into
+//! a packet.
 //!
 //! ```text
 //!                 packet for it / gateway                    3 x RetransTimer unanswered
@@ -18,7 +18,7 @@
 //!
 //! What differs from the diagram of RFC 4861, and why:
 //! - FAILED is not a state of the RFC: it is "no entry" with a memory. A neighbour that has answered once is remembered
-//!   for a while, so that its next resolution goes before those of addresses nobody has ever seen (RFC 6583 7.2).
+//!   for a while, so that its next resolution goes before those of addresses nobody has ever seen (RFC 6583 7).
 //! - STALE ends after a while in PROBE instead of lasting until somebody sends: packets are forwarded by workers that
 //!   report no use, so the cache asks by itself. It costs one unicast solicitation a neighbour a minute or so.
 //! - A gateway (next hop of a route) is resolved without waiting for packets, probed again as soon as its ReachableTime
@@ -230,7 +230,7 @@ pub(super) fn step(state: State, event: Event, policy: Policy) -> Step {
             if learned == mac {
                 Step::unchanged(state)
             } else {
-                // 7.2.3: "If an entry already exists with a different link-layer address", replaced and STALE.
+                // 7.2.3: the cached address differs: replaced, and STALE.
                 Step::to(State::Stale(learned), Wait::Stale)
             }
         }
@@ -258,7 +258,7 @@ pub(super) fn step(state: State, event: Event, policy: Policy) -> Step {
 fn receive_advertisement(state: State, cached: Mac, advertised: Advertised) -> Step {
     let supplied = advertised.mac.unwrap_or(cached);
     if supplied != cached && !advertised.override_cached {
-        // I: a REACHABLE entry becomes STALE "but do not update it in any other way"; otherwise ignored whole.
+        // I: a REACHABLE entry becomes STALE "but do not update the entry in any other way"; otherwise ignored whole.
         return match state {
             State::Reachable(mac) => Step::to(State::Stale(mac), Wait::Stale),
             _ => Step::unchanged(state),

@@ -91,8 +91,8 @@ registry! {
         SourceNotOnLink = "source_not_on_link", "solicitations answered, but not learned from: source is not on-link";
         CacheFull = "cache_full", "neighbours not learned or resolved: the cache is full";
         Evicted = "evicted", "unused neighbours evicted to make room";
-        IncompleteLimit = "incomplete_limit", "resolutions refused: too many are running (RFC 6583 7.1)";
-        RateLimited = "rate_limited", "resolutions refused: too many were begun (RFC 6583 7.1)";
+        IncompleteLimit = "incomplete_limit", "resolutions refused: too many are running (RFC 6583 7)";
+        RateLimited = "rate_limited", "resolutions refused: too many were begun (RFC 6583 7)";
         QueueFull = "queue_full", "packets pushed out of a neighbour's queue (RFC 4861 7.2.2)";
         ResolutionsFailed = "resolutions_failed", "neighbours that did not answer";
         SolicitationsWithoutSource = "solicitations_without_source", "solicitations not sent: no own address is valid yet";

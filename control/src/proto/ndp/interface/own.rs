@@ -293,7 +293,7 @@ impl<P> Interface<P> {
             return;
         };
         self.learn(shared, now, source, solicitation.mac);
-        // 7.2.8: "the Override flag set to zero": whoever really has the address wins.
+        // 7.2.8: "MUST have the Override flag set to zero": whoever really has the address wins.
         let flags = AdvertisementFlags {
             router: true,
             solicited: true,
@@ -340,8 +340,9 @@ impl<P> Interface<P> {
         }
     }
 
-    /// Whether an address may enter the cache because of somebody's message: a neighbour's (see RFC 5942 4: hearing from
-    /// an address does not make it on-link), or a real node of a proxied prefix, which must be known not to be answered for.
+    /// Whether an address may enter the cache because of somebody's message: a neighbour's (see RFC 5942 4: hearing
+    /// from an address does not make it on-link), or a real node of a proxied prefix, which must be known not to be
+    /// answered for.
     pub(super) fn may_learn(&self, address: Ipv6Addr) -> bool {
         let unicast =
             !address.is_unspecified() && !address.is_multicast() && !address.is_loopback();

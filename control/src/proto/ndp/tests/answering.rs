@@ -34,8 +34,8 @@ fn own_addresses_are_answered_to_the_solicitor() {
     assert_eq!(bench.count(Counter::AdvertisementsSent), 4);
 }
 
-/// 7.2.4: "If the source of the solicitation is the unspecified address, the node MUST set the Solicited flag to zero and
-/// multicast the advertisement to the all-nodes address."
+/// 7.2.4: "If the source of the solicitation is the unspecified address, the node MUST set the Solicited flag to zero
+/// and multicast the advertisement to the all-nodes address."
 #[test]
 fn a_probe_for_an_own_address_is_answered_to_all_nodes() {
     let mut bench = Bench::new();
@@ -71,8 +71,8 @@ fn other_targets_are_not_answered_and_nothing_is_learned() {
     assert_eq!(bench.count(Counter::SolicitationsForOthers), 1);
 }
 
-/// Ours: a source that is not on-link here is answered, since it may know us by a route, but does not get into the cache
-/// (RFC 5942 4: hearing from an address does not make it a neighbour).
+/// Ours: a source that is not on-link here is answered, since it may know us by a route, but does not get into the
+/// cache (RFC 5942 4: hearing from an address does not make it a neighbour).
 #[test]
 fn a_source_that_is_not_on_link_is_answered_and_not_learned() {
     let mut bench = Bench::new();
@@ -141,7 +141,8 @@ fn own_addresses_inside_a_proxied_prefix_are_answered_as_own() {
     assert_eq!(drained.only().flags(), "RSO");
 }
 
-/// Ours: a real node of the prefix speaks for itself: a learned, a static neighbour, a gateway even before it is resolved.
+/// Ours: a real node of the prefix speaks for itself: a learned, a static neighbour, a gateway even before it is
+/// resolved.
 #[test]
 fn real_neighbours_inside_a_proxied_prefix_are_left_alone() {
     let mut with_static = uplink("2001:db8:a::/48");
@@ -171,7 +172,7 @@ fn probes_inside_a_proxied_prefix_are_not_answered() {
     assert_eq!(bench.count(Counter::ProxyProbesIgnored), 1);
 }
 
-/// 7.2.7, 7.2.8: "should delay its response by a random time between 0 and MAX_ANYCAST_DELAY_TIME", unless sole proxy.
+/// 7.2.7, 7.2.8: a random delay between 0 and MAX_ANYCAST_DELAY_TIME, unless sole proxy.
 #[test]
 fn proxy_answers_can_be_delayed_and_yield_to_the_owner() {
     let delayed = Settings {

@@ -39,7 +39,8 @@ fn announcements(drained: &Drained, address: &str) -> usize {
         .count()
 }
 
-/// RFC 4862 5.4: one probe, RetransTimer of silence, then it is ours; RFC 4861 7.2.6: three announcements a second apart.
+/// RFC 4862 5.4: one probe, RetransTimer of silence, then it is ours; RFC 4861 7.2.6: three announcements a second
+/// apart.
 #[test]
 fn an_address_is_probed_then_announced() {
     let mut bench = detecting(1);
@@ -168,8 +169,8 @@ fn questions_about_a_tentative_address_are_ignored() {
     assert_eq!(address_state(&bench, GLOBAL), AddressState::Preferred);
 }
 
-/// RFC 7527 4.1 and 4.2: our own probes that come back are no objection; three more follow, and if those come back as well
-/// the link simply loops.
+/// RFC 7527 4.1 and 4.2: our own probes that come back are no objection; three more follow, and if those come back as
+/// well the link simply loops.
 #[test]
 fn looped_probes_are_not_an_objection() {
     let mut bench = detecting(1);

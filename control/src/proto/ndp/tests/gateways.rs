@@ -46,7 +46,8 @@ fn gateways_are_asked_without_any_packet() {
     assert!(view.is_gateway && view.is_router);
 }
 
-/// The address is usable at every moment of an hour, though ReachableTime ends some hundred times; a packet never waits.
+/// The address is usable at every moment of an hour, though ReachableTime ends some hundred times; a packet never
+/// waits.
 #[test]
 fn a_living_gateway_is_never_a_miss() {
     let mut bench = with_gateways(&[GATEWAY]);

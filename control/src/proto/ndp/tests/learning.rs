@@ -56,7 +56,7 @@ fn an_advertisement_without_address_creates_nothing() {
     assert_eq!(bench.count(Counter::AdvertisementsUnknown), 1);
 }
 
-/// RFC 5942 4 rule 5 (erratum of RFC 4861 2.1): no message makes an address on-link.
+/// RFC 5942 4: no message makes an address on-link.
 #[test]
 fn addresses_that_are_not_on_link_are_not_learned() {
     let mut bench = Bench::new();

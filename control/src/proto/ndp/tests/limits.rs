@@ -38,7 +38,7 @@ fn make_reachable(bench: &mut Bench, address: Ipv6Addr) {
     bench.drain();
 }
 
-/// 7.1: a scan of 2^64 addresses costs a bounded number of entries, questions and packets, and leaves nothing behind.
+/// A scan of 2^64 addresses costs a bounded number of entries, questions and packets, and leaves nothing behind.
 #[test]
 fn a_scan_is_bounded_and_leaves_nothing() {
     let mut bench = limited(Settings {
@@ -73,7 +73,7 @@ fn a_scan_is_bounded_and_leaves_nothing() {
     assert_eq!(counted, refused as u64); // `as`: usize into u64
 }
 
-/// 7.2, first priority: during a scan own addresses are answered, existing neighbours are checked, gateways resolved.
+/// First priority: during a scan own addresses are answered, existing neighbours are checked, gateways resolved.
 #[test]
 fn a_scan_does_not_disturb_answers_neighbours_and_gateways() {
     let mut bench = limited(Settings {
@@ -137,7 +137,7 @@ fn a_scan_does_not_disturb_answers_neighbours_and_gateways() {
     assert!(probed > 0);
 }
 
-/// 7.2: who has answered before goes first: a quarter of both limits is kept for them.
+/// Who has answered before goes first: a quarter of both limits is kept for them.
 #[test]
 fn neighbours_seen_before_are_resolved_during_a_scan() {
     let mut bench = limited(Settings {
@@ -169,7 +169,7 @@ fn neighbours_seen_before_are_resolved_during_a_scan() {
     assert_eq!(resolve(&mut bench, ip(PEER), 99), None);
 }
 
-/// 7.1, "per prefix": a scan of one prefix leaves room for the others.
+/// Limits are per prefix: a scan of one prefix leaves room for the others.
 #[test]
 fn a_scan_of_one_prefix_leaves_room_for_another() {
     let mut two = config();
@@ -278,7 +278,7 @@ fn remembered_failures_make_room_first() {
     assert_eq!(bench.count(Counter::Evicted), 3);
 }
 
-/// 7.2: with every neighbour alive, a full cache stays full: each is asked in its turn, and none is lost. Some hundred
+/// With every neighbour alive, a full cache stays full: each is asked in its turn, and none is lost. Some hundred
 /// thousand deadlines; looking at all 8192 for each of them would take minutes.
 #[test]
 fn a_full_cache_is_kept_alive() {

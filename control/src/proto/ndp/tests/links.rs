@@ -330,8 +330,8 @@ fn the_second_one_gives_up() {
     }
 }
 
-/// RFC 7527: on a link that gives everybody's frames back, own addresses come up, collisions are still found, and nobody
-/// becomes its own neighbour.
+/// RFC 7527: on a link that gives everybody's frames back, own addresses come up, collisions are still found, and
+/// nobody becomes its own neighbour.
 #[test]
 fn a_looping_link_confuses_nobody() {
     let looping = Link {

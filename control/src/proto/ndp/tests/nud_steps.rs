@@ -6,11 +6,11 @@ use super::*;
 const A: Mac = Mac::from_octets([2, 0, 0, 0, 0, 0xa]);
 const B: Mac = Mac::from_octets([2, 0, 0, 0, 0, 0xb]);
 
-/// Rows are states, columns events. Of an advertisement: the address option (`-` none, `a` the one we know, `b` another),
-/// S and O.
+/// Rows are states, columns events. Of an advertisement: the address option (`-` none, `a` the one we know, `b`
+/// another), S and O.
 ///
-/// Cells: `=` as before; `I1` INCOMPLETE with one solicitation out; `R`, `S`, `D` with the address in `a` or `b`; `P1` PROBE
-/// of `a`; `F` FAILED; `x` no entry. `!`: the advertisement is not believed, so its R flag is not taken either.
+/// Cells: `=` as before; `I1` INCOMPLETE with one solicitation out; `R`, `S`, `D` with the address in `a` or `b`; `P1`
+/// PROBE of `a`; `F` FAILED; `x` no entry. `!`: the advertisement is not believed, so its R flag is not taken either.
 const TABLE: &str = "
 state timeout used from-a from-b  -     -O    -S    -SO   a     aO    aS    aSO   b     bO    bS    bSO
 I1    I2      =    Sa     Sb      =!    =!    =!    =!    Sa    Sa    Ra    Ra    Sb    Sb    Rb    Rb

@@ -167,8 +167,8 @@ fn a_known_neighbour_needs_no_waiting() {
     assert!(drained.sent.is_empty());
 }
 
-/// 7.3.3, 10: REACHABLE for a random 0.5 to 1.5 times 30 s, then STALE; used: DELAY for 5 s; PROBE: 3 unicast questions a
-/// second apart, each to the address we know; then no entry.
+/// 7.3.3, 10: REACHABLE for a random 0.5 to 1.5 times 30 s, then STALE; used: DELAY for 5 s; PROBE: 3 unicast questions
+/// a second apart, each to the address we know; then no entry.
 #[test]
 fn a_silent_neighbour_is_found_out() {
     let mut bench = Bench::new();
