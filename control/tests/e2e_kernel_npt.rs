@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  namespace sx-npt-in       namespace sx-npt-kernel        namespace sx-npt-out
-//!      a  ------------------  k0   SNPT / DNPT   k1  ------------------  b
+//!     sxa ------------------  k0   SNPT / DNPT   k1  ------------------ sxb
 //! ```
 //!
 //! Packets are sent into one end and captured at the other; the same packets go through our graph in process. The two
@@ -54,8 +54,22 @@ struct Rule {
 /// Pairs of every kind of length, none overlapping: the rule's number is in bits 16 to 31 of the prefix.
 fn rules() -> Vec<Rule> {
     let lengths = [
-        (48, 48), (56, 56), (64, 64), (32, 32), (44, 44), (49, 49), (60, 60), (63, 63), (48, 56), (56, 48), (48, 64),
-        (64, 48), (40, 52), (52, 40), (33, 47), (57, 61),
+        (48, 48),
+        (56, 56),
+        (64, 64),
+        (32, 32),
+        (44, 44),
+        (49, 49),
+        (60, 60),
+        (63, 63),
+        (48, 56),
+        (56, 48),
+        (48, 64),
+        (64, 48),
+        (40, 52),
+        (52, 40),
+        (33, 47),
+        (57, 61),
     ];
     let net = |lead: u128, number: u128, rest: u128, length: u8| {
         let address = Ipv6Addr::from(lead << 112 | number << 96 | rest << 64);
@@ -67,8 +81,18 @@ fn rules() -> Vec<Rule> {
         .zip(1_u128..)
         .flat_map(|(lengths, number)| [(lengths, 2 * number), (lengths, 2 * number + 1)])
         .map(|((inside, outside), number)| Rule {
-            inside: net(0xfd01, number, u128::from(random.next_u64() as u32), *inside),
-            outside: net(0x2a00, number, u128::from(random.next_u64() as u32), *outside),
+            inside: net(
+                0xfd01,
+                number,
+                u128::from(random.next_u64() as u32),
+                *inside,
+            ),
+            outside: net(
+                0x2a00,
+                number,
+                u128::from(random.next_u64() as u32),
+                *outside,
+            ),
         })
         .collect()
 }
@@ -89,21 +113,34 @@ fn host(random: &mut Rng, net: &Ipv6Net) -> Ipv6Addr {
     if random.next_u64() % 2 == 0 {
         bits &= u128::from(u64::MAX) | 0xff << 64;
     }
-    let host_mask = u128::MAX.checked_shr(u32::from(net.prefix_len())).unwrap_or(0);
+    let host_mask = u128::MAX
+        .checked_shr(u32::from(net.prefix_len()))
+        .unwrap_or(0);
     Ipv6Addr::from(u128::from(net.network()) | bits & host_mask)
 }
 
 /// A packet between a host of ours (as it is known on that side) and a peer. Its number is its flow label.
-fn packet(random: &mut Rng, number: u32, ours: Ipv6Addr, outbound: bool, macs: (Mac, Mac)) -> Vec<u8> {
+fn packet(
+    random: &mut Rng,
+    number: u32,
+    ours: Ipv6Addr,
+    outbound: bool,
+    macs: (Mac, Mac),
+) -> Vec<u8> {
     let peer: Ipv6Addr = PEER.parse().expect("address");
     let (source, destination) = if outbound { (ours, peer) } else { (peer, ours) };
-    let base = Packet::ethernet(macs.0, macs.1).ipv6(source, destination).flow_label(number);
+    let base = Packet::ethernet(macs.0, macs.1)
+        .ipv6(source, destination)
+        .flow_label(number);
     let mut data = vec![0; (random.next_u64() % 200) as usize];
     random.fill(&mut data);
     // The packet that an error is about went the other way.
     let quote = |ours: Ipv6Addr| {
         let (from, to) = if outbound { (peer, ours) } else { (ours, peer) };
-        Packet::anywhere().ipv6(from, to).udp(1, 2, &[0xaa; 40]).build_ipv6()
+        Packet::anywhere()
+            .ipv6(from, to)
+            .udp(1, 2, &[0xaa; 40])
+            .build_ipv6()
     };
     let kind = 1 + u8::try_from(random.next_u64() % 4).expect("1 to 4");
     let packet = match random.next_u64() % 16 {
@@ -112,10 +149,14 @@ fn packet(random: &mut Rng, number: u32, ours: Ipv6Addr, outbound: bool, macs: (
         7 => base.icmpv6_echo(7, 9, &data),
         8 => base.raw(50, &data),
         9 => base.raw(132, &data),
-        10 => base.fragment(1024, true, number).raw(17, &data[..data.len() & !7]),
+        10 => base
+            .fragment(1024, true, number)
+            .raw(17, &data[..data.len() & !7]),
         11 => base.destination_options().udp(1, 2, &data),
         12..14 => base.icmpv6_error(kind, 0, 0, &quote(ours)),
-        14 => base.destination_options().icmpv6_error(kind, 0, 0, &quote(ours)),
+        14 => base
+            .destination_options()
+            .icmpv6_error(kind, 0, 0, &quote(ours)),
         _ => match random.next_u64() % 3 {
             0 => base.icmpv6_error(kind, 0, 0, &quote(ours)[..32]),
             1 => base.icmpv6_error(kind, 0, 0, &quote("2600:77::1".parse().expect("address"))),
@@ -143,52 +184,120 @@ impl Rig {
             kernel: Namespace::new("sx-npt-kernel")?,
             outside: Namespace::new("sx-npt-out")?,
         };
-        for (host, end, middle) in [(&rig.inside, "a", "k0"), (&rig.outside, "b", "k1")] {
+        for (host, end, middle) in [(&rig.inside, "sxa", "k0"), (&rig.outside, "sxb", "k1")] {
             let (here, there) = (host.name(), rig.kernel.name());
-            run(&["ip", "link", "add", end, "netns", here, "type", "veth", "peer", "name", middle, "netns", there])?;
+            run(&[
+                "ip", "link", "add", "name", end, "netns", here, "type", "veth", "peer", "name",
+                middle, "netns", there,
+            ])?;
             // Nothing but our packets on the wire.
-            host.run(&["sysctl", "-qw", &format!("net.ipv6.conf.{end}.disable_ipv6=1")])?;
+            host.run(&[
+                "sysctl",
+                "-qw",
+                &format!("net.ipv6.conf.{end}.disable_ipv6=1"),
+            ])?;
             host.run(&["ip", "link", "set", end, "up"])?;
         }
         let kernel = &rig.kernel;
         kernel.run(&["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])?;
-        for (link, last, gateway, routed) in [("k0", 1, "fe80::a", "fc00::/7"), ("k1", 2, "fe80::b", "::/0")] {
+        for (link, last, gateway, routed) in [
+            ("k0", 1, "fe80::a", "fc00::/7"),
+            ("k1", 2, "fe80::b", "::/0"),
+        ] {
             kernel.run(&["ip", "link", "set", link, "address", &mac(last).to_string()])?;
             kernel.run(&["ip", "link", "set", link, "up"])?;
             let neighbor = mac(0x10 + last).to_string();
-            kernel.run(&["ip", "-6", "neigh", "add", gateway, "lladdr", &neighbor, "dev", link])?;
-            kernel.run(&["ip", "-6", "route", "add", routed, "via", gateway, "dev", link])?;
+            kernel.run(&[
+                "ip", "-6", "neigh", "add", gateway, "lladdr", &neighbor, "dev", link,
+            ])?;
+            kernel.run(&[
+                "ip", "-6", "route", "add", routed, "via", gateway, "dev", link,
+            ])?;
         }
         for rule in rules {
             let (inside, outside) = (rule.inside.to_string(), rule.outside.to_string());
             let table = ["ip6tables-legacy", "-t", "mangle", "-A"];
-            kernel.run(&[&table[..], &["POSTROUTING", "-o", "k1", "-s", &inside, "-j", "SNPT", "--src-pfx", &inside, "--dst-pfx", &outside]].concat())?;
-            kernel.run(&[&table[..], &["PREROUTING", "-i", "k1", "-d", &outside, "-j", "DNPT", "--src-pfx", &outside, "--dst-pfx", &inside]].concat())?;
+            kernel.run(
+                &[
+                    &table[..],
+                    &[
+                        "POSTROUTING",
+                        "-o",
+                        "k1",
+                        "-s",
+                        &inside,
+                        "-j",
+                        "SNPT",
+                        "--src-pfx",
+                        &inside,
+                        "--dst-pfx",
+                        &outside,
+                    ],
+                ]
+                .concat(),
+            )?;
+            kernel.run(
+                &[
+                    &table[..],
+                    &[
+                        "PREROUTING",
+                        "-i",
+                        "k1",
+                        "-d",
+                        &outside,
+                        "-j",
+                        "DNPT",
+                        "--src-pfx",
+                        &outside,
+                        "--dst-pfx",
+                        &inside,
+                    ],
+                ]
+                .concat(),
+            )?;
         }
         Ok(rig)
     }
 
     /// Send frames into one end; the IPv6 packets that came out at the other, by flow label.
-    fn pass(&self, outbound: bool, frames: &[Vec<u8>], folder: &Path) -> Result<BTreeMap<u32, Vec<u8>>, LabError> {
+    fn pass(
+        &self,
+        outbound: bool,
+        frames: &[Vec<u8>],
+        folder: &Path,
+    ) -> Result<BTreeMap<u32, Vec<u8>>, LabError> {
         let (from, from_link, to, to_link) = if outbound {
-            (&self.inside, "a", &self.outside, "b")
+            (&self.inside, "sxa", &self.outside, "sxb")
         } else {
-            (&self.outside, "b", &self.inside, "a")
+            (&self.outside, "sxb", &self.inside, "sxa")
         };
         let sent = folder.join("sent.pcap").display().to_string();
         let seen = folder.join("seen.pcap").display().to_string();
         pcap::write(&sent, frames).expect("a capture file");
-        let capture = to.spawn(&["tcpdump", "-ni", to_link, "-U", "-B", "65536", "-Q", "in", "-w", &seen])?;
+        let capture = to.spawn(&[
+            "tcpdump", "-ni", to_link, "--immediate-mode", "-U", "-B", "65536", "-Q", "in", "-w", &seen,
+        ])?;
         wait_until("tcpdump to listen", Duration::from_secs(5), || {
             std::fs::metadata(&seen).is_ok_and(|file| file.len() >= 24)
         })?;
-        let finished = from.run_for(&["tcpreplay", "-q", "-i", from_link, "-p", "4000", &sent], Duration::from_secs(30))?;
-        assert!(finished.success, "tcpreplay: {}{}", finished.stdout, finished.stderr);
+        let finished = from.run_for(
+            &["tcpreplay", "-q", "-i", from_link, "-p", "4000", &sent],
+            Duration::from_secs(30),
+        )?;
+        assert!(
+            finished.success,
+            "tcpreplay: {}{}",
+            finished.stdout, finished.stderr
+        );
         std::thread::sleep(Duration::from_millis(500));
         capture.signal(rustix::process::Signal::INT);
         capture.wait(Duration::from_secs(5))?;
         let frames = pcap::read(&seen).expect("a capture");
-        Ok(frames.into_iter().filter(|frame| frame.len() > 54).map(|frame| (label(&frame[14..]), frame[14..].to_vec())).collect())
+        Ok(frames
+            .into_iter()
+            .filter(|frame| frame.len() >= 54)
+            .map(|frame| (label(&frame[14..]), frame[14..].to_vec()))
+            .collect())
     }
 }
 
@@ -203,14 +312,20 @@ impl TxQueue for Collect {
     fn transmit(&mut self, burst: &mut Burst<HeapFrame>) -> usize {
         let sent = burst.len();
         for frame in burst.drain(..) {
-            self.0.send(frame.bytes().to_vec()).expect("the test listens");
+            self.0
+                .send(frame.bytes().to_vec())
+                .expect("the test listens");
         }
         sent
     }
 }
 
 /// What our graph makes of each frame: the packet that went on, or the reason it did not.
-fn ours(rules: &[Rule], outbound: bool, frames: &[Vec<u8>]) -> BTreeMap<u32, Result<Vec<u8>, DropReason>> {
+fn ours(
+    rules: &[Rule],
+    outbound: bool,
+    frames: &[Vec<u8>],
+) -> BTreeMap<u32, Result<Vec<u8>, DropReason>> {
     let mut builder = Builder::new();
     let interface = |index: usize, last: u8| InterfaceSpec {
         port: PortId::new(index).expect("a port"),
@@ -224,11 +339,22 @@ fn ours(rules: &[Rule], outbound: bool, frames: &[Vec<u8>]) -> BTreeMap<u32, Res
     };
     let inside = builder.interface(interface(0, 1));
     let uplink = builder.interface(interface(1, 2));
-    for (interface, gateway, last, prefix) in [(inside, "fe80::a", 0x11, "fc00::/7"), (uplink, "fe80::b", 0x12, "::/0")] {
+    for (interface, gateway, last, prefix) in [
+        (inside, "fe80::a", 0x11, "fc00::/7"),
+        (uplink, "fe80::b", 0x12, "::/0"),
+    ] {
         let via: Ipv6Addr = gateway.parse().expect("address");
         builder.neighbor(interface, via, mac(last));
-        let hop = Hop { interface, via: Some(via), weight: 1 };
-        builder.route(VrfId(0), prefix.parse().expect("prefix"), Route::Hops(vec![hop]));
+        let hop = Hop {
+            interface,
+            via: Some(via),
+            weight: 1,
+        };
+        builder.route(
+            VrfId(0),
+            prefix.parse().expect("prefix"),
+            Route::Hops(vec![hop]),
+        );
     }
     for rule in rules {
         let spec = npt66::Spec {
@@ -247,15 +373,29 @@ fn ours(rules: &[Rule], outbound: bool, frames: &[Vec<u8>]) -> BTreeMap<u32, Res
     let (sender, receiver) = std::sync::mpsc::channel();
     let ports = (0..2)
         .map(|index| {
-            if index == forward_port { TxPath::Queue(Box::new(Collect(sender.clone())) as Box<_>) } else { TxPath::Absent }
+            if index == forward_port {
+                TxPath::Queue(Box::new(Collect(sender.clone())) as Box<_>)
+            } else {
+                TxPath::Absent
+            }
         })
         .collect();
     let rates = [(1000, 1000); PuntReason::COUNT];
-    let mut out = Outputs::new(ports, vec![None], punts, rates, std::sync::Arc::clone(&counters), Tracer::off());
+    let mut out = Outputs::new(
+        ports,
+        vec![None],
+        punts,
+        rates,
+        std::sync::Arc::clone(&counters),
+        Tracer::off(),
+    );
     let mut edge = Edge::new();
     assert!(BURST_MAX > 1);
     for frame in frames {
-        let before: Vec<u64> = DropReason::ALL.iter().map(|reason| counters.dropped(*reason)).collect();
+        let before: Vec<u64> = DropReason::ALL
+            .iter()
+            .map(|reason| counters.dropped(*reason))
+            .collect();
         let mut burst: Burst<HeapFrame> = std::iter::once(HeapFrame::new(frame)).collect();
         let ingress = PortId::new(usize::from(!outbound)).expect("a port");
         edge.process(&tables, ingress, &mut burst, &mut out);
@@ -279,15 +419,21 @@ fn explain(ours: &Result<Vec<u8>, DropReason>, kernel: Option<&Vec<u8>>) -> Opti
     match (ours, kernel) {
         (Err(DropReason::Npt66NoMapping), Some(_)) => Some(Departure::NoMappingTranslated),
         (Err(DropReason::Npt66ZeroIid), Some(_)) => Some(Departure::ZeroIidTranslated),
-        (Err(DropReason::Npt66QuoteForeign | DropReason::Npt66QuoteTruncated | DropReason::Icmpv6Checksum), Some(_)) => {
-            Some(Departure::QuoteLeftAlone)
-        }
+        (
+            Err(
+                DropReason::Npt66QuoteForeign
+                | DropReason::Npt66QuoteTruncated
+                | DropReason::Icmpv6Checksum,
+            ),
+            Some(_),
+        ) => Some(Departure::QuoteLeftAlone),
         (Ok(ours), Some(kernel)) => {
             // The same header, only the quote of an error behind an extension header differs, by one address.
             let error_behind_header = ours[6] == 60;
             let same_header = ours[..40] == kernel[..40] && ours.len() == kernel.len();
             let differing = ours.iter().zip(kernel).filter(|(a, b)| a != b).count();
-            (error_behind_header && same_header && differing <= 16).then_some(Departure::QuoteLeftAlone)
+            (error_behind_header && same_header && differing <= 16)
+                .then_some(Departure::QuoteLeftAlone)
         }
         _ => None,
     }
@@ -306,15 +452,28 @@ fn agrees_with_the_kernel_but_for_the_known_departures() {
     let (mut agreed, mut departures) = (0, BTreeMap::new());
     let mut unexplained = Vec::new();
     for outbound in [true, false] {
-        let macs = if outbound { (mac(0x11), mac(1)) } else { (mac(0x12), mac(2)) };
+        let macs = if outbound {
+            (mac(0x11), mac(1))
+        } else {
+            (mac(0x12), mac(2))
+        };
         let frames: Vec<_> = (1..=PAIRS)
             .map(|number| {
                 let rule = &rules[number as usize % rules.len()];
-                let ours = host(&mut random, if outbound { &rule.inside } else { &rule.outside });
+                let ours = host(
+                    &mut random,
+                    if outbound {
+                        &rule.inside
+                    } else {
+                        &rule.outside
+                    },
+                );
                 packet(&mut random, number, ours, outbound, macs)
             })
             .collect();
-        let theirs = rig.pass(outbound, &frames, folder.path()).expect("the kernel's packets");
+        let theirs = rig
+            .pass(outbound, &frames, folder.path())
+            .expect("the kernel's packets");
         let ours = ours(&rules, outbound, &frames);
         assert_eq!(ours.len(), frames.len());
         for (number, ours) in &ours {
@@ -324,12 +483,27 @@ fn agrees_with_the_kernel_but_for_the_known_departures() {
             } else if let Some(departure) = explain(ours, kernel) {
                 *departures.entry(departure).or_insert(0) += 1;
             } else {
-                unexplained.push(format!("outbound {outbound}, packet {number}: ours {ours:02x?}, kernel {kernel:02x?}"));
+                unexplained.push(format!(
+                    "outbound {outbound}, packet {number}: ours {ours:02x?}, kernel {kernel:02x?}"
+                ));
             }
         }
     }
-    println!("{} pairs: {agreed} agree, known departures {departures:?}, unexplained {}", 2 * PAIRS, unexplained.len());
-    assert!(unexplained.is_empty(), "{} unexplained, first: {}", unexplained.len(), unexplained[0]);
+    println!(
+        "{} pairs: {agreed} agree, known departures {departures:?}, unexplained {}",
+        2 * PAIRS,
+        unexplained.len()
+    );
+    assert!(
+        unexplained.is_empty(),
+        "{} unexplained, first: {}",
+        unexplained.len(),
+        unexplained[0]
+    );
     assert!(agreed > 2000, "the rig carried the packets: {agreed} agree");
-    assert_eq!(departures.len(), 3, "every known departure was seen: {departures:?}");
+    assert_eq!(
+        departures.len(),
+        3,
+        "every known departure was seen: {departures:?}"
+    );
 }

@@ -22,7 +22,12 @@ fn root() -> bool {
 /// The stage of the demo, once its hosts reach each other.
 fn stage() -> Stage {
     let stage = Stage::set(Path::new(SEXTANT)).expect("the stage");
-    let ready = || stage.inside.run(&["ping", "-6", "-c1", "-W1", OUTSIDE_HOST]).is_ok();
+    let ready = || {
+        stage
+            .inside
+            .run(&["ping", "-6", "-c1", "-W1", OUTSIDE_HOST])
+            .is_ok()
+    };
     wait_until("the first ping", Duration::from_secs(20), ready).expect("a ping");
     stage
 }
@@ -31,7 +36,10 @@ fn assert_nothing_left() {
     let namespaces = run(&["ip", "netns", "list"]).expect("ip");
     assert!(!namespaces.contains("sextant-"), "left over: {namespaces}");
     let links = run(&["ip", "-o", "link"]).expect("ip");
-    assert!(!links.contains("sx-inside") && !links.contains("sx-outside"), "left over: {links}");
+    assert!(
+        !links.contains("sx-inside") && !links.contains("sx-outside"),
+        "left over: {links}"
+    );
     let files = std::fs::read_dir(std::env::temp_dir()).expect("a folder");
     let left: Vec<_> = files
         .filter_map(Result::ok)
@@ -46,7 +54,8 @@ fn assert_conserved(stage: &Stage) {
     let total = |counters: &Value, name: &str| counters["totals"][name].as_u64().expect("a total");
     let balanced = || {
         let counters = stage.appliance.show("counters").expect("counters");
-        let entered = total(&counters, "rx") + total(&counters, "injected") + total(&counters, "generated");
+        let entered =
+            total(&counters, "rx") + total(&counters, "injected") + total(&counters, "generated");
         entered == total(&counters, "tx") + total(&counters, "drops") + total(&counters, "punts")
     };
     wait_until("conservation", Duration::from_secs(3), balanced).expect("in = out + drops + punts");
@@ -58,8 +67,18 @@ fn the_demo_holds_and_leaves_nothing() {
         return;
     }
     let finished = run_for(&[SEXTANT, "demo"], Duration::from_secs(100)).expect("the demo ends");
-    assert_eq!(finished.code, Some(0), "{}{}", finished.stdout, finished.stderr);
-    assert!(finished.stdout.contains("Every check held"), "{}", finished.stdout);
+    assert_eq!(
+        finished.code,
+        Some(0),
+        "{}{}",
+        finished.stdout,
+        finished.stderr
+    );
+    assert!(
+        finished.stdout.contains("Every check held"),
+        "{}",
+        finished.stdout
+    );
     assert_nothing_left();
 }
 
@@ -85,28 +104,59 @@ fn reload_under_traffic_loses_nothing() {
     const COUNT: u32 = 20_000;
     const RELOADS: usize = 20;
     let stage = stage();
-    let counter = stage.outside.spawn(&[SEXTANT, "lab-peer", "udp-count", "9100"]).expect("a peer");
-    let open = || stage.outside.run(&["ss", "-Hlnu"]).is_ok_and(|sockets| sockets.contains(":9100 "));
+    let counter = stage
+        .outside
+        .spawn(&[SEXTANT, "lab-peer", "udp-count", "9100"])
+        .expect("a peer");
+    let open = || {
+        stage
+            .outside
+            .run(&["ss", "-Hlnu"])
+            .is_ok_and(|sockets| sockets.contains(":9100 "))
+    };
     wait_until("the peer", Duration::from_secs(5), open).expect("listens");
     let to = format!("[{OUTSIDE_HOST}]:9100");
     let count = COUNT.to_string();
-    let sender = stage.inside.spawn(&[SEXTANT, "lab-peer", "udp-send", &to, &count, "3000"]).expect("a peer");
+    let sender = stage
+        .inside
+        .spawn(&[SEXTANT, "lab-peer", "udp-send", &to, &count, "3000"])
+        .expect("a peer");
     let other = format!(
         "{CONFIG}\n[[npt66]]\nname = \"third\"\ninterface = \"outside\"\ninside = \"fd00:77::/48\"\noutside = \"2001:db8:77::/48\"\n\
          [[routes]]\nprefix = \"2001:db8:7000::/36\"\nblackhole = true\n[icmp]\nerrors_per_second = 50\n"
     );
     for round in 0..RELOADS {
-        stage.appliance.write_config(if round % 2 == 0 { &other } else { CONFIG }).expect("written");
+        stage
+            .appliance
+            .write_config(if round % 2 == 0 { &other } else { CONFIG })
+            .expect("written");
         stage.appliance.command(&["reload"]).expect("reloaded");
         std::thread::sleep(Duration::from_millis(200));
     }
     // A bad file is refused whole, and the running configuration goes on.
-    stage.appliance.write_config("[[routes]]\nprefix = \"nonsense\"\n").expect("written");
-    let refused = stage.appliance.command(&["reload"]).expect_err("refused").to_string();
-    assert!(refused.contains("sextant.toml:5"), "the place is named: {refused}");
-    let sent: Value = serde_json::from_str(&sender.wait(Duration::from_secs(40)).expect("ends").stdout).expect("JSON");
-    let seen: Value = serde_json::from_str(&counter.wait(Duration::from_secs(10)).expect("ends").stdout).expect("JSON");
-    assert_eq!((sent["sent"].as_u64(), seen["received"].as_u64()), (Some(COUNT.into()), Some(COUNT.into())));
+    stage
+        .appliance
+        .write_config("[[routes]]\nprefix = \"nonsense\"\n")
+        .expect("written");
+    let refused = stage
+        .appliance
+        .command(&["reload"])
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        refused.contains("sextant.toml:5"),
+        "the place is named: {refused}"
+    );
+    let sent: Value =
+        serde_json::from_str(&sender.wait(Duration::from_secs(40)).expect("ends").stdout)
+            .expect("JSON");
+    let seen: Value =
+        serde_json::from_str(&counter.wait(Duration::from_secs(10)).expect("ends").stdout)
+            .expect("JSON");
+    assert_eq!(
+        (sent["sent"].as_u64(), seen["received"].as_u64()),
+        (Some(COUNT.into()), Some(COUNT.into()))
+    );
     assert_eq!(seen["out_of_order"], 0);
     assert_conserved(&stage);
 }
@@ -124,20 +174,57 @@ fn tshark_has_no_complaint() {
         let file = folder.path().join(format!("{link}.pcap"));
         let path = file.display().to_string();
         // Only what arrives from the appliance.
-        let capture = host.spawn(&["tcpdump", "-ni", link, "-Q", "in", "-U", "-w", &path]).expect("tcpdump");
-        wait_until("tcpdump", Duration::from_secs(5), || std::fs::metadata(&file).is_ok_and(|file| file.len() >= 24))
-            .expect("listens");
+        let capture = host
+            .spawn(&["tcpdump", "-ni", link, "-Q", "in", "--immediate-mode", "-U", "-w", &path])
+            .expect("tcpdump");
+        wait_until("tcpdump", Duration::from_secs(5), || {
+            std::fs::metadata(&file).is_ok_and(|file| file.len() >= 24)
+        })
+        .expect("listens");
         captures.push((capture, path));
     }
     // Echo both ways, fragments, errors of three kinds, address resolution, TCP that meets a small MTU.
-    let peer = |words: &[&str]| stage.inside.run_for(&[&[SEXTANT, "lab-peer"], words].concat(), Duration::from_secs(20));
-    stage.inside.run(&["ping", "-6", "-c3", "-i0.1", "-s", "3000", OUTSIDE_HOST]).expect("fragments");
-    stage.outside.run(&["ping", "-6", "-c3", "-i0.1", INSIDE_HOST_SEEN]).expect("echo");
-    stage.outside.run(&["traceroute", "-6", "-n", "-q1", "-w1", "-m3", INSIDE_HOST_SEEN]).expect("time exceeded");
+    let peer = |words: &[&str]| {
+        stage.inside.run_for(
+            &[&[SEXTANT, "lab-peer"], words].concat(),
+            Duration::from_secs(20),
+        )
+    };
+    stage
+        .inside
+        .run(&["ping", "-6", "-c3", "-i0.1", "-s", "3000", OUTSIDE_HOST])
+        .expect("fragments");
+    stage
+        .outside
+        .run(&["ping", "-6", "-c3", "-i0.1", INSIDE_HOST_SEEN])
+        .expect("echo");
+    stage
+        .outside
+        .run(&[
+            "traceroute",
+            "-6",
+            "-n",
+            "-q1",
+            "-w1",
+            "-m3",
+            INSIDE_HOST_SEEN,
+        ])
+        .expect("time exceeded");
     let unanswered = ["ping", "-6", "-c2", "-i0.2", "-W1", "2001:db8:ffff::dead"];
-    stage.inside.run_for(&unanswered, Duration::from_secs(10)).expect("unreachable");
-    let receiver = stage.outside.spawn(&[SEXTANT, "lab-peer", "tcp-receive", "8080"]).expect("a peer");
-    let open = || stage.outside.run(&["ss", "-Hlnt"]).is_ok_and(|sockets| sockets.contains(":8080 "));
+    stage
+        .inside
+        .run_for(&unanswered, Duration::from_secs(10))
+        .expect("unreachable");
+    let receiver = stage
+        .outside
+        .spawn(&[SEXTANT, "lab-peer", "tcp-receive", "8080"])
+        .expect("a peer");
+    let open = || {
+        stage
+            .outside
+            .run(&["ss", "-Hlnt"])
+            .is_ok_and(|sockets| sockets.contains(":8080 "))
+    };
     wait_until("the peer", Duration::from_secs(5), open).expect("listens");
     let sent = peer(&["tcp-send", &format!("[{OUTSIDE_HOST}]:8080"), "2000000"]).expect("sent");
     assert!(sent.success, "{}", sent.stderr);
@@ -147,12 +234,23 @@ fn tshark_has_no_complaint() {
     for (capture, path) in captures {
         capture.signal(rustix::process::Signal::INT);
         capture.wait(Duration::from_secs(5)).expect("tcpdump ends");
-        let strict = ["-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"];
-        let all = run(&["tshark", "-r", &path, "-T", "fields", "-e", "frame.number"]).expect("tshark");
-        assert!(all.lines().count() > 20, "{path}: {} packets", all.lines().count());
+        let strict = [
+            "-o",
+            "tcp.check_checksum:TRUE",
+            "-o",
+            "udp.check_checksum:TRUE",
+        ];
+        let all =
+            run(&["tshark", "-r", &path, "-T", "fields", "-e", "frame.number"]).expect("tshark");
+        assert!(
+            all.lines().count() > 20,
+            "{path}: {} packets",
+            all.lines().count()
+        );
         let filter = "_ws.malformed || icmpv6.checksum.status == 0 || tcp.checksum.status == 0 || \
                       udp.checksum.status == 0 || (_ws.expert.severity == error && !tcp)";
-        let complaints = run(&[&["tshark", "-r", &path, "-Y", filter], &strict[..]].concat()).expect("tshark");
+        let complaints =
+            run(&[&["tshark", "-r", &path, "-Y", filter], &strict[..]].concat()).expect("tshark");
         assert_eq!(complaints, "", "{path}");
         let errors = run(&["tshark", "-r", &path, "-Y", "icmpv6.type < 5"]).expect("tshark");
         assert!(!errors.is_empty(), "{path}: the errors are among them");

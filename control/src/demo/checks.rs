@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
-use super::{INSIDE_GATEWAY, INSIDE_HOST, INSIDE_HOST_SEEN, OUTSIDE_HOST, SECOND_HOST, Stage, UPLINK_ADDRESS, UPLINK_MTU};
+use super::{
+    INSIDE_GATEWAY, INSIDE_HOST, INSIDE_HOST_SEEN, OUTSIDE_HOST, SECOND_HOST, Stage,
+    UPLINK_ADDRESS, UPLINK_MTU,
+};
 use crate::lab::{Finished, LabError, Namespace, Process, wait_until};
 
 /// Bytes of the TCP transfer.
@@ -21,21 +24,57 @@ pub(super) struct Check {
 
 /// All of them, in order.
 pub(super) const ALL: &[Check] = &[
-    Check { name: "ping, inside to outside", run: ping_out },
-    Check { name: "ping, outside to inside", run: ping_in },
-    Check { name: "ping under the /56 rule", run: ping_second_rule },
-    Check { name: "traceroute, inside to outside", run: traceroute_out },
-    Check { name: "traceroute, outside to inside", run: traceroute_in },
-    Check { name: "hairpin: the host's own outside address", run: hairpin },
-    Check { name: "UDP, 500 datagrams of all sizes", run: udp },
-    Check { name: "TCP, 100 MB out, Packet Too Big on the way", run: tcp_out },
-    Check { name: "TCP, 100 MB in", run: tcp_in },
-    Check { name: "packets and translations per second", run: rate },
-    Check { name: "in = out + drops + punts", run: conservation },
+    Check {
+        name: "ping, inside to outside",
+        run: ping_out,
+    },
+    Check {
+        name: "ping, outside to inside",
+        run: ping_in,
+    },
+    Check {
+        name: "ping under the /56 rule",
+        run: ping_second_rule,
+    },
+    Check {
+        name: "traceroute, inside to outside",
+        run: traceroute_out,
+    },
+    Check {
+        name: "traceroute, outside to inside",
+        run: traceroute_in,
+    },
+    Check {
+        name: "hairpin: the host's own outside address",
+        run: hairpin,
+    },
+    Check {
+        name: "UDP, 500 datagrams of all sizes",
+        run: udp,
+    },
+    Check {
+        name: "TCP, 100 MB out, Packet Too Big on the way",
+        run: tcp_out,
+    },
+    Check {
+        name: "TCP, 100 MB in",
+        run: tcp_in,
+    },
+    Check {
+        name: "packets and translations per second",
+        run: rate,
+    },
+    Check {
+        name: "in = out + drops + punts",
+        run: conservation,
+    },
 ];
 
 fn refuse(from: &str, text: impl Into<String>) -> LabError {
-    LabError::Answer { from: from.to_owned(), text: text.into() }
+    LabError::Answer {
+        from: from.to_owned(),
+        text: text.into(),
+    }
 }
 
 /// Five pings, all answered; the average round trip.
@@ -49,8 +88,15 @@ fn ping(from: &Namespace, source: Option<&str>, to: &str) -> Result<String, LabE
     if !finished.stdout.contains("5 received") {
         return Err(refuse("ping", finished.stdout));
     }
-    let average = finished.stdout.lines().last().and_then(|line| line.split('/').nth(4));
-    Ok(format!("5 of 5 answered by {to}, {} ms", average.unwrap_or("?")))
+    let average = finished
+        .stdout
+        .lines()
+        .last()
+        .and_then(|line| line.split('/').nth(4));
+    Ok(format!(
+        "5 of 5 answered by {to}, {} ms",
+        average.unwrap_or("?")
+    ))
 }
 
 fn ping_out(stage: &Stage) -> Result<String, LabError> {
@@ -67,16 +113,33 @@ fn ping_second_rule(stage: &Stage) -> Result<String, LabError> {
     let after = rule(stage, "provider-56")?;
     let translated = after.0 - before.0;
     if translated < 5 || after.1 - before.1 < 5 {
-        return Err(refuse("show npt66", format!("only {translated} packets translated")));
+        return Err(refuse(
+            "show npt66",
+            format!("only {translated} packets translated"),
+        ));
     }
     Ok(seen)
 }
 
 fn traceroute(from: &Namespace, to: &str, hops: [&str; 2]) -> Result<String, LabError> {
-    let words = ["traceroute", "-6", "-n", "-q", "1", "-w", "2", "-m", "4", to];
+    let words = [
+        "traceroute",
+        "-6",
+        "-n",
+        "-q",
+        "1",
+        "-w",
+        "2",
+        "-m",
+        "4",
+        to,
+    ];
     let finished = from.run_for(&words, Duration::from_secs(15))?;
     let lines: Vec<&str> = finished.stdout.lines().skip(1).collect();
-    let seen: Vec<&str> = lines.iter().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    let seen: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
     if seen != hops {
         return Err(refuse("traceroute", format!("{seen:?}, expected {hops:?}")));
     }
@@ -88,7 +151,11 @@ fn traceroute_out(stage: &Stage) -> Result<String, LabError> {
 }
 
 fn traceroute_in(stage: &Stage) -> Result<String, LabError> {
-    traceroute(&stage.outside, INSIDE_HOST_SEEN, [UPLINK_ADDRESS, INSIDE_HOST_SEEN])
+    traceroute(
+        &stage.outside,
+        INSIDE_HOST_SEEN,
+        [UPLINK_ADDRESS, INSIDE_HOST_SEEN],
+    )
 }
 
 fn hairpin(stage: &Stage) -> Result<String, LabError> {
@@ -109,7 +176,10 @@ fn listen(stage: &Stage, on: &Namespace, words: &[&str], port: &str) -> Result<P
     let program = stage.program();
     let process = on.spawn(&[&[program.as_str(), "lab-peer"], words].concat())?;
     let port = format!(":{port} ");
-    let open = || on.run(&["ss", "-Hlntu"]).is_ok_and(|sockets| sockets.contains(&port));
+    let open = || {
+        on.run(&["ss", "-Hlntu"])
+            .is_ok_and(|sockets| sockets.contains(&port))
+    };
     wait_until("a peer to listen", Duration::from_secs(5), open)?;
     Ok(process)
 }
@@ -128,22 +198,40 @@ fn udp(stage: &Stage) -> Result<String, LabError> {
 }
 
 /// One transfer; both ends' digests must agree.
-fn transfer(stage: &Stage, from: &Namespace, to: &Namespace, address: &str) -> Result<String, LabError> {
+fn transfer(
+    stage: &Stage,
+    from: &Namespace,
+    to: &Namespace,
+    address: &str,
+) -> Result<String, LabError> {
     let receiver = listen(stage, to, &["tcp-receive", "8080"], "8080")?;
     let program = stage.program();
     let target = format!("[{address}]:8080");
     let amount = TRANSFER.to_string();
-    let sent = from.run_for(&[&program, "lab-peer", "tcp-send", &target, &amount], TRANSFER_LIMIT)?;
+    let sent = from.run_for(
+        &[&program, "lab-peer", "tcp-send", &target, &amount],
+        TRANSFER_LIMIT,
+    )?;
     let sent = report(&sent)?;
     let received = report(&receiver.wait(Duration::from_secs(10))?)?;
     if received["bytes"] != TRANSFER || sent["sha256"] != received["sha256"] {
-        return Err(refuse("the TCP peers", format!("sent {sent}, received {received}")));
+        return Err(refuse(
+            "the TCP peers",
+            format!("sent {sent}, received {received}"),
+        ));
     }
     let seconds = sent["seconds"].as_f64().unwrap_or(f64::INFINITY);
     // `as`: 100 MB is exact in an f64.
     let rate = TRANSFER as f64 * 8.0 / seconds / 1e6;
-    let digest = received["sha256"].as_str().unwrap_or("").get(..12).unwrap_or("");
-    Ok(format!("{:.1} s, {rate:.0} Mbit/s, SHA-256 {digest}… at both ends", seconds))
+    let digest = received["sha256"]
+        .as_str()
+        .unwrap_or("")
+        .get(..12)
+        .unwrap_or("");
+    Ok(format!(
+        "{:.1} s, {rate:.0} Mbit/s, SHA-256 {digest}… at both ends",
+        seconds
+    ))
 }
 
 /// The hosts believe in 1500 bytes; the uplink carries 1400. The path must get shorter, and the stream arrive whole.
@@ -151,11 +239,18 @@ fn tcp_out(stage: &Stage) -> Result<String, LabError> {
     let before = dropped(stage, "packet_too_big")?;
     let seen = transfer(stage, &stage.inside, &stage.outside, OUTSIDE_HOST)?;
     let too_big = dropped(stage, "packet_too_big")? - before;
-    let route = stage.inside.run(&["ip", "-6", "route", "get", OUTSIDE_HOST])?;
+    let route = stage
+        .inside
+        .run(&["ip", "-6", "route", "get", OUTSIDE_HOST])?;
     if too_big == 0 || !route.contains(&format!("mtu {UPLINK_MTU}")) {
-        return Err(refuse("the path", format!("{too_big} packets too big; {route}")));
+        return Err(refuse(
+            "the path",
+            format!("{too_big} packets too big; {route}"),
+        ));
     }
-    Ok(format!("{seen}; {too_big} too big, path MTU now {UPLINK_MTU}"))
+    Ok(format!(
+        "{seen}; {too_big} too big, path MTU now {UPLINK_MTU}"
+    ))
 }
 
 fn tcp_in(stage: &Stage) -> Result<String, LabError> {
@@ -169,7 +264,15 @@ fn rate(stage: &Stage) -> Result<String, LabError> {
     let to = format!("[{OUTSIDE_HOST}]:9009");
     let before = (totals(stage)?, rule(stage, "provider-48")?);
     let start = Instant::now();
-    let words = [program.as_str(), "lab-peer", "udp-send", &to, "300000", "0", "64"];
+    let words = [
+        program.as_str(),
+        "lab-peer",
+        "udp-send",
+        &to,
+        "300000",
+        "0",
+        "64",
+    ];
     let sender = stage.inside.spawn(&words)?;
     report(&sender.wait(TRANSFER_LIMIT)?)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -198,7 +301,12 @@ fn conservation(stage: &Stage) -> Result<String, LabError> {
     // Frames in a ring belong to nobody for a moment.
     let waited = wait_until("in = out + drops + punts", Duration::from_secs(3), balanced);
     let (entered, sent, drops, punts) = last;
-    waited.map_err(|_| refuse("show counters", format!("{entered} != {sent} + {drops} + {punts}")))?;
+    waited.map_err(|_| {
+        refuse(
+            "show counters",
+            format!("{entered} != {sent} + {drops} + {punts}"),
+        )
+    })?;
     Ok(format!("{entered} = {sent} + {drops} + {punts}"))
 }
 
@@ -206,7 +314,9 @@ fn conservation(stage: &Stage) -> Result<String, LabError> {
 fn totals(stage: &Stage) -> Result<(u64, u64, u64, u64), LabError> {
     let counters = stage.appliance.show("counters")?;
     let total = |name: &str| {
-        counters["totals"][name].as_u64().ok_or_else(|| refuse("show counters", format!("no total `{name}`")))
+        counters["totals"][name]
+            .as_u64()
+            .ok_or_else(|| refuse("show counters", format!("no total `{name}`")))
     };
     let entered = total("rx")? + total("injected")? + total("generated")?;
     Ok((entered, total("tx")?, total("drops")?, total("punts")?))
@@ -228,16 +338,25 @@ fn dropped(stage: &Stage, name: &str) -> Result<u64, LabError> {
     let counters = stage.appliance.show("counters")?;
     let reasons = counters["drops"].as_array().map_or(&[][..], Vec::as_slice);
     let reason = reasons.iter().find(|reason| reason["name"] == name);
-    Ok(reason.and_then(|reason| reason["count"].as_u64()).unwrap_or(0))
+    Ok(reason
+        .and_then(|reason| reason["count"].as_u64())
+        .unwrap_or(0))
 }
 
 /// Drops by reason, as a table.
 pub(super) fn drops_table(stage: &Stage) -> Result<String, LabError> {
     let counters = stage.appliance.show("counters")?;
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["dropped because", "packets", "clause"]);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+        "dropped because",
+        "packets",
+        "clause",
+    ]);
     let reasons = counters["drops"].as_array().map_or(&[][..], Vec::as_slice);
-    for reason in reasons.iter().filter(|reason| reason["count"].as_u64().is_some_and(|count| count > 0)) {
+    for reason in reasons
+        .iter()
+        .filter(|reason| reason["count"].as_u64().is_some_and(|count| count > 0))
+    {
         let text = |field: &str| reason[field].as_str().unwrap_or("").to_owned();
         table.add_row([text("text"), reason["count"].to_string(), text("rfc")]);
     }

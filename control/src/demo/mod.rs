@@ -104,7 +104,12 @@ impl Stage {
         for prefix in ["2001:db8:1::/48", "2001:db8:2:ab00::/56"] {
             outside.run(&["ip", "-6", "route", "add", prefix, "via", UPLINK_ADDRESS])?;
         }
-        Ok(Self { appliance, inside, outside, program: program.to_owned() })
+        Ok(Self {
+            appliance,
+            inside,
+            outside,
+            program: program.to_owned(),
+        })
     }
 
     /// The program, as text for a command line.
@@ -121,13 +126,24 @@ impl Stage {
 pub fn run(program: &Path, keep: bool) -> Result<bool, LabError> {
     interrupt_on_signals();
     let start = Instant::now();
-    say("Setting the stage: namespaces sextant-inside and sextant-outside, Sextant on two DPDK taps between them");
+    say(
+        "Setting the stage: namespaces sextant-inside and sextant-outside, Sextant on two DPDK taps between them",
+    );
     let stage = Stage::set(program)?;
     for line in stage.appliance.log().lines().take(6) {
         say(&format!("  | {line}"));
     }
-    let ready = || stage.inside.run(&["ping", "-6", "-c1", "-W1", OUTSIDE_HOST]).is_ok();
-    wait_until("the first ping to come back", Duration::from_secs(15), ready)?;
+    let ready = || {
+        stage
+            .inside
+            .run(&["ping", "-6", "-c1", "-W1", OUTSIDE_HOST])
+            .is_ok()
+    };
+    wait_until(
+        "the first ping to come back",
+        Duration::from_secs(15),
+        ready,
+    )?;
 
     let mut outcomes = Vec::new();
     for check in checks::ALL {
@@ -151,8 +167,15 @@ pub fn run(program: &Path, keep: bool) -> Result<bool, LabError> {
     say(&summary(&outcomes));
     say(&checks::drops_table(&stage)?);
     let all_hold = outcomes.iter().all(|(_, holds, ..)| *holds);
-    let verdict = if all_hold { "Every check held" } else { "A check did NOT hold" };
-    say(&format!("{verdict}, {:.0} s in all.", start.elapsed().as_secs_f64()));
+    let verdict = if all_hold {
+        "Every check held"
+    } else {
+        "A check did NOT hold"
+    };
+    say(&format!(
+        "{verdict}, {:.0} s in all.",
+        start.elapsed().as_secs_f64()
+    ));
     if keep {
         explore(&stage)?;
     }
@@ -166,9 +189,15 @@ fn explore(stage: &Stage) -> Result<(), LabError> {
     say("  ip netns exec sextant-inside ping 2600:db8::1");
     say("  ip netns exec sextant-outside tcpdump -ni sx-outside");
     for subject in ["npt66", "neighbors", "counters"] {
-        say(&format!("  {program} show {subject} --socket {}", socket.display()));
+        say(&format!(
+            "  {program} show {subject} --socket {}",
+            socket.display()
+        ));
     }
-    say(&format!("  configuration: {}", stage.appliance.config_path().display()));
+    say(&format!(
+        "  configuration: {}",
+        stage.appliance.config_path().display()
+    ));
     match wait_until("Ctrl-C", Duration::from_secs(24 * 3600), || false) {
         Err(LabError::Interrupted) => Ok(()),
         other => other,
@@ -177,9 +206,18 @@ fn explore(stage: &Stage) -> Result<(), LabError> {
 
 fn summary(outcomes: &[(&str, bool, String, Duration)]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["check", "", "what was seen", "seconds"]);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+        "check",
+        "",
+        "what was seen",
+        "seconds",
+    ]);
     for (name, holds, text, took) in outcomes {
-        let mark = if *holds { Cell::new("ok").fg(Color::Green) } else { Cell::new("FAIL").fg(Color::Red) };
+        let mark = if *holds {
+            Cell::new("ok").fg(Color::Green)
+        } else {
+            Cell::new("FAIL").fg(Color::Red)
+        };
         table.add_row([
             Cell::new(name),
             mark,

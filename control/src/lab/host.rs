@@ -26,7 +26,9 @@ impl Namespace {
         // Fails when there is no leftover, which is the usual case.
         let _ = run(&["ip", "netns", "del", name]);
         run(&["ip", "netns", "add", name])?;
-        let namespace = Self { name: name.to_owned() };
+        let namespace = Self {
+            name: name.to_owned(),
+        };
         namespace.run(&["ip", "link", "set", "lo", "up"])?;
         Ok(namespace)
     }
@@ -66,14 +68,25 @@ impl Namespace {
     ///
     /// # Errors
     /// When the link is not here, or an address is refused.
-    pub fn configure(&self, link: &str, addresses: &[&str], gateway: Option<&str>) -> Result<(), LabError> {
-        self.run(&["sysctl", "-qw", &format!("net.ipv6.conf.{link}.accept_ra=0")])?;
+    pub fn configure(
+        &self,
+        link: &str,
+        addresses: &[&str],
+        gateway: Option<&str>,
+    ) -> Result<(), LabError> {
+        self.run(&[
+            "sysctl",
+            "-qw",
+            &format!("net.ipv6.conf.{link}.accept_ra=0"),
+        ])?;
         self.run(&["ip", "link", "set", link, "up"])?;
         for address in addresses {
             self.run(&["ip", "-6", "addr", "add", address, "dev", link, "nodad"])?;
         }
         if let Some(gateway) = gateway {
-            self.run(&["ip", "-6", "route", "add", "default", "via", gateway, "dev", link])?;
+            self.run(&[
+                "ip", "-6", "route", "add", "default", "via", gateway, "dev", link,
+            ])?;
         }
         Ok(())
     }
@@ -86,7 +99,9 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         // Also when a signal came: this command is short and not looked at for interruption.
-        let _ = std::process::Command::new("ip").args(["netns", "del", &self.name]).status();
+        let _ = std::process::Command::new("ip")
+            .args(["netns", "del", &self.name])
+            .status();
     }
 }
 
@@ -106,10 +121,18 @@ impl Appliance {
     /// When it does not come up; what it printed is in the error.
     pub fn start(program: &Path, name: &str, config: &str) -> Result<Self, LabError> {
         let folder = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-        let write = |source| LabError::Write { path: folder.display().to_string(), source };
+        let write = |source| LabError::Write {
+            path: folder.display().to_string(),
+            source,
+        };
         std::fs::create_dir_all(&folder).map_err(write)?;
         let namespace = Namespace::new(name)?;
-        let mut appliance = Self { process: None, namespace, program: program.to_owned(), folder };
+        let mut appliance = Self {
+            process: None,
+            namespace,
+            program: program.to_owned(),
+            folder,
+        };
         appliance.write_config(config)?;
         appliance.launch()?;
         Ok(appliance)
@@ -122,8 +145,14 @@ impl Appliance {
     pub fn write_config(&self, config: &str) -> Result<(), LabError> {
         let path = self.config_path();
         let socket = self.socket();
-        let text = format!("[system]\nadmin_socket = \"{}\"\n\n{config}", socket.display());
-        std::fs::write(&path, text).map_err(|source| LabError::Write { path: path.display().to_string(), source })
+        let text = format!(
+            "[system]\nadmin_socket = \"{}\"\n\n{config}",
+            socket.display()
+        );
+        std::fs::write(&path, text).map_err(|source| LabError::Write {
+            path: path.display().to_string(),
+            source,
+        })
     }
 
     /// Start the process (again) and wait until it answers.
@@ -133,20 +162,40 @@ impl Appliance {
     pub fn launch(&mut self) -> Result<(), LabError> {
         let log_path = self.folder.join("log");
         let log = File::options().create(true).append(true).open(&log_path);
-        let log = log.map_err(|source| LabError::Write { path: log_path.display().to_string(), source })?;
-        let (program, config) = (self.program.display().to_string(), self.config_path().display().to_string());
-        let words = ["ip", "netns", "exec", self.namespace.name(), &program, "run", "-c", &config];
+        let log = log.map_err(|source| LabError::Write {
+            path: log_path.display().to_string(),
+            source,
+        })?;
+        let (program, config) = (
+            self.program.display().to_string(),
+            self.config_path().display().to_string(),
+        );
+        let words = [
+            "ip",
+            "netns",
+            "exec",
+            self.namespace.name(),
+            &program,
+            "run",
+            "-c",
+            &config,
+        ];
         let process = Process::spawn_with(&words, |command| {
             let twin = log.try_clone().map_or_else(|_| Stdio::null(), Stdio::from);
             command.stdout(twin).stderr(log);
         })?;
         self.process = Some(process);
         let answers = |this: &mut Self| this.show("ports").is_ok();
-        let waited = wait_until("the appliance to answer", START_LIMIT, || answers(self) || !self.is_running());
+        let waited = wait_until("the appliance to answer", START_LIMIT, || {
+            answers(self) || !self.is_running()
+        });
         if waited.is_ok() && self.is_running() {
             return Ok(());
         }
-        Err(LabError::Answer { from: "the appliance".to_owned(), text: self.log() })
+        Err(LabError::Answer {
+            from: "the appliance".to_owned(),
+            text: self.log(),
+        })
     }
 
     /// Whether the process runs.
@@ -189,7 +238,9 @@ impl Appliance {
     /// # Errors
     /// When the tap is not there.
     pub fn hand_over(&self, tap: &str, host: &Namespace) -> Result<(), LabError> {
-        self.namespace.run(&["ip", "link", "set", tap, "netns", host.name()]).map(drop)
+        self.namespace
+            .run(&["ip", "link", "set", tap, "netns", host.name()])
+            .map(drop)
     }
 
     /// `sextant show SUBJECT --json`.
@@ -198,7 +249,10 @@ impl Appliance {
     /// When it does not answer, or not in JSON.
     pub fn show(&self, subject: &str) -> Result<serde_json::Value, LabError> {
         let text = self.command(&["show", subject, "--json"])?;
-        serde_json::from_str(&text).map_err(|_| LabError::Answer { from: format!("show {subject}"), text })
+        serde_json::from_str(&text).map_err(|_| LabError::Answer {
+            from: format!("show {subject}"),
+            text,
+        })
     }
 
     /// Any command of the client, on this appliance's socket; a failure is an error.
@@ -206,7 +260,10 @@ impl Appliance {
     /// # Errors
     /// As [`run`].
     pub fn command(&self, words: &[&str]) -> Result<String, LabError> {
-        let (program, socket) = (self.program.display().to_string(), self.socket().display().to_string());
+        let (program, socket) = (
+            self.program.display().to_string(),
+            self.socket().display().to_string(),
+        );
         run(&[&[program.as_str()], words, &["--socket", &socket]].concat())
     }
 
@@ -215,7 +272,9 @@ impl Appliance {
     /// # Errors
     /// When it does not end in time.
     pub fn stop(&mut self) -> Result<Option<i32>, LabError> {
-        let Some(process) = self.process.take() else { return Ok(None) };
+        let Some(process) = self.process.take() else {
+            return Ok(None);
+        };
         process.signal(rustix::process::Signal::TERM);
         process.wait(STOP_LIMIT).map(|finished| finished.code)
     }

@@ -8,4 +8,6 @@ pub mod peer;
 mod process;
 
 pub use host::{Appliance, Namespace};
-pub use process::{Finished, LabError, Process, interrupt_on_signals, interrupted, run, run_for, wait_until};
+pub use process::{
+    Finished, LabError, Process, interrupt_on_signals, interrupted, run, run_for, wait_until,
+};

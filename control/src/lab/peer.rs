@@ -81,8 +81,15 @@ pub fn run(peer: &Peer) -> std::io::Result<Value> {
         Peer::TcpSend { to, bytes, seed } => tcp_send(*to, *bytes, *seed),
         Peer::UdpEcho { port, idle_seconds } => udp_echo(*port, Duration::from_secs(*idle_seconds)),
         Peer::UdpAsk { to, count, largest } => udp_ask(*to, *count, *largest),
-        Peer::UdpSend { to, count, per_second, size } => udp_send(*to, *count, *per_second, *size),
-        Peer::UdpCount { port, idle_seconds } => udp_count(*port, Duration::from_secs(*idle_seconds)),
+        Peer::UdpSend {
+            to,
+            count,
+            per_second,
+            size,
+        } => udp_send(*to, *count, *per_second, *size),
+        Peer::UdpCount { port, idle_seconds } => {
+            udp_count(*port, Duration::from_secs(*idle_seconds))
+        }
     }
 }
 
@@ -140,7 +147,9 @@ fn tcp_send(to: SocketAddrV6, bytes: u64, seed: u64) -> std::io::Result<Value> {
     // The end of the other side's stream says that it has read everything.
     stream.set_read_timeout(Some(PATIENCE))?;
     let _ = stream.read(&mut block)?;
-    Ok(json!({ "bytes": bytes, "sha256": hex(&digest.finalize()), "seconds": start.elapsed().as_secs_f64() }))
+    Ok(
+        json!({ "bytes": bytes, "sha256": hex(&digest.finalize()), "seconds": start.elapsed().as_secs_f64() }),
+    )
 }
 
 fn udp_echo(port: u16, idle: Duration) -> std::io::Result<Value> {
@@ -208,7 +217,13 @@ fn udp_count(port: u16, idle: Duration) -> std::io::Result<Value> {
     let mut datagram = vec![0; BLOCK];
     let (mut received, mut out_of_order, mut last) = (0_u64, 0_u64, None);
     while let Ok((length, _)) = socket.recv_from(&mut datagram) {
-        let Some(number) = datagram[..length].first_chunk::<4>().copied().map(u32::from_be_bytes) else { continue };
+        let Some(number) = datagram[..length]
+            .first_chunk::<4>()
+            .copied()
+            .map(u32::from_be_bytes)
+        else {
+            continue;
+        };
         received += 1;
         if last.is_some_and(|last| number < last) {
             out_of_order += 1;

@@ -71,13 +71,16 @@ pub enum LabError {
 /// From now on SIGINT and SIGTERM end waiting instead of the process, so that everything made is removed.
 pub fn interrupt_on_signals() {
     std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let Ok(runtime) = runtime else { return };
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            else {
+            let (Ok(mut interrupt), Ok(mut terminate)) = (
+                signal(SignalKind::interrupt()),
+                signal(SignalKind::terminate()),
+            ) else {
                 return;
             };
             tokio::select! {
@@ -129,14 +132,23 @@ impl Process {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn spawn_with(words: &[&str], arrange: impl FnOnce(&mut Command)) -> Result<Self, LabError> {
+    pub fn spawn_with(
+        words: &[&str],
+        arrange: impl FnOnce(&mut Command),
+    ) -> Result<Self, LabError> {
         let text = words.join(" ");
         let (program, arguments) = words.split_first().unwrap_or((&"", &[]));
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
         arrange(&mut command);
-        let child = command.spawn().map_err(|source| LabError::Spawn { command: text.clone(), source })?;
-        Ok(Self { child, command: text })
+        let child = command.spawn().map_err(|source| LabError::Spawn {
+            command: text.clone(),
+            source,
+        })?;
+        Ok(Self {
+            child,
+            command: text,
+        })
     }
 
     /// Its process id.
@@ -152,7 +164,9 @@ impl Process {
 
     /// Send it a signal by number.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let id = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let id = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
         if let Some(id) = id {
             // It may just have ended; then there is nobody to tell.
             let _ = rustix::process::kill_process(id, signal);
@@ -171,20 +185,35 @@ impl Process {
             match self.child.try_wait() {
                 Ok(Some(status)) => break status,
                 Ok(None) => {}
-                Err(source) => return Err(LabError::Spawn { command: self.command.clone(), source }),
+                Err(source) => {
+                    return Err(LabError::Spawn {
+                        command: self.command.clone(),
+                        source,
+                    });
+                }
             }
             if interrupted() {
                 return Err(LabError::Interrupted);
             }
             if Instant::now() > deadline {
-                return Err(LabError::TimedOut { command: self.command.clone(), limit });
+                return Err(LabError::TimedOut {
+                    command: self.command.clone(),
+                    limit,
+                });
             }
             std::thread::sleep(LOOK);
         };
         let text = |reader: Option<std::thread::JoinHandle<String>>| {
-            reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
+            reader
+                .and_then(|reader| reader.join().ok())
+                .unwrap_or_default()
         };
-        Ok(Finished { success: status.success(), code: status.code(), stdout: text(stdout), stderr: text(stderr) })
+        Ok(Finished {
+            success: status.success(),
+            code: status.code(),
+            stdout: text(stdout),
+            stderr: text(stderr),
+        })
     }
 }
 
@@ -216,8 +245,12 @@ pub fn run(words: &[&str]) -> Result<String, LabError> {
     }
     Err(LabError::Failed {
         command: words.join(" "),
-        status: finished.code.map_or("signal".to_owned(), |code| format!("exit status {code}")),
-        output: format!("{}{}", finished.stdout, finished.stderr).trim().to_owned(),
+        status: finished
+            .code
+            .map_or("signal".to_owned(), |code| format!("exit status {code}")),
+        output: format!("{}{}", finished.stdout, finished.stderr)
+            .trim()
+            .to_owned(),
     })
 }
 
@@ -233,14 +266,21 @@ pub fn run_for(words: &[&str], limit: Duration) -> Result<Finished, LabError> {
 ///
 /// # Errors
 /// After `limit`, or when a signal came.
-pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) -> Result<(), LabError> {
+pub fn wait_until(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> bool,
+) -> Result<(), LabError> {
     let deadline = Instant::now() + limit;
     while !condition() {
         if interrupted() {
             return Err(LabError::Interrupted);
         }
         if Instant::now() > deadline {
-            return Err(LabError::InVain { what: what.to_owned(), limit });
+            return Err(LabError::InVain {
+                what: what.to_owned(),
+                limit,
+            });
         }
         std::thread::sleep(2 * LOOK);
     }
