@@ -160,6 +160,8 @@ pub struct Port {
     info: PortInfo,
     mac: [u8; 6],
     promiscuous: bool,
+    /// A tap with an interface of the kernel behind it, whose address it has.
+    has_remote: bool,
     rx_free: Vec<bool>,
     tx_free: Vec<bool>,
 }
@@ -257,9 +259,6 @@ impl Port {
         };
         let info = setup::configure(&open, config, wanted_queues, mempool)?;
         let mac = setup::mac(&open)?;
-        if device.argument("remote").is_none() {
-            setup::separate_tap_ends(&open, &info, mac)?;
-        }
         Ok(Self {
             rx_free: vec![true; usize::from(info.rx_queues)],
             tx_free: vec![true; usize::from(info.tx_queues)],
@@ -267,6 +266,7 @@ impl Port {
             info,
             mac,
             promiscuous: config.promiscuous,
+            has_remote: device.argument("remote").is_some(),
         })
     }
 
@@ -283,6 +283,10 @@ impl Port {
         let result = unsafe { dpdk_sys::rte_eth_dev_start(id) };
         self.open.check("start", result)?;
         self.open.started.store(true, Ordering::Relaxed);
+        // Not earlier: starting a tap gives the kernel's end DPDK's address.
+        if !self.has_remote {
+            setup::separate_tap_ends(&self.open, &self.info, self.mac)?;
+        }
         // Neighbour discovery needs solicited-node and all-nodes multicast. Devices without filters lack the function.
         // SAFETY: a started port of ours.
         let result = unsafe { dpdk_sys::rte_eth_allmulticast_enable(id) };
