@@ -17,7 +17,7 @@ const LINKS: [(usize, &[u16]); 7] = [
     (1, &[200, 300]),
     (2, &[]),
     (2, &[7]),
-    (1, &[999]), // no such interface
+    (2, &[999]), // no such interface
 ];
 
 const SOURCES: [&str; 13] = [

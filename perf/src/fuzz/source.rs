@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dataplane::frame::BURST_MAX;
 use dataplane::testing::fault::{FRAME_MAX, Rng, mutate};
+use dataplane::wire::{ipv6, vlan};
 
 use super::corpus;
 use super::network::PORTS;
@@ -111,10 +112,13 @@ impl Source {
             plan.port
         };
         let samples = &self.samples.received[port];
-        self.scratch
-            .extend_from_slice(&samples[plan.rng.below(samples.len())]);
+        let sample = &samples[plan.rng.below(samples.len())];
+        self.scratch.extend_from_slice(sample);
         if kind >= NOISE + GOOD {
             mutate(&mut plan.rng, &mut self.scratch);
+            if plan.rng.below(4) != 0 {
+                mend(sample, &mut self.scratch);
+            }
         }
         &self.scratch
     }
@@ -122,5 +126,18 @@ impl Source {
     /// A packet of the control thread's own.
     pub(super) fn own(&self, plan: &mut Plan) -> &[u8] {
         &self.samples.own[plan.rng.below(self.samples.own.len())]
+    }
+}
+
+/// Undo what happened to the link header, and make the payload length true again: what happened behind them is then
+/// met by more than the first checks.
+fn mend(sample: &[u8], frame: &mut [u8]) {
+    let Ok(l2) = vlan::parse(sample) else { return };
+    let l3 = usize::from(l2.l3_offset);
+    let kept = l3.min(frame.len());
+    frame[..kept].copy_from_slice(&sample[..kept]);
+    let payload = frame.len().saturating_sub(l3 + ipv6::HEADER_LEN);
+    if let (Some(length), Ok(payload)) = (frame.get_mut(l3 + 4..l3 + 6), u16::try_from(payload)) {
+        length.copy_from_slice(&payload.to_be_bytes());
     }
 }
