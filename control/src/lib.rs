@@ -25,7 +25,7 @@ pub mod logging;
 pub mod platform;
 pub mod privileges;
 pub mod proto;
-mod publish;
+pub mod publish;
 pub mod reactor;
 pub mod run;
 pub mod show;

@@ -9,7 +9,7 @@ use pipelines::npt66;
 use pipelines::tables::{Builder, Hop, IcmpLimits, InterfaceId, InterfaceSpec, Route, VrfId};
 
 use crate::config::{Config, Interface, Target, ZeroIid};
-use crate::proto::ndp::{AddressState, InterfaceIndex, Machine};
+use crate::proto::ndp::{AddressState, InterfaceConfig, InterfaceIndex, Machine, Settings};
 use crate::slots::Slots;
 
 /// A VLAN id that no frame can carry: identifiers have 12 bits.
@@ -24,6 +24,53 @@ pub(crate) struct Network<'a, P> {
     /// Whether each port's link is up.
     pub(crate) links: &'a [bool],
     pub(crate) machine: &'a Machine<P>,
+}
+
+/// What neighbour discovery is told of the interface at `position`.
+pub(crate) fn neighbor_discovery(config: &Config, position: usize, mac: Mac) -> InterfaceConfig {
+    let interface = &config.interfaces[position];
+    let rules = config.npt66.iter();
+    let proxied = rules.filter(|rule| rule.interface == position && rule.proxy_nd);
+    let neighbors = config.neighbors.iter();
+    let statics = neighbors.filter(|neighbor| neighbor.interface == position);
+    InterfaceConfig {
+        mac,
+        link_local: link_local(interface, mac),
+        addresses: interface.addresses.clone(),
+        proxied: proxied.map(|rule| rule.outside).collect(),
+        statics: statics
+            .map(|neighbor| (neighbor.address, neighbor.mac))
+            .collect(),
+    }
+}
+
+/// The tables of a configuration at rest: every link is up, every address is ours, and the only neighbours are those it
+/// names. For golden cases, where nothing else is known; `macs` has a MAC address for each port.
+///
+/// # Panics
+/// When the configuration was not validated.
+#[must_use]
+pub fn tables_at_rest(config: &Config, macs: &[Mac]) -> Tables {
+    let slots = Slots::default().assign(config);
+    let settings = Settings {
+        dad_transmits: 0,
+        ..Settings::default()
+    };
+    let mut machine = Machine::<()>::new(settings, fastrand::Rng::with_seed(0));
+    for (position, interface) in config.interfaces.iter().enumerate() {
+        let index = InterfaceIndex(slots.id(position).0);
+        let known = neighbor_discovery(config, position, macs[interface.port]);
+        machine.set_interface(std::time::Instant::now(), index, Some(known));
+    }
+    let links = vec![true; config.ports.len()];
+    build(&Network {
+        config,
+        slots: &slots,
+        macs,
+        links: &links,
+        machine: &machine,
+    })
+    .expect("validation refuses rules that cannot stand together")
 }
 
 /// The tables for this network.

@@ -8,7 +8,7 @@ use crate::admin::protocol::{Answer, Refusal};
 use crate::admin::view::Reloaded;
 use crate::config::{self, Config};
 use crate::platform::Platform;
-use crate::proto::ndp::{InterfaceConfig, InterfaceIndex, Machine, Settings};
+use crate::proto::ndp::{InterfaceIndex, Machine, Settings};
 use crate::publish::{self, Network};
 use crate::slots::Slots;
 
@@ -106,23 +106,7 @@ impl<P: Platform> Appliance<P> {
             let index = InterfaceIndex(slots.id(position).0);
             let mac = macs[interface.port];
             let is_new = old_slots.position(slots.id(position)).is_none();
-            let proxied = config
-                .npt66
-                .iter()
-                .filter(|rule| rule.interface == position && rule.proxy_nd);
-            let statics = config
-                .neighbors
-                .iter()
-                .filter(|neighbor| neighbor.interface == position);
-            let interface_config = InterfaceConfig {
-                mac,
-                link_local: publish::link_local(interface, mac),
-                addresses: interface.addresses.clone(),
-                proxied: proxied.map(|rule| rule.outside).collect(),
-                statics: statics
-                    .map(|neighbor| (neighbor.address, neighbor.mac))
-                    .collect(),
-            };
+            let interface_config = publish::neighbor_discovery(config, position, mac);
             machine.set_interface(now, index, Some(interface_config));
             if is_new && !links[interface.port].up {
                 machine.set_link(now, index, false);

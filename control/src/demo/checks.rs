@@ -185,9 +185,9 @@ fn listen(stage: &Stage, on: &Namespace, words: &[&str], port: &str) -> Result<P
 }
 
 fn udp(stage: &Stage) -> Result<String, LabError> {
-    let echo = listen(stage, &stage.outside, &["udp-echo", "7007", "1"], "7007")?;
-    let program = stage.program();
     let to = format!("[{OUTSIDE_HOST}]:7007");
+    let echo = listen(stage, &stage.outside, &["udp-echo", &to, "1"], "7007")?;
+    let program = stage.program();
     let words = [program.as_str(), "lab-peer", "udp-ask", &to, "500", "1300"];
     let asked = report(&stage.inside.run_for(&words, TRANSFER_LIMIT)?)?;
     drop(echo);

@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use comfy_table::{Cell, Color, Table, presets};
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 
 use crate::lab::{Appliance, LabError, Namespace, interrupt_on_signals, wait_until};
 
@@ -98,9 +98,20 @@ impl Stage {
         appliance.hand_over("sx-outside", &outside)?;
         let host = format!("{INSIDE_HOST}/64");
         let second = format!("{SECOND_HOST}/64");
-        inside.configure("sx-inside", &[&host, &second], Some(INSIDE_GATEWAY))?;
+        inside.configure("sx-inside", &[&host], Some(INSIDE_GATEWAY))?;
+        // Deprecated: used only when asked for.
+        let deprecated = ["nodad", "preferred_lft", "0"];
+        inside.run(
+            &[
+                &["ip", "-6", "addr", "add", &second, "dev", "sx-inside"],
+                &deprecated[..],
+            ]
+            .concat(),
+        )?;
         let internet = format!("{OUTSIDE_HOST}/128");
         outside.configure("sx-outside", &["2001:db8:ffff::1/64", &internet], None)?;
+        // The host believes in 1500 bytes, so that its TCP peer does too, until it is told otherwise on the way.
+        outside.run(&["ip", "link", "set", "sx-outside", "mtu", "1500"])?;
         for prefix in ["2001:db8:1::/48", "2001:db8:2:ab00::/56"] {
             outside.run(&["ip", "-6", "route", "add", prefix, "via", UPLINK_ADDRESS])?;
         }
@@ -206,12 +217,11 @@ fn explore(stage: &Stage) -> Result<(), LabError> {
 
 fn summary(outcomes: &[(&str, bool, String, Duration)]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
-        "check",
-        "",
-        "what was seen",
-        "seconds",
-    ]);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(118);
+    table.set_header(["check", "", "what was seen", "seconds"]);
     for (name, holds, text, took) in outcomes {
         let mark = if *holds {
             Cell::new("ok").fg(Color::Green)

@@ -33,8 +33,8 @@ pub enum Peer {
     },
     /// Send every datagram back, until none came for a while.
     UdpEcho {
-        /// Port to listen on.
-        port: u16,
+        /// Address and port to listen on; answers come from there.
+        at: SocketAddrV6,
         /// Seconds without a datagram after which it ends.
         #[arg(default_value_t = 3)]
         idle_seconds: u64,
@@ -79,7 +79,7 @@ pub fn run(peer: &Peer) -> std::io::Result<Value> {
     match peer {
         Peer::TcpReceive { port } => tcp_receive(*port),
         Peer::TcpSend { to, bytes, seed } => tcp_send(*to, *bytes, *seed),
-        Peer::UdpEcho { port, idle_seconds } => udp_echo(*port, Duration::from_secs(*idle_seconds)),
+        Peer::UdpEcho { at, idle_seconds } => udp_echo(*at, Duration::from_secs(*idle_seconds)),
         Peer::UdpAsk { to, count, largest } => udp_ask(*to, *count, *largest),
         Peer::UdpSend {
             to,
@@ -152,8 +152,8 @@ fn tcp_send(to: SocketAddrV6, bytes: u64, seed: u64) -> std::io::Result<Value> {
     )
 }
 
-fn udp_echo(port: u16, idle: Duration) -> std::io::Result<Value> {
-    let socket = UdpSocket::bind(any(port))?;
+fn udp_echo(at: SocketAddrV6, idle: Duration) -> std::io::Result<Value> {
+    let socket = UdpSocket::bind(at)?;
     let mut datagram = vec![0; BLOCK];
     let mut echoed = 0_u64;
     // Patient for the first, then only as long as asked.
