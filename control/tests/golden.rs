@@ -169,9 +169,8 @@ impl TxQueue for Wire {
 
 /// Run the packets of a case, each by itself so that the order of what leaves is that of what came.
 fn play(config: &config::Config, frames: &[Vec<u8>]) -> (Vec<Vec<u8>>, String) {
-    let tables = control::publish::static_tables(config, &|port| {
-        mac(1 + u8::try_from(port).expect("few ports"))
-    });
+    let macs: Vec<Mac> = (1..).map(mac).take(config.ports.len()).collect();
+    let tables = control::publish::tables_at_rest(config, &macs);
     let counters = Arc::new(WorkerCounters::new());
     let wire = Arc::new(Mutex::new(Vec::new()));
     let (punts, _control) = dataplane::ring::ring(256);
