@@ -145,7 +145,7 @@ serial_suites() {
     shift
     while [ $# -gt 0 ]; do
         case $1 in
-        --release) flags+=(--release) ;;
+        --release) flags+=(--profile optimized) ;;
         -h | --help)
             awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
             return 0
