@@ -44,11 +44,10 @@ impl<F: Frame, M: Copy + Default> Batch<F, M> {
     /// Take over a received burst; every frame starts with the record `meta`. The batch must be empty.
     pub fn fill(&mut self, burst: &mut Burst<F>, meta: M) {
         debug_assert!(self.is_empty(), "a batch is filled once");
-        std::mem::swap(&mut self.frames, burst);
+        // Frame by frame: swapping the arrays would move their whole capacity.
+        self.frames.extend(burst.drain(..));
         self.meta.clear();
-        for _ in 0..self.frames.len() {
-            self.meta.push(meta);
-        }
+        self.meta.extend(std::iter::repeat_n(meta, self.frames.len()));
     }
 
     /// Append one frame.

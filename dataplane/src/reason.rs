@@ -69,7 +69,6 @@ reasons! {
         Blackhole = "blackhole", "route says discard", "-";
         PacketTooBig = "packet_too_big", "larger than the MTU of the outgoing interface", "RFC 4443 3.2";
         NeighborUnresolved = "neighbor_unresolved", "next hop did not answer address resolution", "RFC 4861 7.2.2";
-        NeighborQueueFull = "neighbor_queue_full", "too many packets wait for address resolution", "RFC 4861 7.2.2";
         InterfaceDown = "interface_down", "outgoing interface is down or gone", "-";
         TranslationLoop = "translation_loop", "hairpin would be taken twice", "RFC 6296 4.3";
         Npt66NoMapping = "npt66_no_mapping", "address has no counterpart under the prefix pair", "RFC 6296 3.2";
@@ -79,13 +78,11 @@ reasons! {
         Npt66QuoteForeign = "npt66_quote_foreign", "ICMPv6 error quotes a packet that is not of our prefix", "draft-ietf-v6ops-rfc6296bis 3.8";
         Icmpv6Checksum = "icmpv6_checksum", "ICMPv6 checksum is wrong", "RFC 4443 2.3";
         LocalProtocol = "local_protocol", "addressed to us, and nothing here takes it", "RFC 4443 3.1";
-        NotNeighbourDiscovery = "nd_invalid", "neighbour discovery message fails its checks", "RFC 4861 7.1";
         PuntPoliced = "punt_policed", "over the rate of its punt reason", "-";
         PuntRingFull = "punt_ring_full", "control thread does not keep up", "-";
         SpreadRingFull = "spread_ring_full", "the worker that owns this flow does not keep up", "-";
         TxQueueFull = "tx_queue_full", "the device did not take the frame", "-";
         NoHeadroom = "no_headroom", "headers do not fit in the buffer", "-";
-        ControlDiscard = "control_discard", "the control thread had no use for the packet", "-";
     }
 }
 
