@@ -178,7 +178,7 @@ impl<P> Interface<P> {
         now: Instant,
         address: Ipv6Addr,
     ) {
-        if self.up && self.cache.mac(address).is_some() {
+        if self.cache.mac(address).is_some() {
             self.drive(shared, now, address, nud::Event::Used);
         }
     }

@@ -1,5 +1,6 @@
 //! Own addresses: probing, announcing, answering for them and for proxied prefixes.
 
+use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::time::Instant;
 
@@ -16,19 +17,22 @@ use crate::proto::ndp::wire::{self, Nonce, Solicitation};
 /// Answers for proxied prefixes that may be waiting for their delay; beyond it they go at once.
 const DELAYED_ANSWERS_MAX: usize = 256;
 
+/// Nonces kept for each own address.
+const NONCES_MAX: usize = 16;
+
 /// An address of ours.
 #[derive(Debug)]
 pub(super) struct OwnAddress {
     phase: Phase,
-    /// Of the probes sent in this round; how a looped one is known (RFC 7527 4.1).
-    nonces: Vec<Nonce>,
+    /// Of the last probes; how a looped one is known, even when it comes late (RFC 7527 4.1).
+    nonces: VecDeque<Nonce>,
 }
 
 impl OwnAddress {
     pub(super) fn new() -> Self {
         Self {
             phase: Phase::Waiting,
-            nonces: Vec::new(),
+            nonces: VecDeque::new(),
         }
     }
 
@@ -96,9 +100,6 @@ impl<P> Interface<P> {
             return;
         };
         let (phase, action, wait) = address::step(own.phase, event, shared.settings.dad_transmits);
-        if own.phase != phase && phase == Phase::Waiting {
-            own.nonces.clear();
-        }
         own.phase = phase;
         let key = (self.index, TimerKind::Address(address));
         match wait {
@@ -144,7 +145,10 @@ impl<P> Interface<P> {
     fn send_probe(&mut self, shared: &mut Shared<P>, address: Ipv6Addr) {
         let nonce = shared.nonce();
         if let Some(own) = self.addresses.get_mut(&address) {
-            own.nonces.push(nonce);
+            own.nonces.push_back(nonce);
+            if own.nonces.len() > NONCES_MAX {
+                own.nonces.pop_front();
+            }
         }
         let group = wire::solicited_node(address);
         let packet = wire::solicitation(Ipv6Addr::UNSPECIFIED, group, address, None, Some(nonce));

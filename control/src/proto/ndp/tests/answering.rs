@@ -218,3 +218,39 @@ fn own_proxy_answers_that_come_back_are_not_learned() {
     assert_eq!(bench.mac(inside), None);
     assert_eq!(bench.count(Counter::Looped), 1);
 }
+
+/// Ours: who asks about the address it asks from has that address.
+#[test]
+fn a_node_that_asks_about_itself_is_not_answered_by_proxy() {
+    let mut bench = Bench::quiet(settings(), uplink("2001:db8:1::/48"));
+    let message = solicitation(PROXIED, PROXIED, &source_mac(PEER_MAC));
+    bench.receive(&message).assert_silent();
+    assert_eq!(bench.count(Counter::ProxyLeftToNeighbor), 1);
+}
+
+/// A delayed answer is not sent when its prefix has been taken away meanwhile.
+#[test]
+fn delayed_answers_follow_the_configuration() {
+    let delayed = Settings {
+        proxy_delay: SECOND,
+        ..settings()
+    };
+    let mut bench = Bench::quiet(delayed, uplink("2001:db8:1::/48"));
+    bench.receive(&solicitation(PEER, PROXIED, &source_mac(PEER_MAC)));
+    bench.machine.set_interface(bench.now, WAN, Some(config()));
+    assert!(bench.after(2 * SECOND).sent.is_empty());
+}
+
+/// Ours: a message that names our own link-layer address as somebody's is an echo of ours, whoever carries it.
+#[test]
+fn nobody_else_has_our_link_layer_address() {
+    let mut bench = Bench::new();
+    bench
+        .receive(&solicitation(PEER, GLOBAL, &source_mac(MAC)))
+        .assert_silent();
+    bench
+        .receive(&advertisement(PEER, ALL_NODES, "O", &target_mac(MAC)))
+        .assert_silent();
+    assert_eq!(bench.machine.neighbors().count(), 0);
+    assert_eq!(bench.count(Counter::Looped), 2);
+}

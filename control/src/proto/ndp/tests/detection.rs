@@ -276,3 +276,19 @@ fn detection_starts_anew_after_a_lost_link() {
     bench.run(SECOND);
     assert_eq!(address_state(&bench, GLOBAL), AddressState::Preferred);
 }
+
+/// RFC 7527 4.2: a probe of ours that a slow loop gives back after a flap is still ours.
+#[test]
+fn late_probes_of_an_earlier_start_are_not_an_objection() {
+    let mut bench = detecting(1);
+    let drained = bench.drain();
+    let old = probes(&drained)[0].packet.clone();
+    for _ in 0..5 {
+        bench.machine.set_link(bench.now, WAN, false);
+        bench.machine.set_link(bench.now, WAN, true);
+        bench.drain();
+    }
+    let drained = bench.receive(&old);
+    assert!(matches!(drained.events[..], [Event::ProbeLooped { .. }]));
+    assert_eq!(address_state(&bench, GLOBAL), AddressState::Tentative);
+}

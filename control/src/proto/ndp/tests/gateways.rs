@@ -219,6 +219,12 @@ fn gateways_of_every_kind() {
     assert_eq!(asked(&bench.drain()), [(ip("2001:db8:ffff::1"), true)]);
     bench.resolve("2001:db8:ffff::1", 1).unwrap();
     assert_eq!(answer(&mut bench, "2001:db8:ffff::1", PEER_MAC).ready, [1]);
+    // Dismissed, it is nobody's neighbour.
+    bench
+        .machine
+        .set_gateways(bench.now, WAN, vec![ip(GATEWAY_2)]);
+    assert_eq!(bench.drain().changes, 1);
+    assert_eq!(bench.mac("2001:db8:ffff::1"), None);
     // The static neighbour goes: the gateway is asked.
     bench.machine.set_interface(bench.now, WAN, Some(config()));
     let drained = bench.drain();
@@ -236,8 +242,44 @@ fn a_link_that_comes_up_asks_its_gateways() {
     assert_eq!(bench.drain().changes, 1);
     assert_eq!(bench.state(GATEWAY), Some(NeighborState::Failed));
     assert!(bench.after(60 * SECOND).sent.is_empty());
+    let gateways = vec![ip(GATEWAY), ip(GATEWAY_2)];
+    bench.machine.set_gateways(bench.now, WAN, gateways);
+    assert!(bench.after(60 * SECOND).sent.is_empty());
     bench.machine.set_link(bench.now, WAN, true);
-    assert_eq!(asked(&bench.drain()), [(ip(GATEWAY), true)]);
+    assert_eq!(
+        asked(&bench.drain()),
+        [(ip(GATEWAY_2), true), (ip(GATEWAY), true)]
+    );
     answer(&mut bench, GATEWAY, PEER_MAC);
     assert_eq!(bench.mac(GATEWAY), Some(PEER_MAC));
+}
+
+/// RFC 4861 7.3.3 lets a STALE entry rest until it is used; a gateway is in use by being one.
+#[test]
+fn a_gateway_that_announces_itself_is_checked() {
+    let mut bench = with_gateways(&[GATEWAY]);
+    bench.drain();
+    bench.receive(&advertisement(
+        GATEWAY,
+        ALL_NODES,
+        "RO",
+        &target_mac(PEER_MAC),
+    ));
+    assert_eq!(bench.state(GATEWAY), Some(NeighborState::Delay));
+    assert_eq!(asked(&bench.after(5 * SECOND)), [(ip(GATEWAY), false)]);
+}
+
+/// A gateway that has been back begins with the shortest rest again.
+#[test]
+fn rests_are_short_again_after_an_answer() {
+    let mut bench = with_gateways(&[GATEWAY]);
+    bench.run(120 * SECOND);
+    answer(&mut bench, GATEWAY, PEER_MAC);
+    while bench.mac(GATEWAY).is_some() {
+        bench.run(100 * MS);
+    }
+    bench.drain();
+    // The first three to the group end 3 s after the loss; one second of rest.
+    assert_eq!(asked(&bench.after(3900 * MS)).len(), 2);
+    assert_eq!(asked(&bench.after(200 * MS)).len(), 1);
 }

@@ -138,6 +138,13 @@ fn queries_are_answered_within_their_time() {
         assert_eq!(reports(&drained), [(ip(LINK_LOCAL), listening.clone())]);
         assert!(bench.after(20 * SECOND).sent.is_empty());
     }
+    // A patient query does not put off the answer to an urgent one.
+    for _ in 0..20 {
+        bench.receive(&query(500, "::"));
+        bench.receive(&query(10_000, "::"));
+        assert_eq!(reports(&bench.after(500 * MS)).len(), 1);
+        bench.run(20 * SECOND);
+    }
     // Somebody else's group; an interface that went down meanwhile.
     bench.receive(&query(500, "ff02::1:ff00:2"));
     assert!(bench.after(20 * SECOND).sent.is_empty());

@@ -305,3 +305,23 @@ fn a_full_cache_is_kept_alive() {
     assert_eq!(bench.machine.neighbors().count(), 8192);
     assert!(deadlines > 30_000, "{deadlines}");
 }
+
+/// Of proven neighbours the one goes that has not answered or been used for longest, not the one known longest.
+#[test]
+fn the_longest_silent_neighbour_goes_first() {
+    let mut bench = limited(Settings {
+        max_neighbors: 2,
+        reachable_time: SECOND,
+        stale_time: 3600 * SECOND,
+        ..settings()
+    });
+    make_reachable(&mut bench, host(1));
+    bench.run(SECOND);
+    make_reachable(&mut bench, host(2));
+    bench.run(SECOND);
+    answer(&mut bench, host(1));
+    bench.run(10 * SECOND);
+    make_reachable(&mut bench, host(3));
+    assert!(bench.machine.usable(WAN, host(1)).is_some());
+    assert!(bench.machine.usable(WAN, host(2)).is_none());
+}

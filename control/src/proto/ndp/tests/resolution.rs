@@ -240,6 +240,20 @@ fn reachable_time_is_random() {
     );
 }
 
+/// Use of a neighbour that is not known, or only remembered, resolves nothing: no packet waits for it.
+#[test]
+fn use_of_an_unknown_neighbour_does_nothing() {
+    let mut bench = Bench::new();
+    bench.make_reachable(PEER, PEER_MAC);
+    bench.run(300 * SECOND);
+    bench.drain();
+    for address in [PEER, "2001:db8:a::31"] {
+        bench.machine.confirm_in_use(bench.now, WAN, ip(address));
+        bench.drain().assert_silent();
+        assert_eq!(bench.state(address), None);
+    }
+}
+
 /// Ours: unused neighbours are asked now and then, so that the dead ones leave; the living stay known.
 #[test]
 fn unused_neighbours_are_asked_before_they_are_dropped() {
@@ -286,6 +300,13 @@ fn questions_wait_for_a_source() {
         (ip(LINK_LOCAL), ip(PEER))
     );
     assert_eq!(bench.count(Counter::SolicitationsSent), 1);
+    bench.run(1500 * MS);
+    bench.drain();
+    assert_eq!(
+        bench.count(Counter::SolicitationsSent),
+        2,
+        "the first of three"
+    );
     let drained = bench.receive(&advertisement(
         PEER,
         LINK_LOCAL,
@@ -293,6 +314,17 @@ fn questions_wait_for_a_source() {
         &target_mac(PEER_MAC),
     ));
     assert_eq!(drained.ready, [1]);
+
+    // Unanswered, all three are sent.
+    let mut bench = Bench::bare(Settings {
+        dad_transmits: 1,
+        ..settings()
+    });
+    bench.machine.set_interface(bench.now, WAN, Some(config()));
+    bench.resolve(PEER, 1).unwrap();
+    assert!(bench.after(4 * SECOND - MS).failed.is_empty());
+    assert_eq!(bench.after(MS).failed, [1]);
+    assert_eq!(bench.count(Counter::SolicitationsSent), 3);
 }
 
 /// Ours: what was learned on a link that went down does not hold; what waited is told.
@@ -326,4 +358,23 @@ fn a_link_that_goes_down_forgets_its_neighbours() {
             .iter()
             .any(|sent| sent.kind == SOLICITATION)
     );
+}
+
+/// Ours: an address that becomes valid beside others does not begin anew what already runs.
+#[test]
+fn a_further_source_changes_nothing_for_running_resolutions() {
+    let mut bench = Bench::quiet(
+        Settings {
+            dad_transmits: 1,
+            ..settings()
+        },
+        config(),
+    );
+    bench.resolve(PEER, 1).unwrap();
+    bench.run(1500 * MS);
+    let mut more = config();
+    more.addresses.push("2001:db8:b::1/64".parse().unwrap());
+    bench.machine.set_interface(bench.now, WAN, Some(more));
+    assert_eq!(bench.after(1500 * MS).failed, [1]);
+    assert_eq!(bench.count(Counter::SolicitationsSent), 3);
 }
