@@ -36,8 +36,10 @@ impl Mode {
 /// Packets a second that testpmd sends on the sink.
 pub fn rate(mode: Mode, setup: &Setup, window: &Window) -> Result<f64> {
     let name = format!("testpmd {}", mode.name());
-    let mut command = Command::new("dpdk-testpmd");
+    // Into a pipe it would speak only once some 4 KiB have gathered.
+    let mut command = Command::new("stdbuf");
     command
+        .args(["-oL", "dpdk-testpmd"])
         .args([
             "-l",
             &format!("{},{}", setup.control_core, setup.worker_core),
@@ -50,11 +52,10 @@ pub fn rate(mode: Mode, setup: &Setup, window: &Window) -> Result<f64> {
         .arg(format!("--total-num-mbufs={}", setup.mbufs));
     let mut testpmd = Dialogue::start(&name, &mut command)?;
     testpmd.say("start")?;
-    // Names the ports it really has: a device that did not probe would be missing.
+    // Says the mode and how many ports it really has: a device that did not probe would be missing.
+    let started = format!("{} packet forwarding - ports=2", mode.name());
     testpmd
-        .listen(START_LIMIT, |line| {
-            line.contains("packet forwarding - ports=2").then_some(())
-        })
+        .listen(START_LIMIT, |line| line.contains(&started).then_some(()))
         .context("testpmd did not start on the two devices")?;
     interrupt::sleep(window.warm_up)?;
     let mut sample = || -> Result<f64> {
