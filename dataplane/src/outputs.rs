@@ -296,3 +296,6 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
