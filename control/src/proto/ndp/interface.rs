@@ -122,7 +122,7 @@ impl<P> Interface<P> {
         }
         if mac_changed {
             // Neighbours have to learn it: announce what is ours, begin anew with what is not yet.
-            self.all_own_events(shared, now, address::Event::Start);
+            self.start_addresses(shared, now);
         } else {
             for address in started {
                 self.own_event(shared, now, address, address::Event::Start, self.config.mac);
@@ -153,7 +153,7 @@ impl<P> Interface<P> {
         self.up = up;
         if up {
             self.start_at = now + shared.random_up_to(shared.settings.start_delay);
-            self.all_own_events(shared, now, address::Event::Start);
+            self.start_addresses(shared, now);
             self.update_groups(shared, now);
             self.membership.report_all();
             self.schedule(shared, TimerKind::GroupChanges, self.start_at);

@@ -70,7 +70,7 @@ impl<P> Interface<P> {
         target: Ipv6Addr,
     ) -> Result<(), RefusedReason> {
         let routable = !target.is_unspecified() && !target.is_multicast() && !target.is_loopback();
-        if !routable || self.addresses.contains_key(&target) || !self.cache.is_on_link(target) {
+        if !routable || self.is_own(target) || !self.cache.is_on_link(target) {
             return Err(RefusedReason::NotOnLink);
         }
         let begun = self.cache.admit_resolution(now, target, &shared.settings);
@@ -197,7 +197,7 @@ impl<P> Interface<P> {
             shared.counters.add(Counter::Looped);
             return;
         }
-        if self.addresses.contains_key(&target) {
+        if self.is_own(target) {
             self.own_event(shared, now, target, address::Event::Claimed, source_mac);
             return;
         }
@@ -484,7 +484,7 @@ impl<P> Interface<P> {
             }
         }
         for address in self.gateways.clone() {
-            if self.addresses.contains_key(&address) || self.statics.contains_key(&address) {
+            if self.is_own(address) || self.statics.contains_key(&address) {
                 continue;
             }
             let known = self.cache.update(address, |entry| entry.gateway = true);
@@ -562,7 +562,7 @@ impl<P> Interface<P> {
             .cache
             .iter()
             .filter(|(address, entry)| {
-                self.addresses.contains_key(address)
+                self.is_own(*address)
                     || self.statics.contains_key(address)
                     || !(entry.gateway || self.may_learn(*address))
             })

@@ -61,6 +61,13 @@ impl<P> Interface<P> {
             .is_some_and(|own| own.phase.is_valid())
     }
 
+    /// Whether this is an own address or may become one. A duplicate is its other owner's, a neighbour like any.
+    pub(super) fn is_own(&self, address: Ipv6Addr) -> bool {
+        self.addresses
+            .get(&address)
+            .is_some_and(|own| own.phase != Phase::Duplicate)
+    }
+
     /// The source of solicitations (RFC 4861 7.2.2: any address of the interface): the link-local one when it is ours.
     pub(super) fn solicitation_source(&self) -> Option<Ipv6Addr> {
         if self.is_valid(self.config.link_local) {
@@ -71,6 +78,12 @@ impl<P> Interface<P> {
             .iter()
             .filter(|(_, own)| own.phase.is_valid());
         valid.next().map(|(address, _)| *address)
+    }
+
+    /// Announce what is ours, probe what is not yet or no longer; a duplicate gets another chance.
+    pub(super) fn start_addresses(&mut self, shared: &mut Shared<P>, now: Instant) {
+        self.all_own_events(shared, now, address::Event::Start);
+        self.drop_impossible_neighbors(shared);
     }
 
     /// Something that concerns the link and not one stranger happens to all own addresses.
@@ -192,7 +205,7 @@ impl<P> Interface<P> {
             shared.counters.add(Counter::Looped);
             return;
         }
-        if self.addresses.contains_key(&source) {
+        if self.is_own(source) {
             // Somebody asks in our name.
             self.own_event(shared, now, source, address::Event::Claimed, source_mac);
             return;

@@ -292,3 +292,48 @@ fn late_probes_of_an_earlier_start_are_not_an_objection() {
     assert!(matches!(drained.events[..], [Event::ProbeLooped { .. }]));
     assert_eq!(address_state(&bench, GLOBAL), AddressState::Tentative);
 }
+
+/// An address that turned out to be somebody else's is a neighbour's: it is answered, learned and resolved, until we try
+/// for it again.
+#[test]
+fn the_owner_of_a_duplicate_is_a_neighbour() {
+    let owned = "2001:db8:a::2";
+    let mut with_owned = config();
+    with_owned
+        .addresses
+        .push("2001:db8:a::2/64".parse().unwrap());
+    let mut bench = Bench::bare(Settings {
+        dad_transmits: 1,
+        ..settings()
+    });
+    bench
+        .machine
+        .set_interface(bench.now, WAN, Some(with_owned));
+    bench.drain();
+    bench.receive(&advertisement(owned, ALL_NODES, "O", &target_mac(PEER_MAC)));
+    assert_eq!(address_state(&bench, owned), AddressState::Duplicate);
+    bench.run(10 * SECOND);
+    bench.drain();
+    let drained = bench.receive(&solicitation(owned, GLOBAL, &source_mac(PEER_MAC)));
+    assert_eq!(drained.only().destination, ip(owned));
+    assert_eq!(bench.mac(owned), Some(PEER_MAC));
+    bench.receive(&advertisement(
+        owned,
+        ALL_NODES,
+        "O",
+        &target_mac(OTHER_MAC),
+    ));
+    assert_eq!(bench.mac(owned), Some(OTHER_MAC));
+    bench.resolve(owned, 1).unwrap();
+    assert_eq!(bench.drain().ready, [1]);
+    // Another link-layer address of ours is another try.
+    let mut changed = config();
+    changed.mac = Mac::from_octets([2, 0, 0, 0, 0, 2]);
+    changed.addresses.push("2001:db8:a::2/64".parse().unwrap());
+    bench.machine.set_interface(bench.now, WAN, Some(changed));
+    assert_eq!(address_state(&bench, owned), AddressState::Tentative);
+    assert_eq!(bench.mac(owned), None);
+    assert_eq!(bench.drain().changes, 1);
+    bench.run(10 * SECOND);
+    assert_eq!(address_state(&bench, owned), AddressState::Preferred);
+}
