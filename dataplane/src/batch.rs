@@ -47,7 +47,8 @@ impl<F: Frame, M: Copy + Default> Batch<F, M> {
         // Frame by frame: swapping the arrays would move their whole capacity.
         self.frames.extend(burst.drain(..));
         self.meta.clear();
-        self.meta.extend(std::iter::repeat_n(meta, self.frames.len()));
+        self.meta
+            .extend(std::iter::repeat_n(meta, self.frames.len()));
     }
 
     /// Append one frame.
@@ -66,10 +67,13 @@ impl<F: Frame, M: Copy + Default> Batch<F, M> {
         (&mut self.frames, &mut self.meta)
     }
 
-    /// Remove all frames, in order.
+    /// Give each frame away, in order.
     #[inline]
-    pub fn drain(&mut self) -> impl Iterator<Item = (F, M)> + '_ {
-        self.frames.drain(..).zip(self.meta.drain(..))
+    pub fn consume(&mut self, mut take: impl FnMut(F, M)) {
+        for (frame, meta) in self.frames.drain(..).zip(self.meta.iter()) {
+            take(frame, *meta);
+        }
+        self.meta.clear();
     }
 
     /// Give all frames away as a burst; metadata is forgotten.

@@ -4,6 +4,8 @@
 //! counts, traces, keeps in the batch the frames that go on along the main arm (in order) and hands each other frame to
 //! `divert`, which gives it its only other place. So no frame can be lost between nodes.
 
+use arrayvec::ArrayVec;
+
 use crate::batch::Batch;
 use crate::counters::NodeCounters;
 use crate::frame::{BURST_MAX, Frame};
@@ -48,12 +50,12 @@ pub fn run<F: Frame, N: Node<F>>(
     if batch.is_empty() {
         return;
     }
-    let mut next = [N::MAIN; BURST_MAX];
+    let mut next: ArrayVec<N::Next, BURST_MAX> =
+        std::iter::repeat_n(N::MAIN, batch.len()).collect();
     let (frames, meta) = batch.parts();
-    let next = &mut next[..frames.len()];
     counters.calls.add(1);
     counters.frames.add(frames.len() as u64); // `as`: at most BURST_MAX
-    node.process(tables, frames, meta, next);
+    node.process(tables, frames, meta, &mut next);
     if tracer.is_armed() {
         for ((frame, meta), next) in frames.iter().zip(meta.iter()).zip(next.iter()) {
             tracer.record(meta.trace_id(), N::NAME, frame.bytes(), next);
@@ -63,12 +65,10 @@ pub fn run<F: Frame, N: Node<F>>(
         return;
     }
     let mut kept = Batch::new();
-    for ((frame, meta), verdict) in batch.drain().zip(next.iter()) {
-        if *verdict == N::MAIN {
-            kept.push(frame, meta);
-        } else {
-            divert(*verdict, frame, meta);
-        }
-    }
+    let mut verdicts = next.into_iter();
+    batch.consume(|frame, meta| match verdicts.next() {
+        Some(verdict) if verdict != N::MAIN => divert(verdict, frame, meta),
+        _ => kept.push(frame, meta),
+    });
     *batch = kept;
 }

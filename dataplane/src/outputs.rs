@@ -156,7 +156,7 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
     }
 
     /// Send a finished frame.
-    #[inline]
+    #[inline(always)] // a call for each packet would cost as much as what it does
     pub fn transmit(&mut self, port: PortId, frame: F) {
         let index = port.index();
         let Some(slot) = self.ports.get_mut(index) else {

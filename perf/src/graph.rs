@@ -270,9 +270,7 @@ impl Pipeline<HeapFrame> for Empty {
         out: &mut Outputs<HeapFrame, Nothing>,
     ) {
         let port = PortId::new(EGRESS).expect("port 1 exists");
-        for (frame, _) in batch.drain() {
-            out.transmit(port, frame);
-        }
+        batch.consume(|frame, _| out.transmit(port, frame));
     }
 }
 

@@ -87,9 +87,8 @@ impl<F: Frame> Edge<F> {
         }
         self.lookup = lookup;
         self.run(&mut Egress, tables, out);
-        for (frame, meta) in self.batch.drain() {
-            out.transmit(tables.next_hop(meta.next_hop).port, frame);
-        }
+        self.batch
+            .consume(|frame, meta| out.transmit(tables.next_hop(meta.next_hop).port, frame));
         if !self.local.is_empty() {
             self.receive(tables, out);
         }
@@ -100,9 +99,8 @@ impl<F: Frame> Edge<F> {
         std::mem::swap(&mut self.batch, &mut self.local);
         self.run(&mut Local, tables, out);
         // `Local` never says Continue; a frame that stayed would otherwise be lost.
-        for (frame, _) in self.batch.drain() {
-            out.discard(DropReason::LocalProtocol, frame);
-        }
+        self.batch
+            .consume(|frame, _| out.discard(DropReason::LocalProtocol, frame));
     }
 
     /// Run a node over `batch` and settle what leaves the main way.
@@ -293,7 +291,12 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
     }
 
     fn resume(&mut self, tables: &Tables, batch: &mut Batch<F, Meta>, out: &mut Outputs<F, Meta>) {
-        for (frame, meta) in batch.drain() {
+        batch.consume(|frame, meta| {
+            // The tables may be others than those under which it was punted.
+            let meta = Meta {
+                vrf: tables.interface(meta.interface).vrf,
+                ..meta
+            };
             if meta.entry == Entry::Unreachable {
                 let meta = Meta {
                     entry: Entry::Received,
@@ -311,7 +314,7 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
             } else {
                 self.batch.push(frame, meta);
             }
-        }
+        });
         self.forward(tables, out);
     }
 }

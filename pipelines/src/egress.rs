@@ -4,11 +4,10 @@ use dataplane::frame::Frame;
 use dataplane::node::Node;
 use dataplane::reason::DropReason;
 
+use crate::fib::HOP_LIMIT;
 use crate::meta::{Entry, Meta, Next};
 use crate::tables::Tables;
 
-/// Offset of the hop limit in the IPv6 header.
-const HOP_LIMIT: usize = 7;
 const ETHERNET: usize = 14;
 
 pub(crate) struct Egress;

@@ -14,6 +14,9 @@ use crate::icmp_error::IcmpError;
 use crate::meta::{Entry, Meta, Next};
 use crate::tables::{InterfaceId, Tables, VrfId};
 
+/// Offset of the hop limit in the IPv6 header.
+pub(crate) const HOP_LIMIT: usize = 7;
+
 /// What a next hop is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -92,41 +95,39 @@ impl<F: Frame> Node<F> for Lookup {
     const INDEX: usize = 2;
 
     fn process(&mut self, tables: &Tables, frames: &mut [F], meta: &mut [Meta], next: &mut [Next]) {
-        self.any_rules = false;
-        for (frame, meta) in frames.iter().zip(meta.iter_mut()) {
-            meta.next_hop = match header(frame, meta) {
-                Some(header) => {
-                    let vrf = tables.interface(meta.interface).vrf;
-                    tables.vrfs[usize::from(vrf.0)].lookup(destination(header))
-                }
-                None => 0,
-            };
-        }
+        let mut rules = 0;
         for ((frame, meta), next) in frames.iter().zip(meta).zip(next) {
+            let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
+            let Some(header) = packet.first_chunk::<{ ipv6::HEADER_LEN }>() else {
+                *next = Next::Drop(DropReason::Truncated);
+                continue;
+            };
+            meta.next_hop = tables.fib(meta.vrf).lookup(destination(header));
             let mut next_hop = tables.next_hop(meta.next_hop);
-            if next_hop.kind != Kind::Neighbor {
-                let vrf = tables.interface(meta.interface).vrf;
-                let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
-                meta.next_hop = settle(tables, vrf, packet, meta.next_hop);
+            // The common packet: forwarded to a neighbour, alive and small enough.
+            let is_common = next_hop.kind == Kind::Neighbor
+                && meta.entry == Entry::Received
+                && header[HOP_LIMIT] > 1
+                && packet.len() <= usize::from(next_hop.mtu);
+            if !is_common {
+                meta.next_hop = settle(tables, meta.vrf, packet, meta.next_hop);
                 next_hop = tables.next_hop(meta.next_hop);
+                *next = judge(next_hop, header, packet.len(), meta.entry);
             }
-            *next = judge(next_hop, frame, meta);
-            if next_hop.rule_set != 0 {
-                self.any_rules = true;
-            }
+            rules |= next_hop.rule_set;
         }
+        self.any_rules = rules != 0;
     }
 }
 
 /// The verdict on a packet whose next hop is known.
-#[inline]
-fn judge<F: Frame>(next_hop: &NextHop, frame: &F, meta: &Meta) -> Next {
+fn judge(next_hop: &NextHop, header: &[u8; ipv6::HEADER_LEN], len: usize, entry: Entry) -> Next {
     if next_hop.kind == Kind::Local {
         return Next::Local;
     }
-    if meta.entry == Entry::Originated {
+    if entry == Entry::Originated {
         return match next_hop.kind {
-            Kind::Neighbor if len(frame, meta) > usize::from(next_hop.mtu) => {
+            Kind::Neighbor if len > usize::from(next_hop.mtu) => {
                 Next::Drop(DropReason::PacketTooBig)
             }
             Kind::Neighbor => Next::Continue,
@@ -136,17 +137,17 @@ fn judge<F: Frame>(next_hop: &NextHop, frame: &F, meta: &Meta) -> Next {
             _ => Next::Drop(next_hop.reason),
         };
     }
-    if meta.scoped_source {
+    if entry == Entry::Scoped {
         return Next::Error(DropReason::LinkLocalScope, IcmpError::BeyondScope);
     }
     // Before translation, so that the error quotes what the sender sent (N13). RFC 8200 3: a packet that would leave
     // with 0 is discarded.
-    if header(frame, meta).is_none_or(|header| header[7] <= 1) && next_hop.kind != Kind::Drop {
+    if header[HOP_LIMIT] <= 1 && next_hop.kind != Kind::Drop {
         return Next::Error(DropReason::HopLimit, IcmpError::HopLimitExceeded);
     }
     match next_hop.kind {
         Kind::Neighbor => {
-            if len(frame, meta) > usize::from(next_hop.mtu) {
+            if len > usize::from(next_hop.mtu) {
                 return Next::Error(
                     DropReason::PacketTooBig,
                     IcmpError::PacketTooBig { mtu: next_hop.mtu },
@@ -180,7 +181,7 @@ fn settle(tables: &Tables, vrf: VrfId, packet: &[u8], leaf: u32) -> u32 {
         if let Some(header) = packet.first_chunk() {
             leaf = tables
                 .hosts
-                .lookup(vrf.0, destination(header))
+                .lookup(vrf.0, u128::from_be_bytes(*destination(header)))
                 .unwrap_or(leaf);
         }
     }
@@ -232,19 +233,7 @@ fn mix(value: u64) -> u64 {
     (value ^ (value >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
 }
 
-/// The IPv6 header; ingress has seen that it is there.
 #[inline]
-fn header<'f, F: Frame>(frame: &'f F, meta: &Meta) -> Option<&'f [u8; ipv6::HEADER_LEN]> {
-    frame.bytes().get(meta.l3_offset()..)?.first_chunk()
-}
-
-#[inline]
-fn destination(header: &[u8; ipv6::HEADER_LEN]) -> u128 {
-    u128::from_be_bytes(*header.last_chunk().expect("16 of 40 bytes"))
-}
-
-/// Length of the IPv6 packet, bytes.
-#[inline]
-fn len<F: Frame>(frame: &F, meta: &Meta) -> usize {
-    frame.bytes().len() - meta.l3_offset()
+fn destination(header: &[u8; ipv6::HEADER_LEN]) -> &[u8; 16] {
+    header.last_chunk().expect("16 of 40 bytes")
 }

@@ -198,6 +198,7 @@ pub(crate) fn turn<F: Frame>(
         trace: meta.trace,
         l3: meta.l3,
         priority: meta.priority,
+        vrf: meta.vrf,
         ..Meta::originate(meta.interface)
     };
     Ok(is_scoped)

@@ -11,7 +11,7 @@ use dataplane::wire::ethernet::ETHERTYPE_IPV6;
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{ext, icmpv6, vlan};
 
-use crate::meta::{Meta, Next};
+use crate::meta::{Entry, Meta, Next};
 use crate::tables::{Interface, InterfaceId, PortTable, Tables};
 
 /// Frames ahead whose descriptor is fetched, and whose data is.
@@ -78,6 +78,7 @@ fn admit<F: Frame>(tables: &Tables, port: &PortTable, frame: &mut F, meta: &mut 
     meta.l3 = l2.l3_offset;
     meta.interface = id;
     let interface = tables.interface(id);
+    meta.vrf = interface.vrf;
     let Some(header) = bytes
         .get(l3..)
         .and_then(|packet| packet.first_chunk::<{ ipv6::HEADER_LEN }>())
@@ -175,7 +176,7 @@ fn classify(
         };
     }
     if source.is_unicast_link_local() {
-        meta.scoped_source = true;
+        meta.entry = Entry::Scoped;
     }
     Next::Continue
 }

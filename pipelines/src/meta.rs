@@ -4,7 +4,7 @@ use dataplane::reason::{DropReason, PuntReason};
 use dataplane::trace::Traceable;
 
 use crate::icmp_error::IcmpError;
-use crate::tables::InterfaceId;
+use crate::tables::{InterfaceId, VrfId};
 
 /// Where a packet enters the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,6 +12,8 @@ pub enum Entry {
     /// Received: it is forwarded or it is for us.
     #[default]
     Received,
+    /// Received from a link-local address: it must not leave its link.
+    Scoped,
     /// Our own packet: no hop-limit decrement, no ICMPv6 error about it.
     Originated,
     /// Its next hop did not answer address resolution: it is dropped and answered, never forwarded.
@@ -30,6 +32,8 @@ pub struct Meta {
     pub(crate) trace: u32,
     /// Interface it came in by; for our own packets, the one whose VRF they belong to.
     pub(crate) interface: InterfaceId,
+    /// The VRF of that interface.
+    pub(crate) vrf: VrfId,
     /// NPT66 rule by which its destination was translated, to undo in a quote; else [`NO_RULE`].
     pub(crate) rule_in: u16,
     /// NPT66 rule by which its source was translated.
@@ -39,8 +43,6 @@ pub struct Meta {
     /// Offset of the IPv6 header in the frame, bytes.
     pub(crate) l3: u8,
     pub(crate) entry: Entry,
-    /// Source is link-local: it must not leave its link.
-    pub(crate) scoped_source: bool,
     /// It has been through the hairpin once.
     pub(crate) hairpinned: bool,
 }
@@ -51,12 +53,12 @@ impl Default for Meta {
             next_hop: 0,
             trace: 0,
             interface: InterfaceId(0),
+            vrf: VrfId(0),
             rule_in: NO_RULE,
             rule_out: NO_RULE,
             priority: 0,
             l3: 0,
             entry: Entry::Received,
-            scoped_source: false,
             hairpinned: false,
         }
     }

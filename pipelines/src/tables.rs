@@ -149,6 +149,12 @@ impl Tables {
         &self.rules[usize::from(number)]
     }
 
+    /// The prefix table of a VRF; [`Meta::vrf`] is always one that has a table.
+    #[inline]
+    pub(crate) fn fib(&self, vrf: VrfId) -> &Lpm6 {
+        &self.vrfs[usize::from(vrf.0)]
+    }
+
     /// A rule by number, if it (still) exists.
     pub(crate) fn rule_checked(&self, number: u16) -> Option<&Rule> {
         self.rules.get(usize::from(number))
@@ -539,7 +545,7 @@ impl Assembly<'_> {
                 self.hosts.push(((spec.vrf.0, key), local));
                 // The host table is asked where the prefix is connected or translated. Where a longer route covers
                 // the address, it needs a prefix of its own.
-                let leaf = self.vrfs[usize::from(spec.vrf.0)].lookup(key);
+                let leaf = self.vrfs[usize::from(spec.vrf.0)].lookup(&address.addr().octets());
                 let covering = &self.next_hops[leaf as usize]; // `as`: u32 to index
                 let asked = match covering.kind {
                     Kind::Glean => covering.via.is_none(),

@@ -1,6 +1,6 @@
 //! Longest-prefix match over 128-bit keys: a trie of 16 bits, then 8 bits a level, every cell pushed down to a leaf.
 //!
-//! Key: an IPv6 address as `u128`, host order. Value: a leaf of 31 bits; 0 means no prefix matches. Built by one thread,
+//! Key: an IPv6 address. Value: a leaf of 31 bits; 0 means no prefix matches. Built by one thread,
 //! then published and only read. Cost: one load for prefixes up to /16, one more per 8 bits; 256 KiB for the root and
 //! 1 KiB per node. Insertion order does not matter. Grows without bound while built; never full.
 
@@ -66,16 +66,20 @@ impl Lpm6 {
         }
     }
 
-    /// The leaf of the longest prefix that matches; 0 if none does.
+    /// The leaf of the longest prefix that matches an address in network order; 0 if none does.
     #[inline]
     #[must_use]
-    pub fn lookup(&self, key: u128) -> u32 {
-        let mut cell = self.root[root_index(key)];
-        let mut rest = key << ROOT_BITS;
+    pub fn lookup(&self, address: &[u8; 16]) -> u32 {
+        let [high, low, rest @ ..] = address;
+        let mut cell = self.root[usize::from(u16::from_be_bytes([*high, *low]))];
+        let mut rest = rest.iter();
         while cell & NODE != 0 {
-            let Some(node) = self.nodes.get((cell ^ NODE) as usize) else { return 0 }; // `as`: u32 to index
-            cell = node[(rest >> 120) as usize]; // `as`: the top 8 bits
-            rest <<= STRIDE;
+            // A chain of nodes is no longer than the address.
+            let (Some(node), Some(byte)) = (self.nodes.get((cell ^ NODE) as usize), rest.next())
+            else {
+                return 0;
+            };
+            cell = node[usize::from(*byte)];
         }
         cell
     }
@@ -167,8 +171,13 @@ mod tests {
             self.0.push((key, length, leaf));
         }
         fn lookup(&self, key: u128) -> u32 {
-            let matching = self.0.iter().filter(|(network, length, _)| key & mask(*length) == *network);
-            matching.max_by_key(|(_, length, _)| *length).map_or(0, |(.., leaf)| *leaf)
+            let matching = self
+                .0
+                .iter()
+                .filter(|(network, length, _)| key & mask(*length) == *network);
+            matching
+                .max_by_key(|(_, length, _)| *length)
+                .map_or(0, |(.., leaf)| *leaf)
         }
     }
 
@@ -195,7 +204,7 @@ mod tests {
             }
             for (a, b, flip) in probes {
                 for key in [spread(a, b), spread(a, b) ^ (1 << flip)] {
-                    prop_assert_eq!(table.lookup(key), oracle.lookup(key));
+                    prop_assert_eq!(table.lookup(&key.to_be_bytes()), oracle.lookup(key));
                 }
             }
         }
@@ -215,14 +224,18 @@ mod tests {
             }
             for length in 0..=128_u32 {
                 // A key that leaves the chain right after `length` bits.
-                let probe = if length == 128 { key } else { key ^ (1 << (127 - length)) };
-                assert_eq!(table.lookup(probe), length + 1);
+                let probe = if length == 128 {
+                    key
+                } else {
+                    key ^ (1 << (127 - length))
+                };
+                assert_eq!(table.lookup(&probe.to_be_bytes()), length + 1);
             }
         }
     }
 
     #[test]
     fn an_empty_table_matches_nothing() {
-        assert_eq!(Lpm6::new().lookup(1), 0);
+        assert_eq!(Lpm6::new().lookup(&[1; 16]), 0);
     }
 }

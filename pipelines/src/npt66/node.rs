@@ -5,8 +5,8 @@ use dataplane::frame::Frame;
 use dataplane::node::Node;
 
 use super::rule::{Direction, Reject, halves};
-use super::translate::translate;
-use crate::meta::{Meta, NO_RULE, Next};
+use super::translate::{translate, translated_address};
+use crate::meta::{Meta, Next};
 use crate::tables::Tables;
 
 /// Inbound: after ingress, packets that came in by an uplink.
@@ -47,7 +47,7 @@ impl<F: Frame> Node<F> for Outbound<'_> {
 }
 
 /// Translate one packet by rule set `set`, if any, and if one of its rules covers the packet.
-#[inline]
+#[inline(always)] // with a constant direction
 pub(crate) fn step<F: Frame>(
     tables: &Tables,
     direction: Direction,
@@ -61,24 +61,18 @@ pub(crate) fn step<F: Frame>(
     };
     let bytes = frame.bytes_mut();
     let frame_len = bytes.len();
-    let Some(packet) = bytes.get_mut(meta.l3_offset()..) else {
-        return Next::Continue;
-    };
-    let at = match direction {
-        Direction::Out => 8,
-        Direction::In => 24,
-    };
-    let Some(address) = packet.get(at..).and_then(|rest| rest.first_chunk::<16>()) else {
+    let packet = bytes.get_mut(meta.l3_offset()..).unwrap_or(&mut []);
+    let Some(address) = translated_address(direction, packet) else {
         return Next::Continue;
     };
     let Some(number) = set.find(direction, halves(address).0) else {
         return Next::Continue;
     };
-    if set.holds_own && direction == Direction::In {
-        let vrf = tables.interface(meta.interface).vrf;
-        if tables.is_own(vrf, u128::from_be_bytes(*address)) {
-            return Next::Continue;
-        }
+    if direction == Direction::In
+        && set.holds_own
+        && tables.is_own(meta.vrf, u128::from_be_bytes(*address))
+    {
+        return Next::Continue;
     }
     let rule = tables.rule(number);
     let quoted = |prefix_half| {
@@ -99,12 +93,12 @@ pub(crate) fn step<F: Frame>(
             &traffic.r#in
         }
     };
-    debug_assert_ne!(number, NO_RULE, "there are at most 1,024 rules");
     traffic.packets.add(1);
     traffic.bytes.add(frame_len as u64); // `as`: a frame's length
     Next::Continue
 }
 
+#[cold]
 fn refuse(reject: Reject, direction: Direction) -> Next {
     match reject.answer(direction) {
         Some(error) => Next::Error(reject.reason(), error),

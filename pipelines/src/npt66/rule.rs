@@ -200,7 +200,7 @@ impl Rule {
     ///
     /// # Errors
     /// When there is none.
-    #[inline]
+    #[inline(always)] // with a constant direction
     pub fn map(&self, direction: Direction, (prefix, iid): Halves) -> Result<Halves, Reject> {
         let (from, to, adjustment) = match direction {
             Direction::Out => (self.inside, self.outside, self.adjustment),
@@ -240,15 +240,18 @@ impl Rule {
 /// An address's two halves.
 #[inline]
 pub(crate) fn halves(address: &[u8; 16]) -> Halves {
-    let bits = u128::from_be_bytes(*address);
-    // `as`: the two halves of 128 bits.
-    ((bits >> 64) as u64, bits as u64)
+    let [prefix, iid] = [&address[..8], &address[8..]]
+        .map(|half| u64::from_be_bytes(*half.first_chunk().expect("8 bytes of 16")));
+    (prefix, iid)
 }
 
 /// The address of two halves.
 #[inline]
 pub(crate) fn join((prefix, iid): Halves) -> [u8; 16] {
-    (u128::from(prefix) << 64 | u128::from(iid)).to_be_bytes()
+    let mut address = [0; 16];
+    address[..8].copy_from_slice(&prefix.to_be_bytes());
+    address[8..].copy_from_slice(&iid.to_be_bytes());
+    address
 }
 
 /// One's complement addition, with the end-around carry.

@@ -73,7 +73,7 @@ impl RuleSet {
                 .find(|(mask, value, _)| prefix_half & mask == *value)
                 .map(|(.., number)| *number),
             Matcher::Table(table) => {
-                let leaf = table.lookup(u128::from(prefix_half) << 64);
+                let leaf = table.lookup(&(u128::from(prefix_half) << 64).to_be_bytes());
                 u16::try_from(leaf.checked_sub(1)?).ok()
             }
         }

@@ -15,12 +15,27 @@ const DESTINATION: usize = 24;
 /// Offset of the quoted packet in an ICMPv6 error (RFC 4443 3).
 const QUOTE: usize = 8;
 
+/// The address that is translated in this direction: the source going out, the destination coming in.
+#[inline]
+pub(crate) fn translated_address(direction: Direction, packet: &[u8]) -> Option<&[u8; 16]> {
+    let header = packet.first_chunk::<{ ipv6::HEADER_LEN }>()?;
+    Some(address(header, offset(direction)))
+}
+
+#[inline]
+fn offset(direction: Direction) -> usize {
+    match direction {
+        Direction::Out => SOURCE,
+        Direction::In => DESTINATION,
+    }
+}
+
 /// Translate `packet`, which starts at its IPv6 header and ends with its last byte, and whose source (out) or
 /// destination (in) `rule` covers. `quoted` finds the rule for the address in the quote of an ICMPv6 error.
 ///
 /// # Errors
 /// When the packet must be dropped; it is then as it was.
-#[inline]
+#[inline(always)] // with a constant direction
 pub fn translate<'r>(
     rule: &Rule,
     direction: Direction,
@@ -30,10 +45,7 @@ pub fn translate<'r>(
     let Some((header, payload)) = packet.split_first_chunk_mut::<{ ipv6::HEADER_LEN }>() else {
         return Err(Reject::NoMapping);
     };
-    let at = match direction {
-        Direction::Out => SOURCE,
-        Direction::In => DESTINATION,
-    };
+    let at = offset(direction);
     let mapped = rule.map(direction, halves(address(header, at)))?;
     let next_header = header[6];
     if next_header != proto::TCP && next_header != proto::UDP {
@@ -84,10 +96,7 @@ fn translate_quote<'r>(
     let Some(quote) = quote else {
         return Err(Reject::QuoteTruncated);
     };
-    let at = match direction {
-        Direction::Out => DESTINATION,
-        Direction::In => SOURCE,
-    };
+    let at = offset(direction.reverse());
     let original = halves(address(quote, at));
     let rule = quoted(original.0).ok_or(Reject::QuoteForeign)?;
     let mapped = rule
@@ -103,10 +112,7 @@ pub(crate) fn undo(rule: &Rule, direction: Direction, packet: &mut [u8]) {
     let Some(header) = packet.first_chunk_mut::<{ ipv6::HEADER_LEN }>() else {
         return;
     };
-    let at = match direction {
-        Direction::Out => SOURCE,
-        Direction::In => DESTINATION,
-    };
+    let at = offset(direction);
     if let Ok(original) = rule.map(direction.reverse(), halves(address(header, at))) {
         *address_mut(header, at) = join(original);
     }
