@@ -29,13 +29,18 @@ impl ExactTable {
     pub fn new(entries: impl IntoIterator<Item = ((u16, u128), u32)>) -> Self {
         let entries: Vec<_> = entries.into_iter().collect();
         let capacity = (entries.len() * 2).next_power_of_two().max(8);
-        let mut table =
-            Self { slots: vec![Slot::default(); capacity].into_boxed_slice(), mask: capacity - 1, len: 0 };
+        let mut table = Self {
+            slots: vec![Slot::default(); capacity].into_boxed_slice(),
+            mask: capacity - 1,
+            len: 0,
+        };
         for ((scope, address), leaf) in entries {
             assert!(leaf != 0, "leaf 0 marks an empty slot");
             let key = split(address);
             let mut at = hash(scope, key) & table.mask;
-            while table.slots[at].leaf != 0 && (table.slots[at].scope, table.slots[at].key) != (scope, key) {
+            while table.slots[at].leaf != 0
+                && (table.slots[at].scope, table.slots[at].key) != (scope, key)
+            {
                 at = (at + 1) & table.mask;
             }
             if table.slots[at].leaf == 0 {
@@ -117,7 +122,8 @@ mod tests {
     #[test]
     fn dense_neighbours_of_one_subnet_do_not_cluster() {
         let prefix = 0x2001_0db8_0001_0002_u128 << 64;
-        let table = ExactTable::new((1..=8192_u32).map(|host| ((0, prefix | u128::from(host)), host)));
+        let table =
+            ExactTable::new((1..=8192_u32).map(|host| ((0, prefix | u128::from(host)), host)));
         let mut longest = 0;
         let mut run = 0;
         for slot in &table.slots {
