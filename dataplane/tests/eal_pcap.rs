@@ -2,11 +2,14 @@
 
 mod eal_support;
 
+use dataplane::dpdk::{Port, PortFault};
 use dataplane::frame::Frame;
 use dataplane::testing::pcap;
 use tempfile::TempDir;
 
-use eal_support::{contents, in_own_process, numbered, pool, receive, send_all, start, started};
+use eal_support::{
+    config, contents, in_own_process, numbered, pool, receive, send_all, start, started,
+};
 
 #[test]
 fn a_capture_passes_unchanged_into_another() {
@@ -101,6 +104,37 @@ fn a_frame_over_several_buffers_is_told_from_a_whole_one() {
             assert!(pool.in_use() > 2, "the long one holds several buffers");
             drop(burst);
             assert_eq!(pool.in_use(), 0, "all its buffers are free again");
+        },
+    );
+}
+
+#[test]
+fn a_port_that_dpdk_refuses_is_an_error_with_dpdks_own_words() {
+    in_own_process(
+        "a_port_that_dpdk_refuses_is_an_error_with_dpdks_own_words",
+        || {
+            let folder = TempDir::new().unwrap();
+            let input = folder.path().join("in.pcap");
+            // Replayed for ever, a capture is copied into packet buffers beforehand: more than there are.
+            let frames: Vec<Vec<u8>> = (0..5000).map(|number| numbered(number, 64)).collect();
+            pcap::write(&input, &frames).unwrap();
+            let device = format!("net_pcap0,rx_pcap={},infinite_rx=1", input.display());
+            let eal = start(&[&device]).expect("DPDK starts");
+            let pool = pool(&eal);
+            let error = Port::open(&eal, &config(&device), 1, &pool)
+                .err()
+                .expect("too few buffers");
+            let PortFault::Refused { action, log, .. } = &error.fault else {
+                panic!("another error: {error}");
+            };
+            assert_eq!(*action, "set up a receive queue");
+            assert!(!log.is_empty());
+            let text = error.to_string();
+            assert!(
+                text.contains("net_pcap0") && text.contains("DPDK says"),
+                "{text}"
+            );
+            assert_eq!(pool.in_use(), 0, "the port was closed again");
         },
     );
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use super::kernel;
+use super::{kernel, said};
 
 /// What stands in the configuration is not a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,22 +26,14 @@ pub enum DeviceError {
 
 /// A device did not come up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("device `{device}`: {cause}{}", said(.log))]
+#[error("device `{device}`: {cause}{}", if *.cause == Cause::Unknown { said(.log) } else { String::new() })]
 pub struct ProbeError {
     /// Its name, without arguments.
     pub device: String,
     /// The most likely reason.
     pub cause: Cause,
-    /// What DPDK logged meanwhile.
+    /// What DPDK logged meanwhile, on all devices. Shown only where `cause` says nothing.
     pub log: Vec<String>,
-}
-
-fn said(log: &[String]) -> String {
-    if log.is_empty() {
-        String::new()
-    } else {
-        format!("; DPDK says: {}", log.join(" / "))
-    }
 }
 
 /// Why a device did not come up.

@@ -6,11 +6,11 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Errno;
 use super::device::{Cause, Device, DeviceError, ProbeError};
 use super::memory::{HugePages, Memory, choose_memory};
 use super::process::{Process, find_port};
 use super::thread::Affinity;
+use super::{Errno, said, take_log};
 
 /// Heap without huge pages, unless configured. Only what is touched is really taken.
 const ORDINARY_MIB: u32 = 512;
@@ -109,7 +109,7 @@ pub enum EalError {
     #[error("cannot read or restore this thread's CPU affinity: {0}")]
     Affinity(std::io::Error),
     /// DPDK refused for another reason.
-    #[error("DPDK did not start: {errno}{}", if log.is_empty() { String::new() } else { format!("; DPDK says: {}", log.join(" / ")) })]
+    #[error("DPDK did not start: {errno}{}", said(log))]
     Init {
         /// Its error number.
         errno: Errno,
@@ -295,19 +295,6 @@ fn plugin_folder() -> &'static str {
         .ok()
         .and_then(|folder| folder.to_str().ok())
         .unwrap_or_default()
-}
-
-fn take_log() -> Vec<String> {
-    let mut text = vec![0_u8; 16_384];
-    // SAFETY: the buffer is as long as said.
-    let taken = unsafe { dpdk_sys::shim_log_take(text.as_mut_ptr().cast(), text.len()) };
-    text.truncate(taken);
-    String::from_utf8_lossy(&text)
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect()
 }
 
 #[cfg(test)]

@@ -74,6 +74,10 @@ impl Errno {
 
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 1 {
+            // Many drivers say -1 for "no", and few mean EPERM by it.
+            return write!(f, "refused, perhaps for lack of permission (error 1)");
+        }
         // SAFETY: returns a string of this thread's own buffer, or a constant, for any number.
         let text = unsafe { dpdk_sys::rte_strerror(self.0) };
         if text.is_null() {
@@ -82,5 +86,28 @@ impl fmt::Display for Errno {
         // SAFETY: not null, terminated, and valid until this thread's next call of rte_strerror.
         let text = unsafe { CStr::from_ptr(text) };
         write!(f, "{} (error {})", text.to_string_lossy(), self.0)
+    }
+}
+
+/// What DPDK logged since the last call.
+fn take_log() -> Vec<String> {
+    let mut text = vec![0_u8; 16_384];
+    // SAFETY: the buffer is as long as said.
+    let taken = unsafe { dpdk_sys::shim_log_take(text.as_mut_ptr().cast(), text.len()) };
+    text.truncate(taken);
+    String::from_utf8_lossy(&text)
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// DPDK's own last words, to end an error with.
+fn said(log: &[String]) -> String {
+    match log {
+        [] => String::new(),
+        [.., _, _, _] => format!("; DPDK says: {}", log[log.len() - 3..].join(" / ")),
+        few => format!("; DPDK says: {}", few.join(" / ")),
     }
 }

@@ -15,7 +15,7 @@ use super::eal::Eal;
 use super::mempool::Mempool;
 use super::process::{Process, find_port};
 use super::queue::{DpdkRxQueue, DpdkTxQueue};
-use super::{Errno, kernel, setup};
+use super::{Errno, kernel, said, setup, take_log};
 
 /// How a port shall be.
 #[derive(Debug, Clone)]
@@ -86,12 +86,14 @@ pub enum PortFault {
         data_room: u16,
     },
     /// DPDK refused.
-    #[error("cannot {action}: {errno}")]
+    #[error("cannot {action}: {errno}{}", said(log))]
     Refused {
         /// What was tried.
         action: &'static str,
         /// DPDK's answer.
         errno: Errno,
+        /// What DPDK logged meanwhile.
+        log: Vec<String>,
     },
 }
 
@@ -194,9 +196,14 @@ impl OpenPort {
         }
     }
 
+    pub(super) fn refused(&self, action: &'static str, errno: Errno) -> PortError {
+        let log = take_log();
+        self.error(PortFault::Refused { action, errno, log })
+    }
+
     /// `result` of a DPDK function that was called to do `action`.
     pub(super) fn check(&self, action: &'static str, result: c_int) -> Result<(), PortError> {
-        Errno::check(result).map_err(|errno| self.error(PortFault::Refused { action, errno }))
+        Errno::check(result).map_err(|errno| self.refused(action, errno))
     }
 
     /// As `check`, for what not every driver has.

@@ -52,12 +52,8 @@ pub(super) fn configure(
     wanted_queues: u16,
     mempool: &Mempool,
 ) -> Result<PortInfo, PortError> {
-    let device = device_info(open.id()).map_err(|errno| {
-        open.error(PortFault::Refused {
-            action: "read its abilities",
-            errno,
-        })
-    })?;
+    let device =
+        device_info(open.id()).map_err(|errno| open.refused("read its abilities", errno))?;
     let mut info = describe(open, config, wanted_queues, &device);
     if info.rx_queues == 0 || info.tx_queues == 0 {
         return Err(open.error(PortFault::OneWay));
@@ -256,10 +252,10 @@ pub(super) fn separate_tap_ends(
     };
     kernel::set_interface_mac(interface, far_end_mac(mac)).map_err(|error| {
         let errno = Errno(error.raw_os_error().unwrap_or(libc::EIO));
-        open.error(PortFault::Refused {
-            action: "give the kernel's end of the tap its own MAC address",
+        open.refused(
+            "give the kernel's end of the tap its own MAC address",
             errno,
-        })
+        )
     })
 }
 
