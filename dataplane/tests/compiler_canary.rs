@@ -36,7 +36,6 @@ fn is_version_6_from(counters: &mut [u64; 4], version: u8) -> bool {
 }
 
 #[inline(always)]
-#[expect(clippy::match_like_matches_macro, reason = "one more way to write it")]
 fn is_version_6_matches(counters: &mut [u64; 4], version: u8) -> bool {
     let is_6 = matches!(version, 6);
     counters[0] += u64::from(is_6);
