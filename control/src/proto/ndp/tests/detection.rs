@@ -293,8 +293,8 @@ fn late_probes_of_an_earlier_start_are_not_an_objection() {
     assert_eq!(address_state(&bench, GLOBAL), AddressState::Tentative);
 }
 
-/// An address that turned out to be somebody else's is a neighbour's: it is answered, learned and resolved, until we try
-/// for it again.
+/// An address that turned out to be somebody else's is a neighbour's: it is answered, learned and resolved, until we
+/// try for it again.
 #[test]
 fn the_owner_of_a_duplicate_is_a_neighbour() {
     let owned = "2001:db8:a::2";
