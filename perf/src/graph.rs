@@ -175,7 +175,7 @@ pub fn edge(way: Way, point: Point) -> Result<Replay<Edge<HeapFrame>>> {
 }
 
 /// The tables of [`crate::network`], with frames of `way` coming in by the ingress of a [`Replay`].
-fn tables(way: Way) -> Result<Tables> {
+pub fn tables(way: Way) -> Result<Tables> {
     let (inside_port, outside_port) = match way {
         Way::Forward | Way::Npt66Out => (INGRESS, EGRESS),
         Way::Npt66In => (EGRESS, INGRESS),

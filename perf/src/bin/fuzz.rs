@@ -10,10 +10,15 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
 use dataplane::frame::BURST_MAX;
 use dataplane::testing::pcap;
+use perf::alloc::CountingAllocator;
 use perf::fuzz::{Fuzzer, Outcome, Samples, Source};
 use perf::interrupt;
 
-/// Throw random and damaged frames at the packet graph: nothing may panic, and every frame must be accounted for.
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// Throw random and damaged frames at the packet graph: nothing may panic or allocate, and every frame must be
+/// accounted for.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -93,7 +98,7 @@ fn fuzz(arguments: &Arguments) -> Result<()> {
     // `as`: far below 2^53.
     let rate = total.received as f64 / elapsed / 1e6;
     println!(
-        "{} frames of seed {} in {elapsed:.1} s on {threads} threads: {rate:.2} M/s, no panic",
+        "{} frames of seed {} in {elapsed:.1} s on {threads} threads: {rate:.2} M/s, no panic, no allocation",
         total.received, arguments.seed
     );
     ensure!(total.is_balanced(), "frames were lost or made up");

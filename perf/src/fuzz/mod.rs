@@ -3,7 +3,8 @@
 //! What a burst holds depends on the seed and the burst's number alone, so a failure is looked at by giving both. For
 //! every burst *in + handed back + generated = sent + dropped + punted* is checked by the counters, and sent and punted
 //! frames are also counted one by one. Each frame that was sent is looked at: it must be one IPv6 packet from our MAC
-//! address, with no less in it than its header says.
+//! address, with no less in it than its header says. In a program with the counting allocator, a burst that makes the
+//! graph allocate is a failure too.
 
 mod corpus;
 mod network;
@@ -36,6 +37,7 @@ pub use self::source::{Samples, Source};
 
 use self::network::{PORTS, mac_of};
 use self::outcome::Totals;
+use crate::alloc::allocations_of_this_thread;
 
 /// Punted frames kept to be handed back.
 const KEPT: usize = BURST_MAX;
@@ -138,9 +140,12 @@ impl Fuzzer {
         }
         let handed_back = batch.len();
         let tables = &self.tables[usize::from(plan.is_reduced)];
+        let allocations = allocations_of_this_thread();
         self.edge.process(tables, port, &mut burst, &mut self.out);
         self.edge.resume(tables, &mut batch, &mut self.out);
         self.out.flush();
+        let allocations = allocations_of_this_thread() - allocations;
+        ensure!(allocations == 0, "{allocations} allocations in the graph");
         ensure!(
             burst.is_empty() && batch.is_empty(),
             "frames were left in the burst"
