@@ -275,7 +275,17 @@ impl Rig {
         let seen = folder.join("seen.pcap").display().to_string();
         pcap::write(&sent, frames).expect("a capture file");
         let capture = to.spawn(&[
-            "tcpdump", "-ni", to_link, "--immediate-mode", "-U", "-B", "65536", "-Q", "in", "-w", &seen,
+            "tcpdump",
+            "-ni",
+            to_link,
+            "--immediate-mode",
+            "-U",
+            "-B",
+            "65536",
+            "-Q",
+            "in",
+            "-w",
+            &seen,
         ])?;
         wait_until("tcpdump to listen", Duration::from_secs(5), || {
             std::fs::metadata(&seen).is_ok_and(|file| file.len() >= 24)
