@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::CommandFactory as _;
 
 use crate::admin::client::{Client, ClientError};
-use crate::admin::protocol;
+use crate::admin::protocol::{self, Refusal};
 use crate::admin::view::Reloaded;
 use crate::cli::{CheckArgs, Cli, Command, DemoArgs, ManArgs, ReloadArgs};
 use crate::config::{self, Config};
@@ -32,9 +32,14 @@ pub enum Failure {
     /// `show` or `trace`.
     #[error(transparent)]
     Show(#[from] ShowError),
-    /// `trace` did not see all packets; it has said so.
-    #[error("not all packets came")]
-    TraceTimedOut,
+    /// `trace` did not see all packets.
+    #[error("{missing} of {wanted} packets did not come in time")]
+    TraceTimedOut {
+        /// Packets that did not come.
+        missing: u32,
+        /// Packets that were asked for.
+        wanted: u32,
+    },
     /// `demo` could not go on.
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -66,7 +71,7 @@ impl Failure {
             Self::Client(error) | Self::Show(ShowError::Client(error)) => error.exit(),
             Self::DemoNeedsRoot => Exit::Unable,
             Self::Show(ShowError::Output(_))
-            | Self::TraceTimedOut
+            | Self::TraceTimedOut { .. }
             | Self::Lab(_)
             | Self::Demo
             | Self::Output { .. } => Exit::Failed,
@@ -80,6 +85,11 @@ impl Failure {
             Self::Check(errors) | Self::Run(RunError::Config(errors)) => {
                 errors.render(io::stderr().is_terminal())
             }
+            // The instance has located them.
+            Self::Client(ClientError::Refused {
+                reason: Refusal::Configuration,
+                error,
+            }) => format!("{}\n", error.trim_end()),
             other => format!("sextant: {other}\n"),
         }
     }
@@ -102,7 +112,10 @@ pub fn execute(command: &Command) -> Result<(), Failure> {
         Command::Show(subject) => Ok(show::show(subject)?),
         Command::Trace(args) => match show::trace(args)? {
             Traced::All => Ok(()),
-            Traced::TimedOut => Err(Failure::TraceTimedOut),
+            Traced::TimedOut { missing } => Err(Failure::TraceTimedOut {
+                missing,
+                wanted: args.packets,
+            }),
         },
         Command::Demo(args) => demo(args),
         Command::Man(args) => man(args),

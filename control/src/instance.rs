@@ -24,7 +24,7 @@ const SOCKET_PATH_MAX: usize = 107;
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
     /// The lock is held.
-    #[error("sextant is already running{} with the admin socket {}", of_pid(.pid), .socket.display())]
+    #[error("already running{} with the admin socket {}", of_pid(.pid), .socket.display())]
     Running {
         /// Its admin socket.
         socket: PathBuf,
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "sextant is already running as process {} with the admin socket {}",
+                "already running as process {} with the admin socket {}",
                 std::process::id(),
                 socket.display()
             )

@@ -9,6 +9,7 @@
 //! 3. outdated tables are built anew and published, at most once in [`PUBLISH_PAUSE`];
 //! 4. only then packets that waited for an entry of those tables go back to their workers.
 
+mod changes;
 mod discard;
 mod punts;
 mod reload;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use super::Appliance;
+use super::changes::changes;
 use crate::admin::protocol::{Answer, Refusal};
 use crate::admin::view::Reloaded;
 use crate::config::{self, Config};
@@ -133,85 +134,4 @@ fn gateways(config: &Config, interface: usize) -> Vec<std::net::Ipv6Addr> {
     gateways.sort_unstable();
     gateways.dedup();
     gateways
-}
-
-/// What differs, one line for each section.
-fn changes(old: &Config, new: &Config) -> Vec<String> {
-    let mut lines = Vec::new();
-    let interface = |interface: &config::Interface| interface.name.clone();
-    named(
-        &mut lines,
-        "interfaces",
-        &old.interfaces,
-        &new.interfaces,
-        interface,
-    );
-    named(&mut lines, "npt66", &old.npt66, &new.npt66, |rule| {
-        rule.name.clone()
-    });
-    named(&mut lines, "routes", &old.routes, &new.routes, |route| {
-        let vrf = route.vrf;
-        if vrf == 0 {
-            route.prefix.to_string()
-        } else {
-            format!("{} in VRF {vrf}", route.prefix)
-        }
-    });
-    named(
-        &mut lines,
-        "neighbors",
-        &old.neighbors,
-        &new.neighbors,
-        |neighbor| neighbor.address.to_string(),
-    );
-    for (section, differs) in [
-        ("icmp", old.icmp != new.icmp),
-        ("punt", old.punt != new.punt),
-        ("ndp", old.ndp != new.ndp),
-    ] {
-        if differs {
-            lines.push(format!("{section}: changed"));
-        }
-    }
-    lines
-}
-
-/// Most names that are listed one by one.
-const NAMES_MAX: usize = 8;
-
-fn named<T: PartialEq>(
-    lines: &mut Vec<String>,
-    section: &str,
-    old: &[T],
-    new: &[T],
-    name: impl Fn(&T) -> String,
-) {
-    let by_name = |items: &[T]| -> std::collections::BTreeMap<String, usize> {
-        items
-            .iter()
-            .enumerate()
-            .map(|(position, item)| (name(item), position))
-            .collect()
-    };
-    let (old_names, new_names) = (by_name(old), by_name(new));
-    let mut parts = Vec::new();
-    for (name, position) in &new_names {
-        match old_names.get(name) {
-            None => parts.push(format!("+{name}")),
-            Some(was) if old[*was] != new[*position] => parts.push(format!("~{name}")),
-            Some(_) => {}
-        }
-    }
-    let gone = old_names
-        .keys()
-        .filter(|name| !new_names.contains_key(*name));
-    parts.extend(gone.map(|name| format!("-{name}")));
-    if parts.len() > NAMES_MAX {
-        let count = parts.len();
-        parts.truncate(NAMES_MAX);
-        parts.push(format!("and {} more", count - NAMES_MAX));
-    }
-    if !parts.is_empty() {
-        lines.push(format!("{section}: {}", parts.join(" ")));
-    }
 }

@@ -20,7 +20,10 @@ pub enum Traced {
     /// All packets were seen.
     All,
     /// The time was up before they all came.
-    TimedOut,
+    TimedOut {
+        /// How many did not.
+        missing: u32,
+    },
 }
 
 /// Trace packets until as many as wanted were seen or the time is up.
@@ -63,15 +66,10 @@ pub fn trace(args: &TraceArgs) -> Result<Traced, ShowError> {
         }
         if Instant::now() >= deadline {
             let missing = trace.wanted.saturating_sub(trace.seen);
-            if missing == 0 {
-                return Ok(Traced::All);
-            }
-            eprintln!(
-                "sextant: {missing} of {} packets did not come within {} s",
-                trace.wanted,
-                args.timeout.as_secs_f64()
-            );
-            return Ok(Traced::TimedOut);
+            return Ok(match missing {
+                0 => Traced::All,
+                missing => Traced::TimedOut { missing },
+            });
         }
         thread::sleep(LOOK);
     }
