@@ -24,11 +24,11 @@ impl<F: Frame> Node<F> for Egress {
         for ((frame, meta), next) in frames.iter_mut().zip(meta).zip(next) {
             let next_hop = tables.next_hop(meta.next_hop);
             let l3 = meta.l3_offset();
-            if meta.entry == Entry::Received {
-                if let Some(hop_limit) = frame.bytes_mut().get_mut(l3 + HOP_LIMIT) {
-                    // The lookup has seen that it is at least 2.
-                    *hop_limit = hop_limit.wrapping_sub(1);
-                }
+            if meta.entry == Entry::Received
+                && let Some(hop_limit) = frame.bytes_mut().get_mut(l3 + HOP_LIMIT)
+            {
+                // The lookup has seen that it is at least 2.
+                *hop_limit = hop_limit.wrapping_sub(1);
             }
             let link_len = usize::from(next_hop.link_len);
             if link_len == ETHERNET && l3 == ETHERNET {

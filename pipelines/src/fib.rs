@@ -177,13 +177,13 @@ fn settle(tables: &Tables, vrf: VrfId, packet: &[u8], leaf: u32) -> u32 {
         next_hop = tables.next_hop(leaf);
     }
     // Real hosts and our own addresses come before the translation of an outside prefix that is on the link (N16).
-    if (next_hop.kind == Kind::Glean && next_hop.via.is_none()) || next_hop.kind == Kind::Hairpin {
-        if let Some(header) = packet.first_chunk() {
-            leaf = tables
-                .hosts
-                .lookup(vrf.0, u128::from_be_bytes(*destination(header)))
-                .unwrap_or(leaf);
-        }
+    let asks_hosts = match next_hop.kind {
+        Kind::Glean => next_hop.via.is_none(),
+        kind => kind == Kind::Hairpin,
+    };
+    if asks_hosts && let Some(header) = packet.first_chunk() {
+        let address = u128::from_be_bytes(*destination(header));
+        leaf = tables.hosts.lookup(vrf.0, address).unwrap_or(leaf);
     }
     leaf
 }

@@ -528,7 +528,7 @@ impl Assembly<'_> {
             kind: Kind::Local,
             ..NextHop::drop(DropReason::LocalProtocol)
         });
-        for ((interface, address), _) in &self.builder.neighbors {
+        for (interface, address) in self.builder.neighbors.keys() {
             let Some(spec) = self.spec(*interface) else {
                 continue;
             };

@@ -232,7 +232,7 @@ fn look_at(port: usize, frame: &[u8]) -> Result<()> {
         .map_err(|_| anyhow::anyhow!("truncated IPv6 header"))?;
     ensure!(header.version() == 6, "IP version {}", header.version());
     ensure!(
-        usize::from(header.payload_len()) <= payload.len(),
+        header.payload_len() <= payload.len(),
         "says {} bytes of payload, has {}",
         header.payload_len(),
         payload.len()
