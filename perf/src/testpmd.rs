@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::children::Dialogue;
 use crate::interrupt;
@@ -52,11 +52,20 @@ pub fn rate(mode: Mode, setup: &Setup, window: &Window) -> Result<f64> {
         .arg(format!("--total-num-mbufs={}", setup.mbufs));
     let mut testpmd = Dialogue::start(&name, &mut command)?;
     testpmd.say("start")?;
-    // Says the mode and how many ports it really has: a device that did not probe would be missing.
-    let started = format!("{} packet forwarding - ports=2", mode.name());
-    testpmd
-        .listen(START_LIMIT, |line| line.contains(&started).then_some(()))
-        .context("testpmd did not start on the two devices")?;
+    // Says how many ports it really has: a device that does not probe is missing, and no error of its own.
+    let started = format!("{} packet forwarding - ports=", mode.name());
+    let ports: String = testpmd
+        .listen(START_LIMIT, |line| {
+            let (_, rest) = line.split_once(&started)?;
+            Some(rest.chars().take_while(char::is_ascii_digit).collect())
+        })
+        .context("testpmd did not start")?;
+    ensure!(
+        ports == "2",
+        "testpmd has {ports} ports instead of 2: {} or {} did not probe",
+        setup.source,
+        setup.sink
+    );
     interrupt::sleep(window.warm_up)?;
     let mut sample = || -> Result<f64> {
         testpmd.say("show port stats 1")?;
