@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use control::lab::{LabError, Namespace, run, wait_until};
-use dataplane::frame::{BURST_MAX, Burst, Frame};
+use dataplane::frame::{Burst, Frame};
 use dataplane::outputs::{Outputs, TxPath};
 use dataplane::port::{PortId, TxQueue};
 use dataplane::reason::{DropReason, PuntReason};
@@ -110,7 +110,7 @@ fn host(random: &mut Rng, net: &Ipv6Net) -> Ipv6Addr {
         _ => {}
     }
     // Half of the addresses stay within /64 of the prefix, so that unequal lengths have a counterpart.
-    if random.next_u64() % 2 == 0 {
+    if random.next_u64().is_multiple_of(2) {
         bits &= u128::from(u64::MAX) | 0xff << 64;
     }
     let host_mask = u128::MAX
@@ -271,8 +271,10 @@ impl Rig {
         } else {
             (&self.outside, "sxb", &self.inside, "sxa")
         };
-        let sent = folder.join("sent.pcap").display().to_string();
-        let seen = folder.join("seen.pcap").display().to_string();
+        // A file for each direction: its header says that tcpdump listens.
+        let sent = folder.join(format!("sent-{from_link}.pcap"));
+        let seen = folder.join(format!("seen-{to_link}.pcap"));
+        let (sent, seen) = (sent.display().to_string(), seen.display().to_string());
         pcap::write(&sent, frames).expect("a capture file");
         let capture = to.spawn(&[
             "tcpdump",
@@ -400,7 +402,6 @@ fn ours(
         Tracer::off(),
     );
     let mut edge = Edge::new();
-    assert!(BURST_MAX > 1);
     for frame in frames {
         let before: Vec<u64> = DropReason::ALL
             .iter()

@@ -96,7 +96,10 @@ pub fn from_router() -> Packet {
     Packet::ethernet(mac(0x22), mac(2))
 }
 
-struct Wire(Arc<Mutex<Vec<(usize, Vec<u8>)>>>, usize);
+/// What left, by port, in order.
+type Sent = Arc<Mutex<Vec<(usize, Vec<u8>)>>>;
+
+struct Wire(Sent, usize);
 
 impl TxQueue for Wire {
     type Frame = HeapFrame;
@@ -118,7 +121,7 @@ pub struct Bench {
     pub counters: Arc<CachePadded<WorkerCounters>>,
     edge: Edge<HeapFrame>,
     out: Outputs<HeapFrame, Meta>,
-    wire: Arc<Mutex<Vec<(usize, Vec<u8>)>>>,
+    wire: Sent,
     punts: rtrb::Consumer<Punted<HeapFrame, Meta>>,
     received: u64,
     sent: u64,
