@@ -627,3 +627,62 @@ fn devices_without_a_driver_and_cores_that_do_not_exist_are_named() {
     );
     assert!(refused.stderr.contains("core 99"), "{}", refused.stderr);
 }
+
+#[test]
+fn workers_share_a_port_that_has_one_queue() {
+    if !root() {
+        return;
+    }
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        eprintln!("SKIPPED: two workers need two cores");
+        return;
+    }
+    let two = ONE_TAP.replace("[workers]", "[workers]\ncores = [0, 1]");
+    let two = two.replace(
+        "mac=02:00:00:00:05:01\"",
+        "mac=02:00:00:00:05:01\"\nrx_queues = 1\ntx_queues = 1",
+    );
+    let mut appliance =
+        Appliance::start(Path::new(SEXTANT), "sx-run-box", &two).expect("it starts");
+    let host = host_of(&appliance);
+    wait_for_ping(&host, OWN);
+    // Flows are told apart by their addresses.
+    for number in 0..16 {
+        let address = format!("fd05::1:{number:x}");
+        let with_length = format!("{address}/64");
+        host.run(&[
+            "ip",
+            "-6",
+            "addr",
+            "add",
+            &with_length,
+            "dev",
+            "sx-run",
+            "nodad",
+        ])
+        .expect("ip");
+        host.run(&["ping", "-6", "-c2", "-i0.05", "-W2", "-I", &address, OWN])
+            .expect("an answer to every request");
+    }
+    let counters = appliance.show("counters").expect("JSON");
+    let workers = counters["workers"].as_array().expect("workers");
+    assert_eq!(workers.len(), 2);
+    let number = |worker: &Value, field: &str| worker[field].as_u64().expect("a number");
+    let spread_out: u64 = workers
+        .iter()
+        .map(|worker| number(worker, "spread_out"))
+        .sum();
+    let spread_in: u64 = workers
+        .iter()
+        .map(|worker| number(worker, "spread_in"))
+        .sum();
+    assert!(spread_out > 0, "{workers:?}");
+    assert_eq!(spread_in, spread_out);
+    let balanced = || {
+        let totals = appliance.show("counters").expect("JSON")["totals"].take();
+        let sum = |names: &[&str]| -> u64 { names.iter().map(|name| number(&totals, name)).sum() };
+        sum(&["rx", "injected", "generated"]) == sum(&["tx", "drops", "punts"])
+    };
+    wait_until("in = out + drops + punts", Duration::from_secs(3), balanced).expect("conservation");
+    assert_eq!(appliance.stop().expect("it stops"), Some(0));
+}

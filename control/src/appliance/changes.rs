@@ -41,7 +41,6 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     );
     for (section, differs) in [
         ("icmp", old.icmp != new.icmp),
-        ("punt", old.punt != new.punt),
         ("ndp", old.ndp != new.ndp),
     ] {
         if differs {

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use dataplane::frame::Frame as _;
-use dataplane::port::PortId;
+use dataplane::frame::{Burst, Frame as _};
+use dataplane::port::{PortId, RxQueue};
 use dataplane::reason::PuntReason;
 use dataplane::table::publish::Publisher;
 use dataplane::testing::builder::Packet;
 use dataplane::testing::{HeapFrame, MemoryPort};
 use dataplane::wire::ethernet::Mac;
 use dataplane::wire::icmpv6::{self, AdvertisementFlags};
-use dataplane::worker::{Crew, CrewConfig, RingSizes, Worker, WorkerConfig};
+use dataplane::worker::{Crew, CrewConfig, PortQueues, RingSizes, Worker, WorkerConfig};
 use pipelines::Edge;
 use pipelines::tables::Builder;
 use tempfile::TempDir;
@@ -655,4 +655,86 @@ fn every_subject_has_an_answer_with_a_time() {
         assert!(answer.ok, "{subject}");
         assert_eq!(answer.data["monotonic_ns"], 50_000_000, "{subject}");
     }
+}
+
+#[test]
+fn outside_prefix_is_answered_for_on_its_uplink_where_that_is_asked_for() {
+    let target = address_of("2001:db8:1:d550::10");
+    let mut group = address_of("ff02::1:ff00:0").octets();
+    group[13..].copy_from_slice(&target.octets()[13..]);
+    let ethernet_group = Mac::multicast_for(Ipv6Addr::from(group));
+    let message = icmpv6::neighbor_solicitation(target, Some(ROUTER));
+    let solicitation = Packet::ethernet(ROUTER, ethernet_group)
+        .ipv6(address_of("2001:db8:ffff::1"), Ipv6Addr::from(group))
+        .hop_limit(255)
+        .icmpv6(&message)
+        .build();
+    for (proxied, answers) in [("proxy_nd = true\n", 1), ("", 0)] {
+        let mut bench = Bench::new(&text(&(RULE.to_owned() + proxied)));
+        bench.run(10);
+        bench.sent(OUTSIDE);
+        bench.feed(OUTSIDE, &solicitation);
+        bench.run(10);
+        let sent = bench.sent(OUTSIDE);
+        let found = of_type(&sent, icmpv6::types::NEIGHBOR_ADVERTISEMENT);
+        assert_eq!(found.len(), answers);
+        bench.assert_conserved();
+    }
+}
+
+/// A receive queue whose driver has a bug.
+struct Poisoned;
+
+impl RxQueue for Poisoned {
+    type Frame = HeapFrame;
+
+    fn receive(&mut self, _burst: &mut Burst<HeapFrame>, _limit: usize) -> usize {
+        panic!("descriptor ring corrupt")
+    }
+}
+
+#[test]
+fn dead_worker_is_told_and_its_packets_are_counted() {
+    let mut bench = Bench::new(&text(""));
+    let mut publisher = Publisher::new(Builder::new().build());
+    let crew = CrewConfig {
+        workers: vec![WorkerConfig::default()],
+        punt_rates: [(1, 1); PuntReason::COUNT],
+        rings: RingSizes::default(),
+        spread_seed: 1,
+    };
+    let queues = PortQueues {
+        id: publish::port(INSIDE),
+        receive: vec![Box::new(Poisoned) as Box<dyn RxQueue<Frame = HeapFrame>>],
+        transmit: Vec::new(),
+    };
+    let (workers, handles) =
+        Crew::build::<HeapFrame, Edge<HeapFrame>>(&crew, vec![queues], &mut publisher, |_| {
+            Edge::new()
+        })
+        .unwrap();
+    bench.appliance.workers = handles;
+    assert!(!bench.appliance.is_dead());
+    let crew = Crew::start(workers, |_| Ok::<(), String>(())).unwrap();
+    while !bench.appliance.is_dead() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    bench.appliance.tick(bench.now + Duration::from_secs(1));
+    assert_eq!(bench.appliance.known_dead, [true]);
+    let workers: view::Workers = bench.show(Subject::Workers);
+    assert_eq!(workers.workers[0].state, "dead");
+    assert_eq!(
+        workers.workers[0].cause.as_deref(),
+        Some("descriptor ring corrupt")
+    );
+    // Announcements are still made, and have nowhere to go.
+    bench.appliance.tick(bench.now + Duration::from_secs(60));
+    let drops: view::Drops = bench.show(Subject::Drops);
+    let lost = drops
+        .control
+        .iter()
+        .find(|count| count.name == "worker_dead")
+        .unwrap();
+    assert!(lost.count > 0);
+    drop(crew);
 }

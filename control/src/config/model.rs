@@ -295,7 +295,7 @@ pub struct Rate {
     pub burst: u32,
 }
 
-/// `[punt]`: rate of each [`PuntReason`], for the whole box; the keys are the reasons' names.
+/// `[punt]`: rate of each [`PuntReason`], for the whole box; the keys are the reasons' names. A change needs a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Punt {
     rates: [Rate; PuntReason::COUNT],

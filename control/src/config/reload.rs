@@ -1,10 +1,12 @@
 //! What a running instance cannot take over from a new configuration.
 //!
-//! Threads, queues, buffers and devices are made at start: `[system]`, `[workers]` and `[[ports]]` stay as they are.
-//! Interfaces, routes, neighbours, rules and limits may change at run time, except that packets larger than the
+//! Threads with their rates, queues, buffers and devices are made at start: `[system]`, `[workers]`, `[punt]` and
+//! `[[ports]]` stay as they are. Interfaces, routes, neighbours, rules and limits may change at run time, except that packets larger than the
 //! buffers were made for need new buffers.
 
 use std::fmt::Display;
+
+use dataplane::reason::PuntReason;
 
 use super::model::{Config, Port};
 
@@ -55,6 +57,14 @@ pub fn reload_plan(old: &Config, new: &Config) -> Result<(), Vec<RestartNeeded>>
     plan.compare("workers.poll", &word(&was.poll), &word(&wants.poll));
     plan.compare("workers.burst", &was.burst, &wants.burst);
     plan.compare("workers.mbufs", &was.mbufs, &wants.mbufs);
+    for reason in PuntReason::ALL {
+        let rate = |config: &Config| {
+            let rate = config.punt.rate(*reason);
+            format!("{} a second and {} at once", rate.per_second, rate.burst)
+        };
+        let key = format!("punt.{}", reason.info().name);
+        plan.compare(key, &rate(old), &rate(new));
+    }
     plan.ports(&old.ports, &new.ports);
     if plan.needed.is_empty() {
         Ok(())

@@ -459,7 +459,8 @@ fn a_reload_changes_everything_but_threads_queues_and_devices() {
     assert_eq!(reload_plan(&old, &old), Ok(()));
     let (head, _) = FULL.split_once("[[interfaces]]").expect("interfaces");
     let new = right(&format!(
-        "{head}[[interfaces]]\nport = \"wan\"\nmtu = 1280\n[icmp]\nerrors_burst = 1\n"
+        "{head}[[interfaces]]\nport = \"wan\"\nmtu = 1280\n[icmp]\nerrors_burst = 1\n\
+         [punt]\nnd = {{ per_second = 7, burst = 8 }}\nlocal = {{ burst = 9 }}\n"
     ));
     assert_eq!(reload_plan(&old, &new), Ok(()));
 }
@@ -481,6 +482,7 @@ fn what_needs_a_restart_is_named_key_by_key() {
         ("\"busy\"", "\"adaptive\"", "workers.poll"),
         ("burst = 16", "burst = 17", "workers.burst"),
         ("65_536", "65_537", "workers.mbufs"),
+        ("local = { burst = 9 }", "", "punt.local"),
         ("iface=sx-lan", "iface=sx-lan2", "ports[0].device"),
         ("rx_queues = 2", "rx_queues = 1", "ports[0].rx_queues"),
         ("tx_queues = 3", "", "ports[0].tx_queues"),
