@@ -6,7 +6,7 @@
 //! Order within a tick, which is what makes it right:
 //! 1. punted packets reach their protocols, and due timers run;
 //! 2. what protocols want is done: packets sent, tables marked as outdated;
-//! 3. outdated tables are built anew and published, at most once in [`PUBLISH_PAUSE`];
+//! 3. outdated tables are built anew and published, at most once in `PUBLISH_PAUSE`;
 //! 4. only then packets that waited for an entry of those tables go back to their workers.
 
 mod changes;

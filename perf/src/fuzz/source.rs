@@ -23,7 +23,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// The whole [`corpus`].
+    /// The whole corpus of valid packets.
     #[must_use]
     pub fn all() -> Arc<Self> {
         Arc::new(Self {
