@@ -174,7 +174,15 @@ impl<F: Frame, P: Pipeline<F>> Thread<F, P> {
         } = self;
         let status = Arc::clone(&worker.status);
         // Whoever waits for the report may be gone only after it has another thread's error.
-        let guard = match prepare(&worker, hook) {
+        // A panic of the hook is caught here, so that its text is in the report and not behind it.
+        let prepared = catch_unwind(AssertUnwindSafe(|| prepare(&worker, hook)));
+        let prepared = prepared.unwrap_or_else(|panic| {
+            Err(StartError::Hook {
+                worker: worker.index,
+                reason: text_of(&*panic),
+            })
+        });
+        let guard = match prepared {
             Ok(guard) => guard,
             Err(error) => {
                 let _ = report.send(Err(error));
