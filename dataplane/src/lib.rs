@@ -1,7 +1,7 @@
 //! The engine of Sextant: moves packets and knows no protocol policy.
 //!
 //! A burst of [frames](frame::Frame) enters a [batch](batch::Batch), a [pipeline](worker::Pipeline) of
-//! [nodes](node::Node) gives each frame exactly one verdict, and the [worker](worker) moves what it decided. Threads
+//! [nodes](node::Node) gives each frame exactly one verdict, and the [`worker`] moves what it decided. Threads
 //! and sharing are described once, at the top of [`worker`].
 
 pub mod batch;

@@ -21,9 +21,9 @@ pub(crate) const HOP_LIMIT: usize = 7;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// A resolved neighbour: [`NextHop::link`] is its finished link header.
+    /// A resolved neighbour: `NextHop::link` is its finished link header.
     Neighbor,
-    /// On the link, not resolved: the destination, or [`NextHop::via`].
+    /// On the link, not resolved: the destination, or `NextHop::via`.
     Glean,
     /// One of our own addresses.
     Local,
@@ -31,7 +31,7 @@ pub enum Kind {
     Group,
     /// An outside prefix of ours.
     Hairpin,
-    /// Discard, under [`NextHop::reason`].
+    /// Discard, under `NextHop::reason`.
     Drop,
 }
 
@@ -39,7 +39,7 @@ pub enum Kind {
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
 pub struct NextHop {
-    /// Link header: destination, source, tags, type; [`NextHop::link_len`] bytes of it.
+    /// Link header: destination, source, tags, type; `NextHop::link_len` bytes of it.
     pub(crate) link: [u8; 24],
     pub(crate) link_len: u8,
     pub(crate) kind: Kind,

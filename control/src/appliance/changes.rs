@@ -39,10 +39,7 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
         &new.neighbors,
         |neighbor| neighbor.address.to_string(),
     );
-    for (section, differs) in [
-        ("icmp", old.icmp != new.icmp),
-        ("ndp", old.ndp != new.ndp),
-    ] {
+    for (section, differs) in [("icmp", old.icmp != new.icmp), ("ndp", old.ndp != new.ndp)] {
         if differs {
             lines.push(format!("{section}: changed"));
         }

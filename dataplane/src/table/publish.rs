@@ -18,7 +18,7 @@
 //!
 //! How: the publisher swaps the pointer, then advances the epoch, and marks what it replaced with the new epoch. A reader
 //! reports by copying the epoch to its slot. A value marked `e` may go once every slot holds `e` or more, or is away.
-//! Every ordering is explained in [`super::atomics`]. `tests/publish_model.rs` compiles this very file against loom and
+//! Every ordering is explained in `super::atomics`. `tests/publish_model.rs` compiles this very file against loom and
 //! checks all interleavings of two threads, and that each ordering weakened alone is caught.
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! The loop round [`super::translate`]: which packets, which rule, counters.
+//! The loop round `translate`: which packets, which rule, counters.
 
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::Frame;
