@@ -47,8 +47,9 @@ impl<F: Frame, M: Copy + Default> Batch<F, M> {
         // Frame by frame: swapping the arrays would move their whole capacity.
         self.frames.extend(burst.drain(..));
         self.meta.clear();
-        self.meta
-            .extend(std::iter::repeat_n(meta, self.frames.len()));
+        for _ in 0..self.frames.len() {
+            self.meta.push(meta);
+        }
     }
 
     /// Append one frame.
@@ -76,10 +77,11 @@ impl<F: Frame, M: Copy + Default> Batch<F, M> {
         self.meta.clear();
     }
 
-    /// Give all frames away as a burst; metadata is forgotten.
-    pub fn take_frames(&mut self) -> Burst<F> {
+    /// Give all frames away, in order; metadata is forgotten.
+    #[inline]
+    pub fn drain_frames(&mut self) -> arrayvec::Drain<'_, F, BURST_MAX> {
         self.meta.clear();
-        std::mem::take(&mut self.frames)
+        self.frames.drain(..)
     }
 }
 

@@ -1,8 +1,9 @@
 //! A step of the packet's way: batch in, one verdict each; and the engine's part round it.
 //!
-//! A node looks at every frame once, rewrites in place and writes a verdict. [`run`] is the engine: it calls the node,
-//! counts, traces, keeps in the batch the frames that go on along the main arm (in order) and hands each other frame to
-//! `divert`, which gives it its only other place. So no frame can be lost between nodes.
+//! A node looks at every frame once, rewrites in place and says which frames leave the main way, and where to; about the
+//! others it says nothing, which is their verdict. [`run`] is the engine: it calls the node, counts, traces, keeps in the
+//! batch the frames that go on along the main arm (in order) and hands each other frame to `divert`, which gives it its
+//! only other place. So no frame can be lost between nodes.
 
 use arrayvec::ArrayVec;
 
@@ -10,6 +11,26 @@ use crate::batch::Batch;
 use crate::counters::NodeCounters;
 use crate::frame::{BURST_MAX, Frame};
 use crate::trace::{Traceable, Tracer};
+
+/// The frames of one batch that leave the main way, in their order, and where to. A frame is named at most once.
+pub struct Leaving<N>(ArrayVec<(u8, N), BURST_MAX>);
+
+impl<N> Leaving<N> {
+    /// Frame `index` goes `next` instead of on. Indexes rise from call to call.
+    ///
+    /// # Panics
+    /// When called more often than there are frames.
+    #[inline(never)] // rare, and inline it would take registers from the loop of those that stay
+    pub fn push(&mut self, index: usize, next: N) {
+        debug_assert!(
+            self.0
+                .last()
+                .is_none_or(|(last, _)| usize::from(*last) < index),
+            "one verdict for each frame, in order"
+        );
+        self.0.push((index as u8, next)); // `as`: below BURST_MAX
+    }
+}
 
 /// One step over a whole batch.
 pub trait Node<F: Frame> {
@@ -26,14 +47,14 @@ pub trait Node<F: Frame> {
     /// Position in [`crate::counters::WorkerCounters::nodes`].
     const INDEX: usize;
 
-    /// Decide and rewrite in place: `next[i]` belongs to `frames[i]` and `meta[i]`. All three have the same length, and
-    /// `next` holds [`Node::MAIN`] everywhere on entry.
+    /// Decide and rewrite in place: `meta[i]` belongs to `frames[i]`, both have the same length, and a frame that does
+    /// not go on along [`Node::MAIN`] is pushed to `leaving`.
     fn process(
         &mut self,
         tables: &Self::Tables,
         frames: &mut [F],
         meta: &mut [Self::Meta],
-        next: &mut [Self::Next],
+        leaving: &mut Leaving<Self::Next>,
     );
 }
 
@@ -45,30 +66,56 @@ pub fn run<F: Frame, N: Node<F>>(
     batch: &mut Batch<F, N::Meta>,
     counters: &NodeCounters,
     tracer: &mut Tracer,
-    mut divert: impl FnMut(N::Next, F, N::Meta),
+    divert: impl FnMut(N::Next, F, N::Meta),
 ) {
     if batch.is_empty() {
         return;
     }
-    let mut next: ArrayVec<N::Next, BURST_MAX> =
-        std::iter::repeat_n(N::MAIN, batch.len()).collect();
+    let mut leaving = Leaving(ArrayVec::new());
     let (frames, meta) = batch.parts();
     counters.calls.add(1);
     counters.frames.add(frames.len() as u64); // `as`: at most BURST_MAX
-    node.process(tables, frames, meta, &mut next);
+    node.process(tables, frames, meta, &mut leaving);
     if tracer.is_armed() {
-        for ((frame, meta), next) in frames.iter().zip(meta.iter()).zip(next.iter()) {
-            tracer.record(meta.trace_id(), N::NAME, frame.bytes(), next);
-        }
+        trace::<F, N>(batch, &leaving, tracer);
     }
-    if next.iter().all(|verdict| *verdict == N::MAIN) {
-        return;
+    if !leaving.0.is_empty() {
+        part(batch, leaving, divert);
     }
+}
+
+/// Record each frame's verdict.
+#[cold]
+fn trace<F: Frame, N: Node<F>>(
+    batch: &mut Batch<F, N::Meta>,
+    leaving: &Leaving<N::Next>,
+    tracer: &mut Tracer,
+) {
+    let mut leaving = leaving.0.iter().peekable();
+    let (frames, meta) = batch.parts();
+    for (index, (frame, meta)) in frames.iter().zip(meta.iter()).enumerate() {
+        let left = leaving.next_if(|(left, _)| usize::from(*left) == index);
+        let next = left.map_or(N::MAIN, |(_, next)| *next);
+        tracer.record(meta.trace_id(), N::NAME, frame.bytes(), &next);
+    }
+}
+
+/// Give away the frames that leave, close the ranks of the others.
+#[inline(never)]
+fn part<F: Frame, M: Copy + Default, N>(
+    batch: &mut Batch<F, M>,
+    leaving: Leaving<N>,
+    mut divert: impl FnMut(N, F, M),
+) {
     let mut kept = Batch::new();
-    let mut verdicts = next.into_iter();
-    batch.consume(|frame, meta| match verdicts.next() {
-        Some(verdict) if verdict != N::MAIN => divert(verdict, frame, meta),
-        _ => kept.push(frame, meta),
+    let mut leaving = leaving.0.into_iter().peekable();
+    let mut index = 0;
+    batch.consume(|frame, meta| {
+        match leaving.next_if(|(left, _)| usize::from(*left) == index) {
+            Some((_, next)) => divert(next, frame, meta),
+            None => kept.push(frame, meta),
+        }
+        index += 1;
     });
     *batch = kept;
 }

@@ -171,6 +171,30 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
         }
     }
 
+    /// Send finished frames that all leave by one port; at most [`BURST_MAX`].
+    #[inline]
+    pub fn transmit_all(&mut self, port: PortId, frames: impl ExactSizeIterator<Item = F>) {
+        let index = port.index();
+        let Some(slot) = self.ports.get(index) else {
+            for frame in frames {
+                self.discard(DropReason::InterfaceDown, frame);
+            }
+            return;
+        };
+        if slot.burst.remaining_capacity() < frames.len() {
+            self.flush_port(index);
+        }
+        let slot = &mut self.ports[index];
+        let mut bytes = 0;
+        slot.burst
+            .extend(frames.inspect(|frame| bytes += frame.bytes().len() as u64)); // `as`: a length
+        slot.bytes += bytes;
+        self.dirty_ports |= 1 << index;
+        if slot.burst.is_full() {
+            self.flush_port(index);
+        }
+    }
+
     /// Drop a frame.
     #[inline]
     pub fn discard(&mut self, reason: DropReason, frame: F) {

@@ -24,8 +24,6 @@ fn frames_pass_are_counted_and_leave_no_buffer_behind() {
             for frame in &mut burst {
                 assert!(frame.is_contiguous());
                 assert_eq!((frame.bytes().len(), frame.packet_len()), (64, 64));
-                frame.prefetch_descriptor();
-                frame.prefetch_data();
                 frame.bytes_mut()[..6].fill(0xff);
             }
             assert_eq!(tx.transmit(&mut burst), 32);

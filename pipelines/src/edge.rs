@@ -86,9 +86,18 @@ impl<F: Frame> Edge<F> {
             self.translate(Direction::Out, tables, out);
         }
         self.lookup = lookup;
-        self.run(&mut Egress, tables, out);
-        self.batch
-            .consume(|frame, meta| out.transmit(tables.next_hop(meta.next_hop).port, frame));
+        let mut egress = Egress::default();
+        self.run(&mut egress, tables, out);
+        if egress.ports.is_power_of_two() {
+            let port = PortId::new(egress.ports.trailing_zeros() as usize); // `as`: below 32
+            out.transmit_all(
+                port.expect("it came from a port"),
+                self.batch.drain_frames(),
+            );
+        } else {
+            self.batch
+                .consume(|frame, meta| out.transmit(tables.next_hop(meta.next_hop).port, frame));
+        }
         if !self.local.is_empty() {
             self.receive(tables, out);
         }
@@ -245,17 +254,14 @@ impl<F: Frame> Edge<F> {
         counters.nodes[HAIRPIN].calls.add(1);
         counters.nodes[HAIRPIN].frames.add(1);
         let set = tables.next_hop(meta.next_hop).rule_set;
-        let mut next = step(tables, Direction::Out, set, &mut frame, &mut meta, counters);
-        if next == Next::Continue {
-            next = step(tables, Direction::In, set, &mut frame, &mut meta, counters);
-        }
-        match next {
-            Next::Continue => self.again.push(frame, meta),
-            Next::Error(reason, error) => self.answer(reason, error, frame, meta, tables, out),
-            Next::Drop(reason) => out.discard(reason, frame),
-            Next::Punt(_) | Next::Local | Next::Hairpin => {
-                out.discard(DropReason::TranslationLoop, frame)
-            }
+        let turned = [Direction::Out, Direction::In]
+            .into_iter()
+            .try_for_each(|way| {
+                step(tables, way, set, &mut frame, &mut meta, counters).map(|_| ())
+            });
+        match turned {
+            Ok(()) => self.again.push(frame, meta),
+            Err(next) => self.settle_one(next, frame, meta, tables, out),
         }
     }
 }
@@ -277,14 +283,20 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
         burst: &mut Burst<F>,
         out: &mut Outputs<F, Meta>,
     ) {
-        self.batch.fill(burst, Meta::default());
+        let Some(port) = tables.port(ingress) else {
+            for frame in burst.drain(..) {
+                out.discard(DropReason::UnknownVlan, frame);
+            }
+            return;
+        };
+        self.batch.fill(burst, port.start);
         if out.tracer.is_armed() {
             for meta in self.batch.parts().1 {
                 meta.trace = out.tracer.begin();
             }
         }
-        self.run(&mut Ingress { port: ingress }, tables, out);
-        if tables.port(ingress).is_some_and(|port| port.has_rules) {
+        self.run(&mut Ingress { port }, tables, out);
+        if port.has_rules {
             self.translate(Direction::In, tables, out);
         }
         self.forward(tables, out);

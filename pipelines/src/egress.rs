@@ -1,7 +1,7 @@
 //! The last node: the link header of the next hop, one hop less.
 
 use dataplane::frame::Frame;
-use dataplane::node::Node;
+use dataplane::node::{Leaving, Node};
 use dataplane::reason::DropReason;
 
 use crate::fib::HOP_LIMIT;
@@ -10,7 +10,11 @@ use crate::tables::Tables;
 
 const ETHERNET: usize = 14;
 
-pub(crate) struct Egress;
+#[derive(Default)]
+pub(crate) struct Egress {
+    /// One bit for each port by which frames of the last batch leave.
+    pub(crate) ports: u32,
+}
 
 impl<F: Frame> Node<F> for Egress {
     type Tables = Tables;
@@ -20,23 +24,33 @@ impl<F: Frame> Node<F> for Egress {
     const NAME: &'static str = "egress";
     const INDEX: usize = 4;
 
-    fn process(&mut self, tables: &Tables, frames: &mut [F], meta: &mut [Meta], next: &mut [Next]) {
-        for ((frame, meta), next) in frames.iter_mut().zip(meta).zip(next) {
+    fn process(
+        &mut self,
+        tables: &Tables,
+        frames: &mut [F],
+        meta: &mut [Meta],
+        leaving: &mut Leaving<Next>,
+    ) {
+        self.ports = 0;
+        for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
             let next_hop = tables.next_hop(meta.next_hop);
+            self.ports |= 1 << next_hop.port.index();
             let l3 = meta.l3_offset();
-            if meta.entry == Entry::Received
-                && let Some(hop_limit) = frame.bytes_mut().get_mut(l3 + HOP_LIMIT)
-            {
-                // The lookup has seen that it is at least 2.
-                *hop_limit = hop_limit.wrapping_sub(1);
-            }
+            let bytes = frame.bytes_mut();
+            // The lookup has seen that the hop limit is at least 2.
+            let hop = u8::from(meta.entry == Entry::Received);
             let link_len = usize::from(next_hop.link_len);
-            if link_len == ETHERNET && l3 == ETHERNET {
-                // The common case has a constant length: two stores.
-                if let Some(link) = frame.bytes_mut().first_chunk_mut::<ETHERNET>() {
-                    link.copy_from_slice(&next_hop.link[..ETHERNET]);
-                }
+            if link_len == ETHERNET
+                && l3 == ETHERNET
+                && let Some(head) = bytes.first_chunk_mut::<{ ETHERNET + HOP_LIMIT + 1 }>()
+            {
+                // The common case has constant offsets: three stores.
+                head[..ETHERNET].copy_from_slice(&next_hop.link[..ETHERNET]);
+                head[ETHERNET + HOP_LIMIT] = head[ETHERNET + HOP_LIMIT].wrapping_sub(hop);
                 continue;
+            }
+            if let Some(hop_limit) = bytes.get_mut(l3 + HOP_LIMIT) {
+                *hop_limit = hop_limit.wrapping_sub(hop);
             }
             let room = if link_len > l3 {
                 frame.prepend(link_len - l3)
@@ -44,7 +58,7 @@ impl<F: Frame> Node<F> for Egress {
                 frame.trim_front(l3 - link_len)
             };
             if room.is_err() {
-                *next = Next::Drop(DropReason::NoHeadroom);
+                leaving.push(index, Next::Drop(DropReason::NoHeadroom));
                 continue;
             }
             if let Some(link) = frame.bytes_mut().get_mut(..link_len) {

@@ -4,7 +4,7 @@
 use std::net::Ipv6Addr;
 
 use dataplane::frame::Frame;
-use dataplane::node::Node;
+use dataplane::node::{Leaving, Node};
 use dataplane::port::PortId;
 use dataplane::reason::{DropReason, PuntReason};
 use dataplane::wire::ext;
@@ -94,30 +94,54 @@ impl<F: Frame> Node<F> for Lookup {
     const NAME: &'static str = "ip6-lookup";
     const INDEX: usize = 2;
 
-    fn process(&mut self, tables: &Tables, frames: &mut [F], meta: &mut [Meta], next: &mut [Next]) {
+    fn process(
+        &mut self,
+        tables: &Tables,
+        frames: &mut [F],
+        meta: &mut [Meta],
+        leaving: &mut Leaving<Next>,
+    ) {
         let mut rules = 0;
-        for ((frame, meta), next) in frames.iter().zip(meta).zip(next) {
-            let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
-            let Some(header) = packet.first_chunk::<{ ipv6::HEADER_LEN }>() else {
-                *next = Next::Drop(DropReason::Truncated);
-                continue;
+        for (index, (frame, meta)) in frames.iter().zip(meta).enumerate() {
+            rules |= match forward(tables, frame.bytes(), meta) {
+                Some(next_hop) => next_hop.rule_set,
+                None => {
+                    let next = exceptional(tables, frame.bytes(), meta);
+                    if next != Next::Continue {
+                        leaving.push(index, next);
+                    }
+                    tables.next_hop(meta.next_hop).rule_set
+                }
             };
-            meta.next_hop = tables.fib(meta.vrf).lookup(destination(header));
-            let mut next_hop = tables.next_hop(meta.next_hop);
-            // The common packet: forwarded to a neighbour, alive and small enough.
-            let is_common = next_hop.kind == Kind::Neighbor
-                && meta.entry == Entry::Received
-                && header[HOP_LIMIT] > 1
-                && packet.len() <= usize::from(next_hop.mtu);
-            if !is_common {
-                meta.next_hop = settle(tables, meta.vrf, packet, meta.next_hop);
-                next_hop = tables.next_hop(meta.next_hop);
-                *next = judge(next_hop, header, packet.len(), meta.entry);
-            }
-            rules |= next_hop.rule_set;
         }
         self.any_rules = rules != 0;
     }
+}
+
+/// Look up; the next hop of the common packet, which is forwarded to a neighbour, alive and small enough.
+#[inline]
+fn forward<'t>(tables: &'t Tables, bytes: &[u8], meta: &mut Meta) -> Option<&'t NextHop> {
+    let l3 = meta.l3_offset();
+    let header: &[u8; ipv6::HEADER_LEN] = bytes.get(l3..l3 + ipv6::HEADER_LEN)?.first_chunk()?;
+    meta.next_hop = tables.fib(meta.vrf).lookup(destination(header));
+    let next_hop = tables.next_hop(meta.next_hop);
+    let is_common = next_hop.kind == Kind::Neighbor
+        && meta.entry == Entry::Received
+        && header[HOP_LIMIT] > 1
+        && bytes.len() - l3 <= usize::from(next_hop.mtu);
+    is_common.then_some(next_hop)
+}
+
+/// A packet that is not simply forwarded to the neighbour its leaf names: follow the leaf, then judge.
+#[inline(never)]
+fn exceptional(tables: &Tables, bytes: &[u8], meta: &mut Meta) -> Next {
+    let packet = bytes.get(meta.l3_offset()..).unwrap_or(&[]);
+    let Some(header) = packet.first_chunk() else {
+        return Next::Drop(DropReason::Truncated);
+    };
+    meta.next_hop = settle(tables, meta.vrf, packet, meta.next_hop);
+    let next_hop = tables.next_hop(meta.next_hop);
+    judge(next_hop, header, packet.len(), meta.entry)
 }
 
 /// The verdict on a packet whose next hop is known.

@@ -2,7 +2,7 @@
 //! a host without that service refuses it (RFC 4443 3.1, 3.4).
 
 use dataplane::frame::Frame;
-use dataplane::node::Node;
+use dataplane::node::{Leaving, Node};
 use dataplane::reason::{DropReason, PuntReason};
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{checksum, ext, icmpv6};
@@ -27,11 +27,11 @@ impl<F: Frame> Node<F> for Local {
         _tables: &Tables,
         frames: &mut [F],
         meta: &mut [Meta],
-        next: &mut [Next],
+        leaving: &mut Leaving<Next>,
     ) {
-        for ((frame, meta), next) in frames.iter().zip(meta).zip(next) {
+        for (index, (frame, meta)) in frames.iter().zip(meta).enumerate() {
             let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
-            *next = receive(packet);
+            leaving.push(index, receive(packet));
         }
     }
 }

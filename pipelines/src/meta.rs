@@ -4,6 +4,7 @@ use dataplane::reason::{DropReason, PuntReason};
 use dataplane::trace::Traceable;
 
 use crate::icmp_error::IcmpError;
+use crate::npt66::Direction;
 use crate::tables::{InterfaceId, VrfId};
 
 /// Where a packet enters the graph.
@@ -65,6 +66,25 @@ impl Default for Meta {
 }
 
 impl Meta {
+    /// A packet that comes in untagged by `interface`, which is in `vrf`.
+    pub(crate) fn received(interface: InterfaceId, vrf: VrfId) -> Self {
+        Self {
+            interface,
+            vrf,
+            l3: 14,
+            ..Self::default()
+        }
+    }
+
+    /// [`Meta::rule_out`] or [`Meta::rule_in`].
+    #[inline]
+    pub(crate) fn rule_mut(&mut self, direction: Direction) -> &mut u16 {
+        match direction {
+            Direction::Out => &mut self.rule_out,
+            Direction::In => &mut self.rule_in,
+        }
+    }
+
     /// A packet of our own, in the VRF of `interface`: an Ethernet header of 14 bytes that will be overwritten, then a
     /// complete IPv6 packet with its final hop limit and checksum.
     #[must_use]

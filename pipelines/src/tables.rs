@@ -15,6 +15,7 @@ use dataplane::wire::ethernet::{ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, 
 use ipnet::Ipv6Net;
 
 use crate::fib::{self, Kind, NextHop};
+use crate::ingress::Expected;
 use crate::meta::Meta;
 use crate::npt66::{self, Rule, RuleSet, SpecError};
 
@@ -103,6 +104,10 @@ pub(crate) struct Interface {
 #[derive(Default)]
 pub(crate) struct PortTable {
     pub(crate) untagged: Option<InterfaceId>,
+    /// What its untagged frames look like.
+    pub(crate) expected: Expected,
+    /// The record every frame starts with: that of an untagged one.
+    pub(crate) start: Meta,
     /// (outer id, inner id or 0) to interface.
     pub(crate) tagged: Vec<((u16, u16), InterfaceId)>,
     /// Some interface of it is an uplink.
@@ -310,7 +315,11 @@ impl Builder {
             let port = &mut ports[spec.port.index()];
             port.has_rules |= rule_set != 0;
             match spec.vlan[..] {
-                [] => port.untagged = Some(id),
+                [] => {
+                    port.untagged = Some(id);
+                    port.expected = Expected::to(spec.mac);
+                    port.start = Meta::received(id, spec.vrf);
+                }
                 [outer] => port.tagged.push(((outer, 0), id)),
                 [outer, inner, ..] => port.tagged.push(((outer, inner), id)),
             }

@@ -44,6 +44,34 @@ fn frames_wait_for_the_flush_or_a_full_burst() {
 }
 
 #[test]
+fn frames_sent_together_keep_their_place_among_the_others() {
+    let wire = MemoryPort::new(0, 1);
+    let mut test = outputs::<_, ()>(vec![wire.transmit_queue(0)]);
+    test.out.transmit(port(0), frame(14));
+    test.out.transmit_all(port(0), (15..17).map(frame));
+    test.out
+        .transmit_all(port(0), (17..17 + BURST_MAX).map(frame));
+    assert_eq!(
+        wire.unsent(),
+        3 + BURST_MAX,
+        "no room, then full: both leave at once"
+    );
+    test.out.transmit(port(0), frame(81));
+    test.out.transmit_all(port(7), (0..3).map(frame));
+    test.out.flush();
+    let lengths: Vec<usize> = wire.collect().iter().map(|f| f.bytes().len()).collect();
+    assert_eq!(lengths, (14..82).collect::<Vec<_>>());
+    let snapshot = Snapshot::of(&test.counters);
+    let tx = snapshot.port(port(0)).tx;
+    assert_eq!((tx.packets, tx.bytes), (68, (14..82).sum()));
+    assert_eq!(
+        test.counters.dropped(DropReason::InterfaceDown),
+        3,
+        "there is no port 7"
+    );
+}
+
+#[test]
 fn each_port_sends_its_own_in_order() {
     let wires: Vec<MemoryPort<HeapFrame>> =
         (0..PortId::MAX).map(|_| MemoryPort::new(0, 1)).collect();

@@ -6,9 +6,12 @@ use crate::prefetch;
 const HEADROOM: usize = 128;
 const CAPACITY: usize = 2048 + HEADROOM;
 
-/// A frame on the heap.
+/// A frame on the heap. Like an mbuf's, its handle is one pointer, to a descriptor that points to the data.
 #[derive(Clone)]
-pub struct HeapFrame {
+pub struct HeapFrame(Box<Descriptor>);
+
+#[derive(Clone)]
+struct Descriptor {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
@@ -24,11 +27,11 @@ impl HeapFrame {
         assert!(bytes.len() <= 65_536, "a test frame holds at most 64 KiB");
         let mut buffer = vec![0; CAPACITY.max(HEADROOM + bytes.len() + 128)].into_boxed_slice();
         buffer[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
-        Self {
+        Self(Box::new(Descriptor {
             buffer,
             start: HEADROOM,
             end: HEADROOM + bytes.len(),
-        }
+        }))
     }
 
     /// Hold other bytes from now on, with full headroom again; no allocation.
@@ -36,45 +39,47 @@ impl HeapFrame {
     /// # Panics
     /// When they do not fit.
     pub fn refill(&mut self, bytes: &[u8]) {
-        self.start = HEADROOM;
-        self.end = HEADROOM + bytes.len();
-        self.buffer[self.start..self.end].copy_from_slice(bytes);
+        self.0.start = HEADROOM;
+        self.0.end = HEADROOM + bytes.len();
+        self.0.buffer[self.0.start..self.0.end].copy_from_slice(bytes);
     }
 }
 
 impl Frame for HeapFrame {
     #[inline]
     fn bytes(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+        &self.0.buffer[self.0.start..self.0.end]
     }
 
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.start..self.end]
+        &mut self.0.buffer[self.0.start..self.0.end]
     }
 
     fn prepend(&mut self, n: usize) -> Result<(), NoRoom> {
-        self.start = self.start.checked_sub(n).ok_or(NoRoom)?;
+        self.0.start = self.0.start.checked_sub(n).ok_or(NoRoom)?;
         Ok(())
     }
 
     fn trim_front(&mut self, n: usize) -> Result<(), NoRoom> {
         let start = self
+            .0
             .start
             .checked_add(n)
-            .filter(|start| *start <= self.end)
+            .filter(|start| *start <= self.0.end)
             .ok_or(NoRoom)?;
-        self.start = start;
+        self.0.start = start;
         Ok(())
     }
 
     fn resize(&mut self, len: usize) -> Result<(), NoRoom> {
         let end = self
+            .0
             .start
             .checked_add(len)
-            .filter(|end| *end <= self.buffer.len())
+            .filter(|end| *end <= self.0.buffer.len())
             .ok_or(NoRoom)?;
-        self.end = end;
+        self.0.end = end;
         Ok(())
     }
 

@@ -133,7 +133,7 @@ impl Pipeline<HeapFrame> for Mixed {
         batch: &mut Batch<HeapFrame, Record>,
         out: &mut Outputs<HeapFrame, Record>,
     ) {
-        for mut frame in batch.take_frames() {
+        for mut frame in batch.drain_frames() {
             let version = u32::try_from(tables.version).expect("a small version");
             let end = frame.bytes().len();
             frame.bytes_mut()[end - 4..].copy_from_slice(&version.to_be_bytes());

@@ -2,10 +2,10 @@
 
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::Frame;
-use dataplane::node::Node;
+use dataplane::node::{Leaving, Node};
 
-use super::rule::{Direction, Reject, halves};
-use super::translate::{translate, translated_address};
+use super::rule::{Direction, Reject, Rule, halves};
+use super::translate::{translate, translate_common, translated_address};
 use crate::meta::{Meta, Next};
 use crate::tables::Tables;
 
@@ -22,11 +22,15 @@ impl<F: Frame> Node<F> for Inbound<'_> {
     const NAME: &'static str = "npt66-in";
     const INDEX: usize = 1;
 
-    fn process(&mut self, tables: &Tables, frames: &mut [F], meta: &mut [Meta], next: &mut [Next]) {
-        for ((frame, meta), next) in frames.iter_mut().zip(meta).zip(next) {
-            let set = tables.interface(meta.interface).rule_set;
-            *next = step(tables, Direction::In, set, frame, meta, self.0);
-        }
+    fn process(
+        &mut self,
+        tables: &Tables,
+        frames: &mut [F],
+        meta: &mut [Meta],
+        leaving: &mut Leaving<Next>,
+    ) {
+        let set = |meta: &Meta| tables.interface(meta.interface).rule_set;
+        walk(tables, Direction::In, set, frames, meta, leaving, self.0);
     }
 }
 
@@ -38,16 +42,90 @@ impl<F: Frame> Node<F> for Outbound<'_> {
     const NAME: &'static str = "npt66-out";
     const INDEX: usize = 3;
 
-    fn process(&mut self, tables: &Tables, frames: &mut [F], meta: &mut [Meta], next: &mut [Next]) {
-        for ((frame, meta), next) in frames.iter_mut().zip(meta).zip(next) {
-            let set = tables.next_hop(meta.next_hop).rule_set;
-            *next = step(tables, Direction::Out, set, frame, meta, self.0);
-        }
+    fn process(
+        &mut self,
+        tables: &Tables,
+        frames: &mut [F],
+        meta: &mut [Meta],
+        leaving: &mut Leaving<Next>,
+    ) {
+        let set = |meta: &Meta| tables.next_hop(meta.next_hop).rule_set;
+        walk(tables, Direction::Out, set, frames, meta, leaving, self.0);
     }
 }
 
-/// Translate one packet by rule set `set`, if any, and if one of its rules covers the packet.
+/// The rule by which the packets before were translated: most often that of the next one as well, since the rules of
+/// one uplink never overlap. It counts for all of them at once.
+struct Run<'t> {
+    set: u16,
+    number: u16,
+    rule: &'t Rule,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Run<'_> {
+    fn count(&self, direction: Direction, counters: &WorkerCounters) {
+        let rule = &counters.rules[usize::from(self.number)];
+        let traffic = match direction {
+            Direction::Out => &rule.out,
+            Direction::In => &rule.r#in,
+        };
+        traffic.packets.add(self.packets);
+        traffic.bytes.add(self.bytes);
+    }
+}
+
+/// Both nodes: every packet by the rule set that `set` finds for it.
 #[inline(always)] // with a constant direction
+fn walk<F: Frame>(
+    tables: &Tables,
+    direction: Direction,
+    set: impl Fn(&Meta) -> u16,
+    frames: &mut [F],
+    meta: &mut [Meta],
+    leaving: &mut Leaving<Next>,
+    counters: &WorkerCounters,
+) {
+    let mut run: Option<Run> = None;
+    for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
+        let set = set(meta);
+        if let Some(run) = run.as_mut()
+            && run.set == set
+            && translate_common(run.rule, direction, frame.bytes_mut(), meta.l3_offset())
+        {
+            *meta.rule_mut(direction) = run.number;
+            run.packets += 1;
+            run.bytes += frame.bytes().len() as u64; // `as`: a frame's length
+            continue;
+        }
+        match step(tables, direction, set, frame, meta, counters) {
+            Ok(Some(number)) if tables.rule_set(set).is_some_and(|set| !set.holds_own) => {
+                let next = Run {
+                    set,
+                    number,
+                    rule: tables.rule(number),
+                    packets: 0,
+                    bytes: 0,
+                };
+                if let Some(run) = run.replace(next) {
+                    run.count(direction, counters);
+                }
+            }
+            Ok(_) => {}
+            Err(next) => leaving.push(index, next),
+        }
+    }
+    if let Some(run) = run {
+        run.count(direction, counters);
+    }
+}
+
+/// Translate one packet by rule set `set`, if any, and if one of its rules covers the packet; says which.
+///
+/// # Errors
+/// Where the packet goes that must not go on.
+#[inline(never)]
 pub(crate) fn step<F: Frame>(
     tables: &Tables,
     direction: Direction,
@@ -55,24 +133,24 @@ pub(crate) fn step<F: Frame>(
     frame: &mut F,
     meta: &mut Meta,
     counters: &WorkerCounters,
-) -> Next {
+) -> Result<Option<u16>, Next> {
     let Some(set) = tables.rule_set(set) else {
-        return Next::Continue;
+        return Ok(None);
     };
     let bytes = frame.bytes_mut();
     let frame_len = bytes.len();
     let packet = bytes.get_mut(meta.l3_offset()..).unwrap_or(&mut []);
     let Some(address) = translated_address(direction, packet) else {
-        return Next::Continue;
+        return Ok(None);
     };
     let Some(number) = set.find(direction, halves(address).0) else {
-        return Next::Continue;
+        return Ok(None);
     };
     if direction == Direction::In
         && set.holds_own
         && tables.is_own(meta.vrf, u128::from_be_bytes(*address))
     {
-        return Next::Continue;
+        return Ok(None);
     }
     let rule = tables.rule(number);
     let quoted = |prefix_half| {
@@ -80,22 +158,18 @@ pub(crate) fn step<F: Frame>(
             .map(|number| tables.rule(number))
     };
     if let Err(reject) = translate(rule, direction, packet, quoted) {
-        return refuse(reject, direction);
+        return Err(refuse(reject, direction));
     }
-    let traffic = &counters.rules[usize::from(number)];
-    let traffic = match direction {
-        Direction::Out => {
-            meta.rule_out = number;
-            &traffic.out
-        }
-        Direction::In => {
-            meta.rule_in = number;
-            &traffic.r#in
-        }
+    *meta.rule_mut(direction) = number;
+    let one = Run {
+        set: 0,
+        number,
+        rule,
+        packets: 1,
+        bytes: frame_len as u64, // `as`: a frame's length
     };
-    traffic.packets.add(1);
-    traffic.bytes.add(frame_len as u64); // `as`: a frame's length
-    Next::Continue
+    one.count(direction, counters);
+    Ok(Some(number))
 }
 
 #[cold]

@@ -55,6 +55,32 @@ pub fn translate<'r>(
     Ok(())
 }
 
+/// [`translate`] for the common packet, TCP or UDP whose header starts at `l3`, if `rule` has a counterpart for its
+/// address; says whether it was. A packet that was not is as it was, and [`translate`] says why.
+#[inline(always)] // with a constant direction
+pub(crate) fn translate_common(
+    rule: &Rule,
+    direction: Direction,
+    bytes: &mut [u8],
+    l3: usize,
+) -> bool {
+    let header = bytes
+        .get_mut(l3..l3 + ipv6::HEADER_LEN)
+        .and_then(<[u8]>::first_chunk_mut::<{ ipv6::HEADER_LEN }>);
+    let Some(header) = header else {
+        return false;
+    };
+    if header[6] != proto::TCP && header[6] != proto::UDP {
+        return false;
+    }
+    let at = offset(direction);
+    let Ok(mapped) = rule.map(direction, halves(address(header, at))) else {
+        return false;
+    };
+    *address_mut(header, at) = join(mapped);
+    true
+}
+
 /// Translate the quote if the packet is an ICMPv6 error (N12). The mirrored address: an error comes back to who sent
 /// the quoted packet, so inbound its source is ours, and outbound its destination is.
 fn translate_quote<'r>(

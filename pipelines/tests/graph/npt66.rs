@@ -7,7 +7,7 @@ use dataplane::testing::HeapFrame;
 use dataplane::testing::builder::Packet;
 use pipelines::Meta;
 use pipelines::npt66::{Spec, ZeroIid};
-use pipelines::tables::{Builder, Hop, Route, VrfId};
+use pipelines::tables::{Builder, Hop, IcmpLimits, Route, VrfId};
 
 #[test]
 fn outbound_is_translated_and_forwarded() {
@@ -247,4 +247,81 @@ fn own_packets_are_routed_and_translated_with_their_hop_limit() {
         (ip(&sent[0].1)[7], &ip(&sent[0].1)[8..14]),
         (64, &address("2001:db8:1::").octets()[..6])
     );
+}
+
+/// Packets of one batch do not influence each other: alone, each leaves as it does in company, and counts the same.
+#[test]
+fn a_batch_means_what_its_packets_mean_one_by_one() {
+    let rules = || {
+        let mut builder = usual();
+        builder
+            .npt66(Spec {
+                interface: interface_id(1),
+                inside: net("fd00:1:2:3456::/64"),
+                outside: net("2001:db8:a:abcd::/64"),
+                zero_iid: ZeroIid::Drop,
+            })
+            .expect("valid");
+        // Every refusal is answered, however many come at once.
+        let (per_second, burst) = (1_000_000, 1_000_000);
+        builder.icmp(IcmpLimits { per_second, burst });
+        builder
+    };
+    let sources = [
+        HOST,
+        "fd01:203:405:2::9",
+        "fd01:203:405:ffff::1",
+        "fd00:1:2:3456::77",
+        "fd00:1:2:3456::",
+        "fd99::1",
+        HOST,
+    ];
+    let destinations = [
+        HOST_OUTSIDE,
+        "2001:db8:1:d551::9",
+        "2001:db8:a:abcd:1::1",
+        UPLINK_ADDRESS,
+        "2001:db8:77::1",
+    ];
+    let upper = |packet: Packet, kind: usize| match kind {
+        0 => packet.udp(1, 2, b"x").build(),
+        1 => packet.tcp(1, 2, b"y").build(),
+        2 => packet.hop_limit(1).udp(1, 2, b"z").build(),
+        _ => packet.icmpv6(&[128, 0, 0, 0, 0, 1, 0, 2]).build(),
+    };
+    let mut frames = [Vec::new(), Vec::new()];
+    let mut state = 7_usize;
+    for _ in 0..600 {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1442);
+        // The upper bits: the lower ones of such a generator repeat soon.
+        let (source, destination, kind) = (state >> 40, state >> 30 & 0xff, state >> 54 & 3);
+        let out = from_inside().ipv6(address(sources[source % sources.len()]), address(PEER));
+        frames[INSIDE].push(upper(out, kind));
+        let destination = destinations[destination % destinations.len()];
+        let back = from_router().ipv6(address(PEER), address(destination));
+        frames[UPLINK].push(upper(back, kind));
+    }
+    let [together, alone] = [64, 1].map(|size| {
+        let mut bench = Bench::new(rules());
+        let mut sent: Vec<_> = [INSIDE, UPLINK]
+            .into_iter()
+            .flat_map(|side| {
+                let chunks = frames[side].chunks(size);
+                chunks
+                    .flat_map(|chunk| bench.receive(side, chunk))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        // Answers leave after the packets of their batch.
+        sent.sort();
+        let counted: Vec<_> = (0..2)
+            .map(|rule| {
+                let rule = &bench.counters.rules[rule];
+                [&rule.out, &rule.r#in].map(|way| (way.packets.read(), way.bytes.read()))
+            })
+            .collect();
+        assert!(counted.iter().flatten().all(|(packets, _)| *packets > 20));
+        (sent, counted, bench.drops(), bench.punted().len())
+    });
+    assert!(together == alone);
 }
