@@ -38,9 +38,6 @@ pub trait Frame: Sized + Send {
         true
     }
 
-    /// Pull the frame's descriptor towards the cache, ahead of [`Frame::prefetch_data`].
-    fn prefetch_descriptor(&self) {}
-
     /// Pull the first bytes of the packet towards the cache.
     fn prefetch_data(&self) {}
 

@@ -11,6 +11,7 @@ use std::slice;
 use dpdk_sys::rte_mbuf;
 
 use crate::frame::{Burst, Frame, NoRoom};
+use crate::prefetch;
 
 /// One received or allocated packet, owned: dropping it returns its buffer to the pool it came from.
 #[repr(transparent)]
@@ -138,13 +139,8 @@ impl Frame for Mbuf {
     }
 
     #[inline]
-    fn prefetch_descriptor(&self) {
-        prefetch(self.0.as_ptr().cast());
-    }
-
-    #[inline]
     fn prefetch_data(&self) {
-        prefetch(self.data());
+        prefetch::read(self.bytes());
     }
 
     #[inline]
@@ -174,19 +170,6 @@ fn free(mbufs: *mut *mut rte_mbuf, count: usize) {
     // `as`: at most BURST_MAX.
     // SAFETY: both callers pass `count` descriptors that they own and forget.
     unsafe { dpdk_sys::rte_pktmbuf_free_bulk(mbufs, count as u32) };
-}
-
-#[inline]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint to the cache, harmless for any address.
-    unsafe {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    // Elsewhere the intrinsic is not stable; the hardware's own prefetcher does.
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }
 
 impl fmt::Debug for Mbuf {

@@ -90,13 +90,14 @@ fn walk<F: Frame>(
     let mut run: Option<Run> = None;
     for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
         let set = set(meta);
+        let bytes = frame.bytes_mut();
         if let Some(run) = run.as_mut()
             && run.set == set
-            && translate_common(run.rule, direction, frame.bytes_mut(), meta.l3_offset())
+            && translate_common(run.rule, direction, bytes, meta.l3_offset())
         {
             *meta.rule_mut(direction) = run.number;
             run.packets += 1;
-            run.bytes += frame.bytes().len() as u64; // `as`: a frame's length
+            run.bytes += bytes.len() as u64; // `as`: a frame's length
             continue;
         }
         match step(tables, direction, set, frame, meta, counters) {
