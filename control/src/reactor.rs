@@ -3,22 +3,30 @@
 //! The punt rings are polled: a worker must never make a system call to wake somebody. While packets come that is every
 //! millisecond, and a few milliseconds apart when it is quiet; a protocol's timer is never late by more than the clock's
 //! resolution.
+//!
+//! A bug that panics in the appliance does not stop the forwarding: it is logged and counted, what was being done is
+//! given up, and after [`AFTER_PANIC`] the reactor goes on.
 
+use std::any::Any;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
-use std::time::Instant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
+use crate::admin::protocol::{Answer, Refusal};
 use crate::admin::server::{self, Question};
 use crate::appliance::Appliance;
 use crate::platform::Platform;
 
 /// Questions that wait for the reactor; connections with more wait themselves.
 const QUESTIONS: usize = 16;
+/// Pause after a panic, so that one which comes back at once does not take the whole core.
+const AFTER_PANIC: Duration = Duration::from_millis(100);
 
 /// Why the reactor ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,21 +71,30 @@ pub async fn run<P: Platform>(
     let (sender, mut questions) = mpsc::channel::<Question>(QUESTIONS);
     let server = tokio::spawn(server::serve(UnixListener::from_std(listener)?, sender));
     let ended = loop {
-        appliance.tick(Instant::now());
+        let ticked = guarded(appliance, |appliance| appliance.tick(Instant::now()));
         if appliance.is_dead() {
             break Ended::WorkersDead;
         }
-        let next = appliance.next_tick(Instant::now());
+        let now = Instant::now();
+        let next = match ticked {
+            Some(()) => appliance.next_tick(now),
+            None => now + AFTER_PANIC,
+        };
         tokio::select! {
             biased;
             _ = signals.interrupt.recv() => break Ended::Signal("SIGINT"),
             _ = signals.terminate.recv() => break Ended::Signal("SIGTERM"),
             _ = signals.hangup.recv() => {
                 // What became of it is in the log.
-                appliance.reload(Instant::now());
+                guarded(appliance, |appliance| appliance.reload(Instant::now()));
             }
             Some(question) = questions.recv() => {
-                let answer = appliance.answer(Instant::now(), question.command);
+                let answer = guarded(appliance, |appliance| {
+                    appliance.answer(Instant::now(), question.command)
+                });
+                let answer = answer.unwrap_or_else(|| {
+                    Answer::refused(Refusal::Failed, "the question met a bug; the instance's log has it")
+                });
                 // A client that went away needs no answer.
                 let _ = question.answer.send(answer);
             }
@@ -86,4 +103,79 @@ pub async fn run<P: Platform>(
     };
     server.abort();
     Ok(ended)
+}
+
+/// Do something with the appliance; `None` when it panicked.
+fn guarded<P: Platform, T>(
+    appliance: &mut Appliance<P>,
+    work: impl FnOnce(&mut Appliance<P>) -> T,
+) -> Option<T> {
+    // Nothing in the appliance is unsafe to look at after a panic: at worst a packet or a change is lost.
+    match catch_unwind(AssertUnwindSafe(|| work(appliance))) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            appliance.survive(&text_of(&*panic));
+            None
+        }
+    }
+}
+
+/// What a panic said.
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&'static str>()
+        .map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use super::*;
+    use crate::appliance::tests::{Bench, text};
+
+    #[test]
+    fn a_panic_is_survived_counted_and_told() {
+        let mut bench = Bench::new(&text(""));
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("admin.sock");
+        let listener = StdListener::bind(&socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        // Code with a bug: the next look at the links.
+        bench.poison_links(1);
+        let client = thread::spawn(move || {
+            let mut stream = BufReader::new(UnixStream::connect(&socket).unwrap());
+            let mut ask = |line: &str| {
+                stream.get_mut().write_all(line.as_bytes()).unwrap();
+                let mut reply = String::new();
+                stream.read_line(&mut reply).unwrap();
+                serde_json::from_str::<Answer>(&reply).unwrap()
+            };
+            let ping = "{\"version\":1,\"command\":\"ping\"}\n";
+            loop {
+                let answer = ask(ping);
+                if answer.data["panics"] == 1 {
+                    return ask("{\"version\":1,\"command\":\"show\",\"subject\":\"drops\"}\n");
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let answer = runtime.block_on(async {
+            let mut signals = Signals::install().unwrap();
+            let asked = tokio::task::spawn_blocking(move || client.join().unwrap());
+            tokio::select! {
+                ended = run(&mut bench.appliance, listener, &mut signals) => panic!("{ended:?}"),
+                answer = asked => answer.unwrap(),
+            }
+        });
+        assert!(answer.ok, "{answer:?}");
+    }
 }

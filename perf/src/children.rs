@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::interrupt;
 
@@ -94,21 +94,24 @@ impl Dialogue {
 
     /// Say one line.
     pub fn say(&mut self, line: &str) -> Result<()> {
-        let name = &self.running.name;
-        let input = self
-            .running
-            .child
-            .stdin
-            .as_mut()
-            .with_context(|| format!("{name} has no input"))?;
-        writeln!(input, "{line}")
-            .and_then(|()| input.flush())
-            .with_context(|| {
-                format!(
-                    "{name} does not listen:\n{}",
-                    tail(self.heard.iter().map(String::as_str))
-                )
-            })
+        let written = match self.running.child.stdin.as_mut() {
+            Some(input) => writeln!(input, "{line}").and_then(|()| input.flush()),
+            None => Err(std::io::ErrorKind::BrokenPipe.into()),
+        };
+        written.map_err(|_| self.ended())
+    }
+
+    /// What to say of a child that has closed its end: how it ended and its last words.
+    fn ended(&mut self) -> anyhow::Error {
+        // It may be about to.
+        std::thread::sleep(STEP);
+        self.heard.extend(self.lines.try_iter());
+        let status = match self.running.child.try_wait() {
+            Ok(Some(status)) => status.to_string(),
+            _ => "still running".to_owned(),
+        };
+        let said = tail(self.heard.iter().map(String::as_str));
+        anyhow!("{} ended early ({status}):\n{said}", self.running.name)
     }
 
     /// Listen until a line makes `wanted` return something.
@@ -134,11 +137,7 @@ impl Dialogue {
                     self.running.name,
                     tail(self.heard.iter().map(String::as_str))
                 ),
-                Err(RecvTimeoutError::Disconnected) => bail!(
-                    "{} ended early:\n{}",
-                    self.running.name,
-                    tail(self.heard.iter().map(String::as_str))
-                ),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
             }
         }
     }

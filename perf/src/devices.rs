@@ -1,4 +1,5 @@
-//! The suites on devices: Sextant beside testpmd `io` and `macswap`, on the same devices and the same traffic.
+//! The suites on devices: Sextant beside testpmd `io` and `macswap`, on the same devices and the same traffic, and once
+//! beside Linux.
 //!
 //! Machines are shared and their speed moves, so only what ran in one round is compared: a round runs every contender
 //! once, in an order that rotates from round to round, and ratios are made inside the round.
@@ -6,9 +7,9 @@
 use anyhow::{Context as _, Result};
 
 use crate::appliance::Sextant;
-use crate::cases::{Point, Way};
+use crate::cases::{Flows, Point, Sizes, Way};
 use crate::interrupt;
-use crate::linux;
+use crate::linux::LinuxRouter;
 use crate::machine::Machine;
 use crate::record::{Metric, Record};
 use crate::setup::{Setup, Window, Workspace};
@@ -36,12 +37,15 @@ struct Round {
     ours: Vec<f64>,
     io: f64,
     macswap: f64,
+    /// `None`: not measured.
+    linux: Option<f64>,
 }
 
 #[derive(Clone, Copy)]
 enum Contender {
     Ours(usize),
     Testpmd(Mode),
+    Linux,
 }
 
 /// Run the plan; `say` is told what is going on.
@@ -76,12 +80,15 @@ fn run_point(
         Contender::Testpmd(Mode::Io),
         Contender::Testpmd(Mode::Macswap),
     ]);
+    let linux = linux_router(plan, point, &outbound, workspace, say);
+    contenders.extend(linux.as_ref().map(|_| Contender::Linux));
     let mut rounds = Vec::with_capacity(plan.rounds);
     for number in 0..plan.rounds {
         let mut round = Round {
             ours: vec![0.0; plan.ways.len()],
             io: 0.0,
             macswap: 0.0,
+            linux: None,
         };
         let order = contenders.len();
         for contender in (0..order).map(|position| contenders[(position + number) % order]) {
@@ -106,12 +113,40 @@ fn run_point(
                         Mode::Macswap => round.macswap = rate,
                     }
                 }
+                Contender::Linux => {
+                    round.linux = linux.as_ref().map(LinuxRouter::rate).transpose()?;
+                }
             }
         }
         say(&describe(plan, point, number, &round));
         rounds.push(round);
     }
     Ok(rounds)
+}
+
+/// Linux takes part in one point, the one that has a goal. Without it the suite is not worthless: it says why and
+/// goes on.
+fn linux_router(
+    plan: &Plan,
+    point: Point,
+    setup: &Setup,
+    workspace: &Workspace,
+    say: &dyn Fn(&str),
+) -> Option<LinuxRouter> {
+    let the_point = Point {
+        sizes: Sizes::Small,
+        flows: Flows::Thousand,
+    };
+    if point != the_point || !plan.ways.contains(&Way::Npt66Out) {
+        return None;
+    }
+    match LinuxRouter::new(point, setup.worker_core, workspace) {
+        Ok(router) => Some(router),
+        Err(error) => {
+            say(&format!("Linux SNPT is not measured: {error:#}"));
+            None
+        }
+    }
 }
 
 fn prepare(direction: Direction, point: Point, workspace: &Workspace) -> Result<Setup> {
@@ -128,11 +163,15 @@ fn describe(plan: &Plan, point: Point, number: usize, round: &Round) -> String {
     for (way, rate) in plan.ways.iter().zip(&round.ours) {
         text += &format!(" {way} {:.1},", rate / 1e6);
     }
-    text + &format!(
+    text += &format!(
         " testpmd io {:.1}, macswap {:.1} Mpps",
         round.io / 1e6,
         round.macswap / 1e6
-    )
+    );
+    if let Some(linux) = round.linux {
+        text += &format!("; Linux SNPT {:.2} Mpps", linux / 1e6);
+    }
+    text
 }
 
 fn records_of(
@@ -162,10 +201,14 @@ fn records_of(
             ours / round.macswap
         }),
     ];
-    if way != Way::Forward {
+    if way != Way::Forward && rounds.iter().all(|round| round.linux.is_some()) {
         // One worker is one core, always busy: packets a second are packets per CPU-second.
-        records.push(record(Metric::RatioToLinuxSnpt, &|_, ours| {
-            ours / linux::SNPT_PACKETS_PER_CPU_SECOND
+        let linux = |round: &Round| round.linux.unwrap_or(f64::NAN);
+        records.push(record(Metric::LinuxSnptMpps, &|round, _| {
+            linux(round) / 1e6
+        }));
+        records.push(record(Metric::RatioToLinuxSnpt, &|round, ours| {
+            ours / linux(round)
         }));
     }
     records
@@ -174,7 +217,6 @@ fn records_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cases::{Flows, Sizes};
 
     #[test]
     fn ratios_are_made_inside_each_round() {
@@ -189,6 +231,7 @@ mod tests {
                     ours: vec![ours],
                     io,
                     macswap,
+                    linux: Some(ours / 10.0),
                 }
             });
         let point = Point {
@@ -207,6 +250,7 @@ mod tests {
             (Metric::ClkPerPacket, 250.0, 500.0),
             (Metric::RatioToTestpmdIo, 0.5, 0.5),
             (Metric::RatioToTestpmdMacswap, 0.8, 0.8),
+            (Metric::RatioToLinuxSnpt, 10.0, 10.0),
         ] {
             assert_eq!((find(metric).min, find(metric).max), (min, max), "{metric}");
             assert_eq!(find(metric).case, "npt66-out/64B/1k");

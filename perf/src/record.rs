@@ -22,7 +22,9 @@ pub enum Metric {
     RatioToTestpmdIo,
     /// Sextant over testpmd `macswap`, of the same round.
     RatioToTestpmdMacswap,
-    /// Sextant over Linux SNPT, packets per CPU-second.
+    /// Beside it: Linux SNPT, per CPU-second.
+    LinuxSnptMpps,
+    /// Sextant over Linux SNPT of the same round, packets per CPU-second.
     RatioToLinuxSnpt,
 }
 
@@ -38,6 +40,7 @@ impl Metric {
             Self::TestpmdMacswapMpps => "testpmd_macswap_mpps",
             Self::RatioToTestpmdIo => "ratio_to_testpmd_io",
             Self::RatioToTestpmdMacswap => "ratio_to_testpmd_macswap",
+            Self::LinuxSnptMpps => "linux_snpt_mpps",
             Self::RatioToLinuxSnpt => "ratio_to_linux_snpt",
         }
     }
@@ -46,7 +49,9 @@ impl Metric {
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Mpps | Self::TestpmdIoMpps | Self::TestpmdMacswapMpps => "Mpps",
+            Self::Mpps | Self::TestpmdIoMpps | Self::TestpmdMacswapMpps | Self::LinuxSnptMpps => {
+                "Mpps"
+            }
             Self::ClkPerPacket | Self::GraphClkPerPacket => "TSC clocks",
             Self::RatioToTestpmdIo | Self::RatioToTestpmdMacswap | Self::RatioToLinuxSnpt => "1",
         }
@@ -177,6 +182,7 @@ mod tests {
             Metric::TestpmdMacswapMpps,
             Metric::RatioToTestpmdIo,
             Metric::RatioToTestpmdMacswap,
+            Metric::LinuxSnptMpps,
             Metric::RatioToLinuxSnpt,
         ] {
             assert_eq!(

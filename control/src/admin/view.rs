@@ -29,6 +29,8 @@ pub struct Instance {
     pub configurations_applied: u64,
     /// Configurations refused since it started.
     pub configurations_refused: u64,
+    /// Bugs of the control thread that were survived.
+    pub panics: u64,
     /// Table sets published to the workers.
     pub publications: u64,
     /// Replaced table sets that some worker may still use.

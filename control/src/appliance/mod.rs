@@ -20,7 +20,7 @@ mod trace;
 mod views;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -104,6 +104,7 @@ struct Counts {
     publications: u64,
     configurations_applied: u64,
     configurations_refused: u64,
+    panics: u64,
 }
 
 impl<P: Platform> Appliance<P> {
@@ -208,6 +209,13 @@ impl<P: Platform> Appliance<P> {
             }
             Command::Records => Answer::done(self.trace.take()),
         }
+    }
+
+    /// Something in here panicked and was stopped; the rest goes on.
+    pub fn survive(&mut self, what: &str) {
+        self.counts.panics += 1;
+        self.outdated = true;
+        tracing::error!("a bug in the control thread was survived: {what}");
     }
 
     /// Whether no worker is left that could forward a packet.

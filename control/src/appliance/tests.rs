@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ const INSIDE: usize = 0;
 const OUTSIDE: usize = 1;
 
 /// The configuration that most tests start from; `more` is appended.
-fn text(more: &str) -> String {
+pub(crate) fn text(more: &str) -> String {
     format!(
         r#"
 [[ports]]
@@ -65,8 +66,10 @@ outside = "2001:db8:1::/48"
 "#;
 
 /// Ports in memory.
-struct Memory {
+pub(crate) struct Memory {
     facts: Vec<PortFacts>,
+    /// Looks at a link that will still panic.
+    poison: Arc<AtomicUsize>,
     links: Arc<Mutex<Vec<bool>>>,
 }
 
@@ -90,6 +93,10 @@ impl Platform for Memory {
     }
 
     fn link(&self, port: PortId) -> Link {
+        if self.poison.load(Relaxed) > 0 {
+            self.poison.fetch_sub(1, Relaxed);
+            panic!("the driver lies about links");
+        }
         Link {
             up: self.links.lock().unwrap()[port.index()],
             speed_mbps: None,
@@ -106,17 +113,18 @@ fn own_mac(port: usize) -> Mac {
     Mac::from_octets([2, 0, 0, 0, 0, u8::try_from(port + 1).unwrap()])
 }
 
-struct Bench {
-    appliance: Appliance<Memory>,
+pub(crate) struct Bench {
+    pub(crate) appliance: Appliance<Memory>,
     workers: Vec<Worker<HeapFrame, Edge<HeapFrame>>>,
     ports: Vec<MemoryPort<HeapFrame>>,
     links: Arc<Mutex<Vec<bool>>>,
+    poison: Arc<AtomicUsize>,
     now: Instant,
     folder: TempDir,
 }
 
 impl Bench {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self::with_workers(text, 1)
     }
 
@@ -127,6 +135,7 @@ impl Bench {
         let config = config::load(&config_path).unwrap_or_else(|errors| panic!("{errors}"));
         let ports: Vec<_> = config.ports.iter().map(|_| MemoryPort::new(1, 1)).collect();
         let links = Arc::new(Mutex::new(vec![true; ports.len()]));
+        let poison = Arc::new(AtomicUsize::new(0));
         let facts = (0..ports.len()).map(|port| PortFacts {
             mac: own_mac(port),
             driver: "memory".to_owned(),
@@ -136,6 +145,7 @@ impl Bench {
         });
         let platform = Memory {
             facts: facts.collect(),
+            poison: Arc::clone(&poison),
             links: Arc::clone(&links),
         };
         let mut publisher = Publisher::new(Builder::new().build());
@@ -163,9 +173,15 @@ impl Bench {
             workers,
             ports,
             links,
+            poison,
             now,
             folder,
         }
+    }
+
+    /// Let this many looks at a link panic from now on.
+    pub(crate) fn poison_links(&self, looks: usize) {
+        self.poison.store(looks, Relaxed);
     }
 
     fn config_path(&self) -> PathBuf {

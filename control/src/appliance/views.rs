@@ -63,6 +63,7 @@ impl<P: Platform> Appliance<P> {
             config: self.config_path.display().to_string(),
             configurations_applied: self.counts.configurations_applied,
             configurations_refused: self.counts.configurations_refused,
+            panics: self.counts.panics,
             publications: self.counts.publications,
             publications_pending: self.publisher.pending() as u64, // `as`: a length
             fib_bytes: self.publisher.current().fib_bytes() as u64, // `as`: a length

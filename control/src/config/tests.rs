@@ -429,6 +429,47 @@ fn prefixes_are_judged_as_the_tables_judge_them() {
     assert!(taken > 200, "{taken}");
 }
 
+/// Beside every pair compared with every other.
+#[test]
+fn overlapping_subnets_are_found_whatever_their_order() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut counts = [0, 0];
+    for _ in 0..1000 {
+        let mut text = String::from("[[ports]]\nname = \"p\"\ndevice = \"net_tap0\"\n");
+        let mut subnets = Vec::new();
+        for interface in 0..rng.u16(2..6) {
+            let vrf = rng.u8(0..2);
+            let mut addresses = Vec::new();
+            for host in 1..rng.u128(1..4) {
+                // Few networks, so that some meet; each host once, so that addresses differ.
+                let network = u128::from(rng.u16(0..4)) << 76 | u128::from(rng.u16(0..4)) << 64;
+                let host = u128::from(interface) << 8 | host;
+                let address = std::net::Ipv6Addr::from(0x2001_0db8 << 96 | network | host);
+                let length = [48, 52, 64, 128][rng.usize(0..4)];
+                addresses.push(format!("\"{address}/{length}\""));
+                subnets.push((vrf, interface, Ipv6Net::new_assert(address, length).trunc()));
+            }
+            text += &format!(
+                "[[interfaces]]\nname = \"i{interface}\"\nport = \"p\"\nvlan = [{}]\nvrf = \"v{vrf}\"\n\
+                 addresses = [{}]\n",
+                interface + 1,
+                addresses.join(", ")
+            );
+        }
+        let overlap = |a: &Ipv6Net, b: &Ipv6Net| a.contains(b) || b.contains(a);
+        let meets = subnets.iter().any(|(vrf, interface, subnet)| {
+            let others = subnets
+                .iter()
+                .filter(|other| other.0 == *vrf && other.1 != *interface);
+            others.into_iter().any(|(.., other)| overlap(subnet, other))
+        });
+        let found = parse_for("t", &text, &host());
+        assert_eq!(found.is_err(), meets, "{text}\n{found:?}");
+        counts[usize::from(meets)] += 1;
+    }
+    assert!(counts[0] > 100 && counts[1] > 100, "{counts:?}");
+}
+
 /// RFC 6296 2.4 (N3): the same inside on two uplinks is how a site has two providers.
 #[test]
 fn two_uplinks_may_share_an_inside_prefix() {

@@ -402,6 +402,13 @@ impl Shown for Instance {
             ),
         ];
         let mut text = String::new();
+        if self.panics > 0 {
+            let times = count(self.panics);
+            text.push_str(&format!(
+                "{:<16}{times} in the control thread, see the log\n",
+                "BUGS"
+            ));
+        }
         for (name, value) in rows {
             text.push_str(&format!("{name:<16}{value}\n"));
         }

@@ -348,6 +348,7 @@ fn instance_is_a_list_of_facts() {
         config: "/etc/sextant.toml".to_owned(),
         configurations_applied: 1,
         configurations_refused: 0,
+        panics: 0,
         publications: 12,
         publications_pending: 0,
         fib_bytes: 2048,
