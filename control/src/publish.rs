@@ -1,4 +1,4 @@
-//! Configuration and neighbour discovery to tables: a pure function. When it is called and the result published is the
+//! Configuration and neighbour discovery to tables: pure functions. When they are called and the result published is the
 //! business of [`crate::appliance`].
 
 use dataplane::port::PortId;
@@ -6,7 +6,7 @@ use dataplane::wire::ethernet::Mac;
 use ipnet::Ipv6Net;
 use pipelines::Tables;
 use pipelines::npt66;
-use pipelines::tables::{Builder, Hop, IcmpLimits, InterfaceId, InterfaceSpec, Route, VrfId};
+use pipelines::tables::{Builder, Hop, IcmpLimits, InterfaceId, InterfaceSpec, Rib, Route, VrfId};
 
 use crate::config::{Config, Interface, Target, ZeroIid};
 use crate::proto::ndp::{AddressState, InterfaceConfig, InterfaceIndex, Machine, Settings};
@@ -63,21 +63,37 @@ pub fn tables_at_rest(config: &Config, macs: &[Mac]) -> Tables {
         machine.set_interface(std::time::Instant::now(), index, Some(known));
     }
     let links = vec![true; config.ports.len()];
-    build(&Network {
+    let network = Network {
         config,
         slots: &slots,
         macs,
         links: &links,
         machine: &machine,
-    })
-    .expect("validation refuses rules that cannot stand together")
+    };
+    let mut rib = Rib::new();
+    rib.set_routes(routes(config, &slots));
+    let tables = builder(&network)
+        .expect("validation refuses rules that cannot stand together")
+        .build_in(&mut rib);
+    rib.commit();
+    tables
 }
 
-/// The tables for this network.
+/// The routes of a configuration.
+pub(crate) fn routes(
+    config: &Config,
+    slots: &Slots,
+) -> impl Iterator<Item = (VrfId, Ipv6Net, Route)> {
+    let route =
+        |route: &crate::config::Route| (vrf(route.vrf), route.prefix, target(slots, &route.target));
+    config.routes.iter().map(route)
+}
+
+/// Everything but routes, for the tables of this network.
 ///
 /// # Errors
 /// When two NPT66 rules cannot stand together; the configuration's own checks refuse that before.
-pub(crate) fn build<P>(network: &Network<'_, P>) -> Result<Tables, npt66::SpecError> {
+pub(crate) fn builder<P>(network: &Network<'_, P>) -> Result<Builder, npt66::SpecError> {
     let Network {
         config,
         slots,
@@ -110,9 +126,6 @@ pub(crate) fn build<P>(network: &Network<'_, P>) -> Result<Tables, npt66::SpecEr
             }
         }
     }
-    for route in &config.routes {
-        builder.route(vrf(route.vrf), route.prefix, target(slots, &route.target));
-    }
     for neighbor in machine.neighbors() {
         if let Some(mac) = neighbor.mac {
             builder.neighbor(InterfaceId(neighbor.interface.0), neighbor.address, mac);
@@ -133,7 +146,7 @@ pub(crate) fn build<P>(network: &Network<'_, P>) -> Result<Tables, npt66::SpecEr
         per_second: config.icmp.errors_per_second,
         burst: config.icmp.errors_burst,
     });
-    Ok(builder.build())
+    Ok(builder)
 }
 
 fn spec<P>(network: &Network<'_, P>, id: InterfaceId, interface: &Interface) -> InterfaceSpec {

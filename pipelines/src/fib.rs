@@ -3,7 +3,8 @@
 
 use std::net::Ipv6Addr;
 
-use dataplane::frame::Frame;
+use arrayvec::ArrayVec;
+use dataplane::frame::{BURST_MAX, Frame};
 use dataplane::node::{Leaving, Node};
 use dataplane::port::PortId;
 use dataplane::reason::{DropReason, PuntReason};
@@ -16,6 +17,8 @@ use crate::tables::{InterfaceId, Tables, VrfId};
 
 /// Offset of the hop limit in the IPv6 header.
 pub(crate) const HOP_LIMIT: usize = 7;
+/// Offset of the destination address.
+const DESTINATION: usize = 24;
 
 /// What a next hop is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +104,35 @@ impl<F: Frame> Node<F> for Lookup {
         meta: &mut [Meta],
         leaving: &mut Leaving<Next>,
     ) {
+        // Keys first, so that the memory of many lookups is waited for at once.
+        let mut keys: ArrayVec<[u8; 16], BURST_MAX> = ArrayVec::new();
+        for (frame, meta) in frames.iter().zip(meta.iter()) {
+            let at = meta.l3_offset() + DESTINATION;
+            let key = frame.bytes().get(at..at + 16);
+            // Without a whole header it goes nowhere: see `exceptional`.
+            keys.push(
+                key.and_then(|key| key.first_chunk())
+                    .copied()
+                    .unwrap_or([0; 16]),
+            );
+        }
+        let mut leaves = [0; BURST_MAX];
+        let mut start = 0;
+        while let Some(first) = meta.get(start) {
+            let vrf = first.vrf;
+            let count = meta[start..]
+                .iter()
+                .take_while(|meta| meta.vrf == vrf)
+                .count();
+            let run = start..start + count;
+            tables
+                .fib(vrf)
+                .lookup_bulk(&keys[run.clone()], &mut leaves[run]);
+            start += count;
+        }
         let mut rules = 0;
-        for (index, (frame, meta)) in frames.iter().zip(meta).enumerate() {
+        for (index, ((frame, meta), leaf)) in frames.iter().zip(meta).zip(leaves).enumerate() {
+            meta.next_hop = leaf;
             rules |= match forward(tables, frame.bytes(), meta) {
                 Some(next_hop) => next_hop.rule_set,
                 None => {
@@ -118,12 +148,11 @@ impl<F: Frame> Node<F> for Lookup {
     }
 }
 
-/// Look up; the next hop of the common packet, which is forwarded to a neighbour, alive and small enough.
+/// The next hop of the common packet, which is forwarded to a neighbour, alive and small enough.
 #[inline]
-fn forward<'t>(tables: &'t Tables, bytes: &[u8], meta: &mut Meta) -> Option<&'t NextHop> {
+fn forward<'t>(tables: &'t Tables, bytes: &[u8], meta: &Meta) -> Option<&'t NextHop> {
     let l3 = meta.l3_offset();
     let header: &[u8; ipv6::HEADER_LEN] = bytes.get(l3..l3 + ipv6::HEADER_LEN)?.first_chunk()?;
-    meta.next_hop = tables.fib(meta.vrf).lookup(destination(header));
     let next_hop = tables.next_hop(meta.next_hop);
     let is_common = next_hop.kind == Kind::Neighbor
         && meta.entry == Entry::Received

@@ -29,6 +29,7 @@ use dataplane::table::publish::Publisher;
 use dataplane::wire::ethernet::Mac;
 use dataplane::worker::{State, WorkerHandle};
 use pipelines::npt66::SpecError;
+use pipelines::tables::Rib;
 use pipelines::{Meta, Tables};
 
 use crate::admin::protocol::{Answer, Command, Refusal};
@@ -80,6 +81,10 @@ pub struct Appliance<P: Platform> {
     links: Vec<Link>,
     machine: Machine<Waiting<P::Frame>>,
     publisher: Publisher<Tables>,
+    /// The prefixes of all published tables.
+    rib: Rib,
+    /// The epoch in which every worker knows where changed prefixes lead.
+    committing: Option<u64>,
     workers: Vec<WorkerHandle<P::Frame, Meta>>,
     /// Workers whose death was logged.
     known_dead: Vec<bool>,
@@ -139,6 +144,8 @@ impl<P: Platform> Appliance<P> {
             macs,
             links,
             publisher,
+            rib: Rib::new(),
+            committing: None,
             workers,
             ready: Vec::new(),
             discards: Discards::new(),
@@ -155,7 +162,10 @@ impl<P: Platform> Appliance<P> {
         appliance.rules.rename(&appliance.config, &[]);
         appliance.configure_machine(now, &Slots::default());
         appliance.counts.configurations_applied = 1;
+        appliance.set_routes();
         let tables = appliance.build()?;
+        // No worker has seen these prefixes.
+        appliance.rib.commit();
         appliance.publish(now, tables);
         Ok(appliance)
     }
@@ -173,6 +183,7 @@ impl<P: Platform> Appliance<P> {
             self.publish_anew(now);
         }
         self.publisher.reclaim();
+        self.commit();
         self.trace.collect(&mut self.workers);
         self.look_at_workers();
     }
@@ -187,6 +198,9 @@ impl<P: Platform> Appliance<P> {
         let mut next = now + if is_busy { TICK_BUSY } else { TICK_IDLE };
         if self.outdated {
             next = next.min(self.published + PUBLISH_PAUSE);
+        }
+        if self.committing.is_some() {
+            next = next.min(now + TICK_BUSY);
         }
         if let Some(timeout) = self.machine.poll_timeout() {
             next = next.min(timeout);
@@ -226,15 +240,16 @@ impl<P: Platform> Appliance<P> {
             .all(|worker| worker.status.state() == State::Dead)
     }
 
-    fn build(&self) -> Result<Tables, SpecError> {
+    fn build(&mut self) -> Result<Tables, SpecError> {
         let links: Vec<bool> = self.links.iter().map(|link| link.up).collect();
-        publish::build(&Network {
+        let builder = publish::builder(&Network {
             config: &self.config,
             slots: &self.slots,
             macs: &self.macs,
             links: &links,
             machine: &self.machine,
-        })
+        })?;
+        Ok(builder.build_in(&mut self.rib))
     }
 
     fn publish_anew(&mut self, now: Instant) {
@@ -251,9 +266,23 @@ impl<P: Platform> Appliance<P> {
         self.counts.publications += 1;
         self.outdated = false;
         self.published = now;
+        if self.rib.is_pending() {
+            self.committing = Some(self.publisher.mark());
+        }
         for waiting in std::mem::take(&mut self.ready) {
             self.resume(waiting);
         }
+    }
+
+    /// Change the prefixes once all workers use tables that know where they lead; never waits.
+    fn commit(&mut self) {
+        if let Some(epoch) = self.committing
+            && self.publisher.passed() >= epoch
+        {
+            self.committing = None;
+            self.rib.commit();
+        }
+        self.rib.reclaim(&mut self.publisher);
     }
 
     fn look_at_links(&mut self, now: Instant) {

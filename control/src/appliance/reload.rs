@@ -65,7 +65,7 @@ impl<P: Platform> Appliance<P> {
         // Rules and interfaces are tried against the new tables before anything is touched; neighbours come below.
         let slots = self.slots.assign(&new);
         let links: Vec<bool> = self.links.iter().map(|link| link.up).collect();
-        publish::build(&Network {
+        publish::builder(&Network {
             config: &new,
             slots: &slots,
             macs: &self.macs,
@@ -79,6 +79,7 @@ impl<P: Platform> Appliance<P> {
         let sums = self.rule_sums();
         self.rules.rename(&new, &sums);
         self.config = new;
+        self.set_routes();
         self.machine.set_settings(settings(&self.config));
         self.configure_machine(now, &old_slots);
         self.publish_anew(now);
@@ -86,6 +87,12 @@ impl<P: Platform> Appliance<P> {
             config: path,
             changes,
         })
+    }
+
+    /// Tell the prefix tables what the configuration says; in force with the next publication.
+    pub(super) fn set_routes(&mut self) {
+        self.rib
+            .set_routes(publish::routes(&self.config, &self.slots));
     }
 
     /// Tell neighbour discovery what the configuration says. What it knows already is not disturbed.

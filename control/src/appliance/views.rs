@@ -66,7 +66,7 @@ impl<P: Platform> Appliance<P> {
             panics: self.counts.panics,
             publications: self.counts.publications,
             publications_pending: self.publisher.pending() as u64, // `as`: a length
-            fib_bytes: self.publisher.current().fib_bytes() as u64, // `as`: a length
+            fib_bytes: self.rib.bytes() as u64,                    // `as`: a length
         }
     }
 

@@ -1,206 +1,22 @@
-//! Everything one batch may look at, and the builder the control thread makes it with.
-//!
-//! Built whole on the control thread, published, then only read. Small by design: what a packet needs is one line of an
-//! interface, one of a next hop and the prefix table.
+//! From interfaces, neighbours, rules and routes to [`Tables`].
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
-use dataplane::frame::Frame;
 use dataplane::port::PortId;
 use dataplane::reason::DropReason;
 use dataplane::table::exact::ExactTable;
-use dataplane::table::lpm::Lpm6;
 use dataplane::wire::ethernet::{ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Mac};
 use ipnet::Ipv6Net;
 
-use crate::fib::{self, Kind, NextHop};
+use super::rib::{Key, Rib, Target};
+use super::{
+    Hop, IcmpLimits, Interface, InterfaceId, InterfaceSpec, PortTable, Route, Tables, VrfId,
+};
+use crate::fib::{Kind, NextHop};
 use crate::ingress::Expected;
 use crate::meta::Meta;
 use crate::npt66::{self, Rule, RuleSet, SpecError};
-
-/// A logical interface: a port and the VLAN tags of its frames. Numbered in the order they were given to the builder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct InterfaceId(pub u16);
-
-/// A routing table of its own. VRF 0 is the default one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct VrfId(pub u16);
-
-/// An interface, as the control thread describes it.
-#[derive(Debug, Clone)]
-pub struct InterfaceSpec {
-    /// The port.
-    pub port: PortId,
-    /// VLAN ids, outer first, at most two; two mean an 802.1ad service tag outside an 802.1Q tag.
-    pub vlan: Vec<u16>,
-    /// Its MAC address.
-    pub mac: Mac,
-    /// IPv6 MTU, bytes.
-    pub mtu: u16,
-    /// Its VRF.
-    pub vrf: VrfId,
-    /// Usable own addresses with their prefix lengths; each makes a connected route.
-    pub addresses: Vec<Ipv6Net>,
-    /// Own link-local address.
-    pub link_local: Ipv6Addr,
-    /// Whether packets may leave by it.
-    pub up: bool,
-}
-
-/// One way to a destination.
-#[derive(Debug, Clone)]
-pub struct Hop {
-    /// Where it leaves.
-    pub interface: InterfaceId,
-    /// The router; `None`: the destination itself is on the link.
-    pub via: Option<Ipv6Addr>,
-    /// Share among the hops of one route, 1 to 256.
-    pub weight: u16,
-}
-
-/// What a route says.
-#[derive(Debug, Clone)]
-pub enum Route {
-    /// Forward; several hops share by flow.
-    Hops(Vec<Hop>),
-    /// Discard silently.
-    Blackhole,
-    /// Discard, and answer "no route".
-    Unreachable,
-}
-
-/// Rate of ICMPv6 errors, per worker (RFC 4443 2.4 (f)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IcmpLimits {
-    /// Errors a second.
-    pub per_second: u32,
-    /// At once.
-    pub burst: u32,
-}
-
-impl Default for IcmpLimits {
-    fn default() -> Self {
-        Self {
-            per_second: 1000,
-            burst: 100,
-        }
-    }
-}
-
-/// An interface, as the graph reads it.
-pub(crate) struct Interface {
-    pub(crate) port: PortId,
-    pub(crate) mac: [u8; 6],
-    pub(crate) vrf: VrfId,
-    /// Its rules when it is an uplink; 0: none.
-    pub(crate) rule_set: u16,
-    pub(crate) link_local: [u8; 16],
-    /// Source of ICMPv6 errors about packets that came in here.
-    pub(crate) error_source: [u8; 16],
-}
-
-/// Which interfaces a port has.
-#[derive(Default)]
-pub(crate) struct PortTable {
-    pub(crate) untagged: Option<InterfaceId>,
-    /// What its untagged frames look like.
-    pub(crate) expected: Expected,
-    /// The record every frame starts with: that of an untagged one.
-    pub(crate) start: Meta,
-    /// (outer id, inner id or 0) to interface.
-    pub(crate) tagged: Vec<((u16, u16), InterfaceId)>,
-    /// Some interface of it is an uplink.
-    pub(crate) has_rules: bool,
-}
-
-/// What is published.
-pub struct Tables {
-    interfaces: Box<[Interface]>,
-    ports: Box<[PortTable]>,
-    /// Prefix table of each VRF.
-    pub(crate) vrfs: Box<[Lpm6]>,
-    /// Own addresses and resolved neighbours, by VRF; asked where the prefix table says [`Kind::Glean`].
-    pub(crate) hosts: ExactTable,
-    next_hops: Box<[NextHop]>,
-    /// Next hops of ECMP groups, each as often as its weight.
-    pub(crate) members: Box<[u32]>,
-    rules: Box<[Rule]>,
-    rule_sets: Box<[RuleSet]>,
-    pub(crate) icmp: IcmpLimits,
-}
-
-impl Tables {
-    #[inline]
-    pub(crate) fn interface(&self, id: InterfaceId) -> &Interface {
-        &self.interfaces[usize::from(id.0).min(self.interfaces.len() - 1)]
-    }
-
-    #[inline]
-    pub(crate) fn port(&self, id: PortId) -> Option<&PortTable> {
-        self.ports.get(id.index())
-    }
-
-    /// The next hop with this index; an index of tables that were replaced meanwhile reads as "no route".
-    #[inline]
-    pub(crate) fn next_hop(&self, index: u32) -> &NextHop {
-        self.next_hops
-            .get(index as usize)
-            .unwrap_or(&self.next_hops[0]) // `as`: u32 to index
-    }
-
-    #[inline]
-    pub(crate) fn rule(&self, number: u16) -> &Rule {
-        &self.rules[usize::from(number)]
-    }
-
-    /// The prefix table of a VRF; [`Meta::vrf`] is always one that has a table.
-    #[inline]
-    pub(crate) fn fib(&self, vrf: VrfId) -> &Lpm6 {
-        &self.vrfs[usize::from(vrf.0)]
-    }
-
-    /// A rule by number, if it (still) exists.
-    pub(crate) fn rule_checked(&self, number: u16) -> Option<&Rule> {
-        self.rules.get(usize::from(number))
-    }
-
-    /// Whether this is one of our own addresses in the VRF.
-    #[inline]
-    pub(crate) fn is_own(&self, vrf: VrfId, address: u128) -> bool {
-        let leaf = self.hosts.lookup(vrf.0, address);
-        leaf.is_some_and(|leaf| self.next_hop(leaf).kind == Kind::Local)
-    }
-
-    /// A rule set by the number in an interface or next hop; 0 is none.
-    #[inline]
-    pub(crate) fn rule_set(&self, number: u16) -> Option<&RuleSet> {
-        self.rule_sets.get(usize::from(number).checked_sub(1)?)
-    }
-
-    /// What a packet handed over for [`dataplane::reason::PuntReason::NeighborMiss`] waits for, by these tables: the
-    /// interface and the address to resolve; `None` if it can go on (or be dropped) now.
-    #[must_use]
-    pub fn unresolved<F: Frame>(&self, frame: &F, meta: &Meta) -> Option<(InterfaceId, Ipv6Addr)> {
-        let packet = frame.bytes().get(meta.l3_offset()..)?;
-        let destination = packet.get(24..40)?.first_chunk::<16>()?;
-        let vrf = self.interface(meta.interface).vrf;
-        let next_hop = self.next_hop(fib::resolve(self, vrf, packet)?);
-        match next_hop.kind {
-            Kind::Glean => Some((
-                next_hop.interface,
-                next_hop.via.unwrap_or(Ipv6Addr::from(*destination)),
-            )),
-            _ => None,
-        }
-    }
-
-    /// Bytes of the prefix tables.
-    #[must_use]
-    pub fn fib_bytes(&self) -> usize {
-        self.vrfs.iter().map(Lpm6::bytes).sum()
-    }
-}
 
 /// Makes [`Tables`]. Later calls win over earlier ones for the same key.
 #[derive(Default)]
@@ -271,14 +87,24 @@ impl Builder {
         self.icmp = limits;
     }
 
-    /// Make the tables.
+    /// Make tables with prefixes of their own.
     #[must_use]
     pub fn build(self) -> Tables {
+        let mut rib = Rib::new();
+        let tables = self.build_in(&mut rib);
+        rib.commit();
+        tables
+    }
+
+    /// Make tables that share the prefixes of `rib` with those made before. The routes of `rib` come before those given
+    /// here. What changes about prefixes is for [`Rib::commit`] to do.
+    #[must_use]
+    pub fn build_in(self, rib: &mut Rib) -> Tables {
+        rib.plan(self.derived(), &self.own_addresses());
         let rule_sets = self.rule_sets();
         let mut assembly = Assembly {
-            next_hops: vec![NextHop::drop(DropReason::NoRoute)],
+            next_hops: vec![NextHop::drop(DropReason::NoRoute); rib.targets().count() + 1],
             members: Vec::new(),
-            vrfs: Vec::new(),
             hosts: Vec::new(),
             via: BTreeMap::new(),
             rule_set_of: rule_sets
@@ -288,17 +114,15 @@ impl Builder {
                 .collect(),
             builder: &self,
         };
-        assembly.connected();
-        assembly.hairpins();
-        for ((vrf, prefix), route) in &self.routes {
-            let leaf = assembly.route(route);
-            assembly.insert(*vrf, *prefix, leaf);
+        for (number, target) in (1..).zip(rib.targets()) {
+            if let Some(target) = target {
+                assembly.next_hops[number] = assembly.next_hop(target);
+            }
         }
         assembly.own_and_neighbors();
         let Assembly {
             next_hops,
             members,
-            vrfs,
             hosts,
             rule_set_of,
             ..
@@ -350,14 +174,10 @@ impl Builder {
             .map(|spec| spec.vrf.0)
             .max()
             .unwrap_or(0);
-        let mut vrfs = vrfs;
-        while vrfs.len() < usize::from(vrf_count) {
-            vrfs.push(Lpm6::new());
-        }
         Tables {
             interfaces: interfaces.into(),
             ports: ports.into(),
-            vrfs: vrfs.into(),
+            vrfs: rib.views(vrf_count),
             hosts: ExactTable::new(hosts),
             next_hops: next_hops.into(),
             members: members.into(),
@@ -365,6 +185,44 @@ impl Builder {
             rule_sets: rule_sets.into_iter().map(|(_, set)| set).collect(),
             icmp: self.icmp,
         }
+    }
+
+    /// Prefixes that follow from the rest, and the builder's own routes.
+    fn derived(&self) -> BTreeMap<Key, Target> {
+        let mut derived = BTreeMap::new();
+        // Connected prefixes: on-link hosts are found in the host table, or resolved.
+        for (spec, number) in self.interfaces.iter().zip(0..) {
+            for address in &spec.addresses {
+                let target = Target::on_link(InterfaceId(number));
+                derived.insert((spec.vrf, address.trunc()), target);
+            }
+        }
+        // Outside prefixes of each uplink's VRF: a packet that the lookup sends there came from inside (N11).
+        for (spec, _) in &self.rules {
+            if let Some(interface) = self.spec(spec.interface) {
+                derived.insert(
+                    (interface.vrf, spec.outside),
+                    Target::Hairpin(spec.interface),
+                );
+            }
+        }
+        for (key, route) in &self.routes {
+            derived.insert(*key, Target::route(route.clone()));
+        }
+        derived
+    }
+
+    fn own_addresses(&self) -> Vec<(VrfId, Ipv6Addr)> {
+        let of = |spec: &InterfaceSpec| {
+            let vrf = spec.vrf;
+            let own = spec.addresses.iter().map(move |own| (vrf, own.addr()));
+            own.collect::<Vec<_>>()
+        };
+        self.interfaces.iter().flat_map(of).collect()
+    }
+
+    fn spec(&self, id: InterfaceId) -> Option<&InterfaceSpec> {
+        self.interfaces.get(usize::from(id.0))
     }
 
     /// An address of this interface, else of its VRF, else link-local: what a receiver can reach (N13).
@@ -378,23 +236,19 @@ impl Builder {
     fn rule_sets(&self) -> Vec<(InterfaceId, RuleSet)> {
         let mut by_interface: BTreeMap<InterfaceId, Vec<_>> = BTreeMap::new();
         for ((spec, rule), number) in self.rules.iter().zip(0..) {
-            by_interface.entry(spec.interface).or_default().push((
-                number,
-                *rule,
-                spec.inside,
-                spec.outside,
-            ));
+            let rules = by_interface.entry(spec.interface).or_default();
+            rules.push((number, *rule, spec.outside));
         }
+        let own = self.own_addresses();
         let sets = by_interface.into_iter().map(|(interface, rules)| {
             // Own addresses in an outside prefix that is on the link are not translated (N16).
-            let own = self
-                .interfaces
+            let is_inside =
+                |own: &Ipv6Addr| rules.iter().any(|(.., outside)| outside.contains(own));
+            let holds_own = own.iter().any(|(_, own)| is_inside(own));
+            let rules: Vec<_> = rules
                 .iter()
-                .flat_map(|spec| &spec.addresses)
-                .map(Ipv6Net::addr);
-            let holds_own = own
-                .into_iter()
-                .any(|own| rules.iter().any(|(.., outside)| outside.contains(&own)));
+                .map(|(number, rule, _)| (*number, *rule))
+                .collect();
             (interface, RuleSet::new(&rules, holds_own))
         });
         sets.collect()
@@ -406,7 +260,6 @@ struct Assembly<'a> {
     builder: &'a Builder,
     next_hops: Vec<NextHop>,
     members: Vec<u32>,
-    vrfs: Vec<Lpm6>,
     hosts: Vec<((u16, u128), u32)>,
     /// Next hops made so far, so that a neighbour has one.
     via: BTreeMap<(InterfaceId, Option<Ipv6Addr>), u32>,
@@ -419,61 +272,30 @@ impl Assembly<'_> {
         u32::try_from(self.next_hops.len() - 1).expect("fewer than 2^31 next hops")
     }
 
-    fn insert(&mut self, vrf: VrfId, prefix: Ipv6Net, leaf: u32) {
-        while self.vrfs.len() <= usize::from(vrf.0) {
-            self.vrfs.push(Lpm6::new());
-        }
-        self.vrfs[usize::from(vrf.0)].insert(prefix.network(), prefix.prefix_len(), leaf);
-    }
-
-    fn spec(&self, id: InterfaceId) -> Option<&InterfaceSpec> {
-        self.builder.interfaces.get(usize::from(id.0))
-    }
-
-    /// Connected prefixes: on-link hosts are found in the host table, or resolved.
-    fn connected(&mut self) {
-        for (spec, number) in self.builder.interfaces.iter().zip(0..) {
-            let leaf = self.hop(InterfaceId(number), None);
-            for address in &spec.addresses {
-                self.insert(spec.vrf, address.trunc(), leaf);
-            }
-        }
-    }
-
-    /// Outside prefixes of each uplink's VRF: a packet that the lookup sends there came from inside (N11).
-    fn hairpins(&mut self) {
-        for (spec, _) in &self.builder.rules {
-            let Some(interface) = self.spec(spec.interface) else {
-                continue;
-            };
-            let vrf = interface.vrf;
-            let rule_set = self.rule_set_of.get(&spec.interface).copied().unwrap_or(0);
-            let leaf = self.push(NextHop {
+    /// The next hop a prefix with this target has now.
+    fn next_hop(&mut self, target: &Target) -> NextHop {
+        match target {
+            Target::Route(Route::Blackhole) => NextHop::drop(DropReason::Blackhole),
+            Target::Route(Route::Unreachable) => NextHop::drop(DropReason::NoRoute),
+            Target::Route(Route::Hops(hops)) => self.group(hops),
+            Target::Hairpin(interface) => NextHop {
                 kind: Kind::Hairpin,
-                rule_set,
+                rule_set: self.rule_set_of.get(interface).copied().unwrap_or(0),
                 ..NextHop::drop(DropReason::NoRoute)
-            });
-            self.insert(vrf, spec.outside, leaf);
-        }
-    }
-
-    fn route(&mut self, route: &Route) -> u32 {
-        match route {
-            Route::Blackhole => self.push(NextHop::drop(DropReason::Blackhole)),
-            Route::Unreachable => self.push(NextHop::drop(DropReason::NoRoute)),
-            Route::Hops(hops) => self.group(hops),
+            },
+            Target::Own => own(),
         }
     }
 
     /// One next hop, or a group of those whose interface is up; all of them when none is.
-    fn group(&mut self, hops: &[Hop]) -> u32 {
-        let is_up = |hop: &&Hop| self.spec(hop.interface).is_some_and(|spec| spec.up);
+    fn group(&mut self, hops: &[Hop]) -> NextHop {
+        let is_up = |hop: &&Hop| self.builder.spec(hop.interface).is_some_and(|spec| spec.up);
         let mut usable: Vec<&Hop> = hops.iter().filter(is_up).collect();
         if usable.is_empty() {
             usable = hops.iter().take(1).collect();
         }
         if let [only] = usable[..] {
-            return self.hop(only.interface, only.via);
+            return self.make_hop(only.interface, only.via);
         }
         let first = self.members.len();
         for hop in &usable {
@@ -482,15 +304,15 @@ impl Assembly<'_> {
                 self.members.push(leaf);
             }
         }
-        let group = NextHop {
+        NextHop {
             kind: Kind::Group,
             first: u32::try_from(first).expect("fewer than 2^32 members"),
             count: u32::try_from(self.members.len() - first).expect("fewer than 2^32 members"),
             ..NextHop::drop(DropReason::NoRoute)
-        };
-        self.push(group)
+        }
     }
 
+    /// The index of a next hop that no prefix need lead to.
     fn hop(&mut self, interface: InterfaceId, via: Option<Ipv6Addr>) -> u32 {
         if let Some(known) = self.via.get(&(interface, via)) {
             return *known;
@@ -502,7 +324,7 @@ impl Assembly<'_> {
     }
 
     fn make_hop(&self, interface: InterfaceId, via: Option<Ipv6Addr>) -> NextHop {
-        let Some(spec) = self.spec(interface) else {
+        let Some(spec) = self.builder.spec(interface) else {
             return NextHop::drop(DropReason::InterfaceDown);
         };
         let base = NextHop {
@@ -533,12 +355,8 @@ impl Assembly<'_> {
     }
 
     fn own_and_neighbors(&mut self) {
-        let local = self.push(NextHop {
-            kind: Kind::Local,
-            ..NextHop::drop(DropReason::LocalProtocol)
-        });
         for (interface, address) in self.builder.neighbors.keys() {
-            let Some(spec) = self.spec(*interface) else {
+            let Some(spec) = self.builder.spec(*interface) else {
                 continue;
             };
             let vrf = spec.vrf;
@@ -548,24 +366,18 @@ impl Assembly<'_> {
                 self.hosts.push(((vrf.0, u128::from(*address)), leaf));
             }
         }
-        for spec in &self.builder.interfaces {
-            for address in &spec.addresses {
-                let key = u128::from(address.addr());
-                self.hosts.push(((spec.vrf.0, key), local));
-                // The host table is asked where the prefix is connected or translated. Where a longer route covers
-                // the address, it needs a prefix of its own.
-                let leaf = self.vrfs[usize::from(spec.vrf.0)].lookup(&address.addr().octets());
-                let covering = &self.next_hops[leaf as usize]; // `as`: u32 to index
-                let asked = match covering.kind {
-                    Kind::Glean => covering.via.is_none(),
-                    kind => kind == Kind::Hairpin,
-                };
-                if !asked {
-                    let host = Ipv6Net::new(address.addr(), 128).expect("128 is a length");
-                    self.insert(spec.vrf, host, local);
-                }
-            }
-        }
+        let own = self.push(own());
+        let addresses = self.builder.own_addresses().into_iter();
+        self.hosts
+            .extend(addresses.map(|(vrf, address)| ((vrf.0, u128::from(address)), own)));
+    }
+}
+
+/// One of our own addresses.
+fn own() -> NextHop {
+    NextHop {
+        kind: Kind::Local,
+        ..NextHop::drop(DropReason::LocalProtocol)
     }
 }
 

@@ -1,0 +1,202 @@
+//! Everything one batch may look at, and what the control thread makes it with.
+//!
+//! [`Tables`] are built whole by a [`Builder`], published, then only read. Small by design: what a packet needs is one
+//! line of an interface, one of a next hop and the prefix table. The prefix table alone is too large to be made anew for
+//! each change: all versions of the tables share it, and the [`Rib`] changes it in place.
+
+mod builder;
+mod rib;
+
+use std::net::Ipv6Addr;
+
+use dataplane::frame::Frame;
+use dataplane::port::PortId;
+use dataplane::table::exact::ExactTable;
+use dataplane::table::lpm::View6;
+use dataplane::wire::ethernet::Mac;
+use ipnet::Ipv6Net;
+
+pub use builder::Builder;
+pub use rib::Rib;
+
+use crate::fib::{self, Kind, NextHop};
+use crate::ingress::Expected;
+use crate::meta::Meta;
+use crate::npt66::{Rule, RuleSet};
+
+/// A logical interface: a port and the VLAN tags of its frames. Numbered in the order they were given to the builder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InterfaceId(pub u16);
+
+/// A routing table of its own. VRF 0 is the default one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VrfId(pub u16);
+
+/// An interface, as the control thread describes it.
+#[derive(Debug, Clone)]
+pub struct InterfaceSpec {
+    /// The port.
+    pub port: PortId,
+    /// VLAN ids, outer first, at most two; two mean an 802.1ad service tag outside an 802.1Q tag.
+    pub vlan: Vec<u16>,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// IPv6 MTU, bytes.
+    pub mtu: u16,
+    /// Its VRF.
+    pub vrf: VrfId,
+    /// Usable own addresses with their prefix lengths; each makes a connected route.
+    pub addresses: Vec<Ipv6Net>,
+    /// Own link-local address.
+    pub link_local: Ipv6Addr,
+    /// Whether packets may leave by it.
+    pub up: bool,
+}
+
+/// One way to a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Hop {
+    /// Where it leaves.
+    pub interface: InterfaceId,
+    /// The router; `None`: the destination itself is on the link.
+    pub via: Option<Ipv6Addr>,
+    /// Share among the hops of one route, 1 to 256.
+    pub weight: u16,
+}
+
+/// What a route says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// Forward; several hops share by flow.
+    Hops(Vec<Hop>),
+    /// Discard silently.
+    Blackhole,
+    /// Discard, and answer "no route".
+    Unreachable,
+}
+
+/// Rate of ICMPv6 errors, per worker (RFC 4443 2.4 (f)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IcmpLimits {
+    /// Errors a second.
+    pub per_second: u32,
+    /// At once.
+    pub burst: u32,
+}
+
+impl Default for IcmpLimits {
+    fn default() -> Self {
+        Self {
+            per_second: 1000,
+            burst: 100,
+        }
+    }
+}
+
+/// An interface, as the graph reads it.
+pub(crate) struct Interface {
+    pub(crate) port: PortId,
+    pub(crate) mac: [u8; 6],
+    pub(crate) vrf: VrfId,
+    /// Its rules when it is an uplink; 0: none.
+    pub(crate) rule_set: u16,
+    pub(crate) link_local: [u8; 16],
+    /// Source of ICMPv6 errors about packets that came in here.
+    pub(crate) error_source: [u8; 16],
+}
+
+/// Which interfaces a port has.
+#[derive(Default)]
+pub(crate) struct PortTable {
+    pub(crate) untagged: Option<InterfaceId>,
+    /// What its untagged frames look like.
+    pub(crate) expected: Expected,
+    /// The record every frame starts with: that of an untagged one.
+    pub(crate) start: Meta,
+    /// (outer id, inner id or 0) to interface.
+    pub(crate) tagged: Vec<((u16, u16), InterfaceId)>,
+    /// Some interface of it is an uplink.
+    pub(crate) has_rules: bool,
+}
+
+/// What is published.
+pub struct Tables {
+    interfaces: Box<[Interface]>,
+    ports: Box<[PortTable]>,
+    /// Prefix table of each VRF. A leaf is the index of a next hop.
+    pub(crate) vrfs: Box<[View6]>,
+    /// Own addresses and resolved neighbours, by VRF; asked where the prefix table says [`Kind::Glean`].
+    pub(crate) hosts: ExactTable,
+    next_hops: Box<[NextHop]>,
+    /// Next hops of ECMP groups, each as often as its weight.
+    pub(crate) members: Box<[u32]>,
+    rules: Box<[Rule]>,
+    rule_sets: Box<[RuleSet]>,
+    pub(crate) icmp: IcmpLimits,
+}
+
+impl Tables {
+    #[inline]
+    pub(crate) fn interface(&self, id: InterfaceId) -> &Interface {
+        &self.interfaces[usize::from(id.0).min(self.interfaces.len() - 1)]
+    }
+
+    #[inline]
+    pub(crate) fn port(&self, id: PortId) -> Option<&PortTable> {
+        self.ports.get(id.index())
+    }
+
+    /// The next hop with this index; an index of tables that were replaced meanwhile reads as "no route".
+    #[inline]
+    pub(crate) fn next_hop(&self, index: u32) -> &NextHop {
+        self.next_hops
+            .get(index as usize)
+            .unwrap_or(&self.next_hops[0]) // `as`: u32 to index
+    }
+
+    #[inline]
+    pub(crate) fn rule(&self, number: u16) -> &Rule {
+        &self.rules[usize::from(number)]
+    }
+
+    /// The prefix table of a VRF; [`Meta::vrf`] is always one that has a table.
+    #[inline]
+    pub(crate) fn fib(&self, vrf: VrfId) -> &View6 {
+        &self.vrfs[usize::from(vrf.0)]
+    }
+
+    /// A rule by number, if it (still) exists.
+    pub(crate) fn rule_checked(&self, number: u16) -> Option<&Rule> {
+        self.rules.get(usize::from(number))
+    }
+
+    /// Whether this is one of our own addresses in the VRF.
+    #[inline]
+    pub(crate) fn is_own(&self, vrf: VrfId, address: u128) -> bool {
+        let leaf = self.hosts.lookup(vrf.0, address);
+        leaf.is_some_and(|leaf| self.next_hop(leaf).kind == Kind::Local)
+    }
+
+    /// A rule set by the number in an interface or next hop; 0 is none.
+    #[inline]
+    pub(crate) fn rule_set(&self, number: u16) -> Option<&RuleSet> {
+        self.rule_sets.get(usize::from(number).checked_sub(1)?)
+    }
+
+    /// What a packet handed over for [`dataplane::reason::PuntReason::NeighborMiss`] waits for, by these tables: the
+    /// interface and the address to resolve; `None` if it can go on (or be dropped) now.
+    #[must_use]
+    pub fn unresolved<F: Frame>(&self, frame: &F, meta: &Meta) -> Option<(InterfaceId, Ipv6Addr)> {
+        let packet = frame.bytes().get(meta.l3_offset()..)?;
+        let destination = packet.get(24..40)?.first_chunk::<16>()?;
+        let vrf = self.interface(meta.interface).vrf;
+        let next_hop = self.next_hop(fib::resolve(self, vrf, packet)?);
+        match next_hop.kind {
+            Kind::Glean => Some((
+                next_hop.interface,
+                next_hop.via.unwrap_or(Ipv6Addr::from(*destination)),
+            )),
+            _ => None,
+        }
+    }
+}
