@@ -165,19 +165,26 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
                 *leaf = walk::lookup::<K, C>(self.shared, key);
             }
         } else {
-            let mut group = [0; GROUP];
-            self.group::<K, C>(top, rest, &mut group);
+            let (mut padded, mut group) = ([K::default(); GROUP], [0; GROUP]);
+            padded[..rest.len()].copy_from_slice(rest);
+            self.group::<K, C>(top, &padded, &mut group);
             out_rest.copy_from_slice(&group[..rest.len()]);
         }
     }
 
-    /// At most [`GROUP`] addresses.
     #[inline(always)]
-    fn group<K: Key, C: Compare>(&self, top: Word, keys: &[K], out: &mut [u32; GROUP]) {
-        let words = &mut out[..keys.len()];
-        self.root_pass(top, keys, words);
-        self.cell_pass(words);
-        self.node_pass::<K, C>(top.form() == ROOT, keys, out);
+    fn group<K: Key, C: Compare>(&self, top: Word, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
+        let is_large = top.form() == ROOT;
+        #[cfg(target_arch = "x86_64")]
+        if is_large && C::WIDE {
+            // SAFETY: only `Avx512` is wide, and it only runs where the processor has it.
+            unsafe { K::wide_words(self.memory(), top, keys, out) };
+            self.node_pass_from::<K, C>(K::WIDE_LEVEL, keys, out);
+            return;
+        }
+        self.root_pass(top, keys, out);
+        self.cell_pass(out);
+        self.node_pass::<K, C>(is_large, keys, out);
     }
 
     #[inline(always)]
@@ -214,19 +221,31 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
         }
     }
 
-    /// Words to leaves. Words after the last key are 0.
+    /// Words after the first 32 bits, or of the top node, to leaves. Words after the last key are 0.
     #[inline(always)]
     fn node_pass<K: Key, C: Compare>(&self, is_large: bool, keys: &[K], words: &mut [u32; GROUP]) {
-        let memory = self.memory();
-        let mut first = 0;
-        if is_large {
-            first = 2;
-            for i in bits(C::form_mask(words, SPARSE)) {
-                let line = Word(words[i]).place();
-                let cell = line_cell::<C>(memory, line, keys[i].part(1));
-                words[i] = follow(memory.cell(cell));
-            }
+        if !is_large {
+            self.node_pass_from::<K, C>(0, keys, words);
+            return;
         }
+        let memory = self.memory();
+        for i in bits(C::form_mask(words, SPARSE)) {
+            let line = Word(words[i]).place();
+            let cell = line_cell::<C>(memory, line, keys[i].part(1));
+            words[i] = follow(memory.cell(cell));
+        }
+        self.node_pass_from::<K, C>(2, keys, words);
+    }
+
+    /// Words of a level to leaves.
+    #[inline(always)]
+    fn node_pass_from<K: Key, C: Compare>(
+        &self,
+        first: usize,
+        keys: &[K],
+        words: &mut [u32; GROUP],
+    ) {
+        let memory = self.memory();
         for level in first..K::LEVELS {
             let lines = C::form_mask(words, LINE);
             let indices = C::form_mask(words, INDEX);

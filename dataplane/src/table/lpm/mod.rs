@@ -44,6 +44,8 @@
 //! below a short prefix. A full table is one whose nodes fill 4 GiB: the next insertion panics; the number of prefixes is
 //! for the configuration to limit, long before.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod bulk;
 mod cells;
 mod hosts;

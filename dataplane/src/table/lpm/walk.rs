@@ -1,13 +1,17 @@
 //! One lookup: from the head down to a leaf.
 
+#[cfg(target_arch = "x86_64")]
+use super::bulk::GROUP;
 use super::cells::follow;
 use super::hosts;
+#[cfg(target_arch = "x86_64")]
+use super::memory::Memory;
 use super::node::{Compare, cell_of};
 use super::shared::{Shared, Version};
 use super::word::{HOSTS, LINE_CELLS, ROOT, Word};
 
 /// An address in network order.
-pub(super) trait Key: Copy {
+pub(super) trait Key: Copy + Default {
     /// Parts of 16 bits.
     const LEVELS: usize;
     /// Bits the large root is indexed by.
@@ -18,6 +22,15 @@ pub(super) trait Key: Copy {
     fn part(&self, level: usize) -> u16;
     /// The address from the upper bit of 128.
     fn whole(&self) -> u128;
+    /// The level of the nodes that [`Key::wide_words`] leaves.
+    #[cfg(target_arch = "x86_64")]
+    const WIDE_LEVEL: usize;
+    /// The words of a group of addresses below the large root, by AVX-512.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 F, BW, VL and DQ, BMI, POPCNT and LZCNT.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn wide_words(memory: &Memory, root: Word, keys: &[Self; GROUP], out: &mut [u32; GROUP]);
 }
 
 impl Key for [u8; 16] {
@@ -39,6 +52,21 @@ impl Key for [u8; 16] {
     fn whole(&self) -> u128 {
         u128::from_be_bytes(*self)
     }
+
+    #[cfg(target_arch = "x86_64")]
+    const WIDE_LEVEL: usize = 3;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn wide_words(
+        memory: &Memory,
+        root: Word,
+        keys: &[Self; GROUP],
+        out: &mut [u32; GROUP],
+    ) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { super::avx512::words6(memory, root, keys, out) };
+    }
 }
 
 impl Key for [u8; 4] {
@@ -58,6 +86,21 @@ impl Key for [u8; 4] {
     #[inline(always)]
     fn whole(&self) -> u128 {
         u128::from(self.upper()) << 96
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    const WIDE_LEVEL: usize = 2;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn wide_words(
+        memory: &Memory,
+        root: Word,
+        keys: &[Self; GROUP],
+        out: &mut [u32; GROUP],
+    ) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { super::avx512::words4(memory, root, keys, out) };
     }
 }
 
