@@ -113,7 +113,7 @@ impl Table {
             self.remove_prefix(address, length)
         }?;
         self.len -= 1;
-        if self.root.is_some() && self.len < self.shape.large / 4 {
+        if self.root.is_some() && self.len < self.shape.large.div_ceil(4) {
             self.reduce();
         }
         self.settle();
