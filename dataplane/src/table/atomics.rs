@@ -1,7 +1,7 @@
 //! What [`super::publish`] and [`super::lpm`] take from the memory model: atomics, and each ordering with its reason.
 //!
-//! They stand apart from the algorithm so that `tests/publish_model.rs` can compile the same `publish.rs` against loom's
-//! atomics, and `tests/lpm_model.rs` the core of the prefix table, and then against each ordering weakened in turn.
+//! They stand apart from the algorithms so that `tests/publish_model.rs` can compile the same `publish.rs`, and the core of
+//! the prefix table, against loom's atomics, and then against each ordering weakened in turn. Nothing else uses this module.
 
 pub(crate) use std::boxed::Box;
 pub(crate) use std::sync::Arc;

@@ -142,7 +142,7 @@ fn four_thousand_small_tables_share_128_mebibytes() {
             Family::insert(&mut table, site, 48, 2);
             Family::insert(&mut table, CHAIN, 128, 3);
             for leaf in 4..=10 {
-                let network = site | random.address() & !mask(48);
+                let network = site | u128::from(leaf) << 64 | random.address() & !mask(64);
                 Family::insert(&mut table, network, 64, leaf);
             }
             assert_eq!(table.len(), 10);
