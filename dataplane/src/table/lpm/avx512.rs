@@ -1,6 +1,6 @@
 //! Bulk lookups below the large root with AVX-512: sixteen addresses in a register.
 //!
-//! The first two steps are gathers. Then the addresses that need a node are packed, so that the loops over nodes have no
+//! Places are computed sixteen at a time; only loads are one by one. The addresses that need a node are packed, so that the loops over nodes have no
 //! gaps and hardly a branch to guess, and what they find is unpacked to where it belongs. What goes deeper than bit 48 is
 //! left to `bulk`.
 
@@ -11,21 +11,20 @@ use super::cells::follow;
 use super::memory::Memory;
 use super::node::{Avx512, Compare, line_cell};
 use super::word::{DIRECT, FORM, INDEX, LINE, LINE_CELLS, SPARSE, Word};
-use crate::prefetch;
 
 /// Lanes of a register.
 const LANES: usize = 16;
-/// Nodes are worked on in fours: the last of them may be ones that nobody asked for.
-const UNROLL: usize = 4;
 
-/// The words of 32 IPv6 addresses after bit 48: leaves, with or without hosts, and nodes of level 3.
+/// The words of 32 IPv6 addresses after bit 48: leaves, with or without hosts, and nodes of level 3. Tells whether some are
+/// not plain leaves.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt,lzcnt")]
 pub(super) fn words6(
     memory: &Memory,
     root: Word,
     keys: &[[u8; 16]; GROUP],
     out: &mut [u32; GROUP],
-) {
+) -> bool {
     let (halves, _) = keys.as_chunks::<LANES>();
     let (upper_a, lower_a) = first_halves(&halves[0]);
     let (upper_b, lower_b) = first_halves(&halves[1]);
@@ -37,23 +36,26 @@ pub(super) fn words6(
     );
     let part_a = _mm512_srli_epi32::<16>(lower_a);
     let part_b = _mm512_srli_epi32::<16>(lower_b);
-    node_words(memory, [words_a, words_b], [part_a, part_b], out);
+    node_words(memory, [words_a, words_b], [part_a, part_b], out)
 }
 
-/// The leaves of 32 IPv4 addresses.
+/// The leaves of 32 IPv4 addresses; all of them are.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt,lzcnt")]
-pub(super) fn words4(memory: &Memory, root: Word, keys: &[[u8; 4]; GROUP], out: &mut [u32; GROUP]) {
+pub(super) fn words4(memory: &Memory, root: Word, keys: &[[u8; 4]; GROUP], out: &mut [u32; GROUP]) -> bool {
     let (halves, _) = keys.as_chunks::<LANES>();
-    let (out, _) = out.as_chunks_mut::<LANES>();
-    for (keys, out) in halves.iter().zip(out) {
-        // SAFETY: the load takes the sixteen addresses.
-        let upper = swapped(unsafe { _mm512_loadu_si512(keys.as_ptr().cast()) });
-        let words = chunk_words::<8>(memory, root, upper);
-        store(out, words);
-    }
+    // SAFETY: the load takes sixteen addresses.
+    let load = |keys: &[[u8; 4]; LANES]| unsafe { _mm512_loadu_si512(keys.as_ptr().cast()) };
+    let upper = [swapped(load(&halves[0])), swapped(load(&halves[1]))];
+    let words = [
+        chunk_words::<8>(memory, root, upper[0]),
+        chunk_words::<8>(memory, root, upper[1]),
+    ];
+    store_all(out, words)
 }
 
 /// The first and the second 32 bits of sixteen addresses, as numbers.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn first_halves(keys: &[[u8; 16]; LANES]) -> (__m512i, __m512i) {
     let (fours, _) = keys.as_chunks::<4>();
@@ -68,52 +70,63 @@ fn first_halves(keys: &[[u8; 16]; LANES]) -> (__m512i, __m512i) {
 }
 
 /// Network order to numbers.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn swapped(words: __m512i) -> __m512i {
     let order = _mm512_set4_epi32(0x0c0d_0e0f, 0x0809_0a0b, 0x0405_0607, 0x0001_0203);
     _mm512_shuffle_epi8(words, order)
 }
 
-/// The cells of these numbers where the mask has a one, else `otherwise`.
+/// The words in sixteen cells.
+#[inline]
 #[target_feature(enable = "avx512f")]
-fn gather(memory: &Memory, otherwise: __m512i, mask: __mmask16, cells: __m512i) -> __m512i {
-    // SAFETY: cells of the root and of DIRECT nodes are below 2^31 (24 bits of place and 6 of unit, and a key), where the
-    // index is signed and still a cell of the region. Each element is one load of the processor, as of an atomic.
-    unsafe { _mm512_mask_i32gather_epi32::<4>(otherwise, mask, cells, memory.line(0).cast()) }
+fn load_cells(memory: &Memory, cells: __m512i) -> __m512i {
+    // SAFETY: cells of the root and of chunks are below 2^31 (24 bits of place, 6 of unit, and a key), where the signed
+    // index is the cell's number, inside the region. Each element is one load of the processor, as of an atomic.
+    unsafe { _mm512_i32gather_epi32::<4>(cells, memory.line(0).cast()) }
 }
 
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn constant(value: u32) -> __m512i {
     _mm512_set1_epi32(value.cast_signed())
 }
 
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn has_form(words: __m512i, form: u32) -> __mmask16 {
     _mm512_cmpeq_epi32_mask(_mm512_and_si512(words, constant(FORM)), constant(form))
 }
 
-/// The words where these DIRECT nodes have the keys, other words as they are.
+/// The cells of DIRECT nodes at keys; nothing useful for other words.
+#[inline]
 #[target_feature(enable = "avx512f")]
-fn direct_words(memory: &Memory, words: __m512i, keys: __m512i) -> __m512i {
-    let mask = has_form(words, DIRECT);
+fn direct_cells(words: __m512i, keys: __m512i) -> __m512i {
     // The count of a shift is taken as a whole: the form must go.
     let shift = _mm512_and_si512(_mm512_srli_epi32::<24>(words), constant(15));
     let base = _mm512_slli_epi32::<6>(_mm512_and_si512(words, constant((1 << 24) - 1)));
-    let cells = _mm512_add_epi32(base, _mm512_srlv_epi32(keys, shift));
-    gather(memory, words, mask, cells)
+    _mm512_add_epi32(base, _mm512_srlv_epi32(keys, shift))
 }
 
 /// What the root and its chunks say of sixteen addresses; `BITS` of the first 32 are the chunk's.
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn chunk_words<const BITS: u32>(memory: &Memory, root: Word, upper: __m512i) -> __m512i {
     let first = constant(root.place().wrapping_mul(LINE_CELLS));
     let cells = _mm512_add_epi32(first, _mm512_srli_epi32::<BITS>(upper));
-    let words = gather(memory, cells, !0, cells);
+    let words = load_cells(memory, cells);
+    let chunks = has_form(words, DIRECT);
+    // In IPv4 there are hardly any.
+    if chunks == 0 {
+        return words;
+    }
     let keys = _mm512_and_si512(upper, constant((1 << BITS) - 1));
-    direct_words(memory, words, keys)
+    let below = direct_cells(words, keys);
+    load_cells(memory, _mm512_mask_mov_epi32(cells, chunks, below))
 }
 
 /// The words of SPARSE lines, which are few.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt,bmi1")]
 fn sparse_words(memory: &Memory, words: __m512i, upper: __m512i) -> __m512i {
     let mut mask = has_form(words, SPARSE);
@@ -134,6 +147,7 @@ fn sparse_words(memory: &Memory, words: __m512i, upper: __m512i) -> __m512i {
     unsafe { _mm512_loadu_si512(found.as_ptr().cast()) }
 }
 
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn store(out: &mut [u32; LANES], words: __m512i) {
     // SAFETY: the store fills the sixteen words.
@@ -152,15 +166,23 @@ struct Packed {
 }
 
 impl Packed {
+    fn new() -> Self {
+        Self {
+            words: [0; ROOM],
+            keys: [0; ROOM],
+            len: 0,
+        }
+    }
+
+    #[inline]
     #[target_feature(enable = "avx512f,popcnt")]
     fn push(&mut self, mask: __mmask16, words: __m512i, keys: __m512i) {
         debug_assert!(self.len <= GROUP);
-        let lines = _mm512_and_si512(words, constant(!FORM));
         let at = self.len % (ROOM - LANES + 1);
         // SAFETY: a register's lanes fit behind `at` in both arrays.
         unsafe {
-            let lines = _mm512_maskz_compress_epi32(mask, lines);
-            _mm512_storeu_si512(self.words.as_mut_ptr().add(at).cast(), lines);
+            let words = _mm512_maskz_compress_epi32(mask, words);
+            _mm512_storeu_si512(self.words.as_mut_ptr().add(at).cast(), words);
             let keys = _mm512_maskz_compress_epi32(mask, keys);
             _mm512_storeu_si512(self.keys.as_mut_ptr().add(at).cast(), keys);
         }
@@ -168,6 +190,7 @@ impl Packed {
     }
 
     /// The words from `at` on, where the mask has ones.
+    #[inline]
     #[target_feature(enable = "avx512f")]
     fn unpack(&self, at: usize, mask: __mmask16, otherwise: __m512i) -> __m512i {
         let at = at % (ROOM - LANES + 1);
@@ -176,65 +199,74 @@ impl Packed {
         _mm512_mask_expand_epi32(otherwise, mask, words)
     }
 
+    /// From `from` to the end, and on to a multiple of a register's lanes: how often the loop runs is then nearly always
+    /// the same, and what comes after it can begin before its outcome is known. The zeros behind the end are harmless.
     #[inline(always)]
-    fn step(&mut self, at: usize, next: impl Fn(u32, u16) -> u32) {
-        let key = self.keys[at % ROOM] as u16; // `as`: has 16 bits
-        let word = &mut self.words[at % ROOM];
-        *word = next(*word, key);
+    fn for_each(&mut self, from: usize, next: impl Fn(u32, u16) -> u32) {
+        let mut at = from;
+        while at < self.len {
+            for lane in at..at + LANES {
+                let key = self.keys[lane % ROOM] as u16; // `as`: has 16 bits
+                let word = &mut self.words[lane % ROOM];
+                *word = next(*word, key);
+            }
+            at += LANES;
+        }
     }
 }
 
-/// The words where LINE and INDEX nodes have the keys.
+/// The words where nodes have the keys.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt,lzcnt")]
-fn node_words(memory: &Memory, words: [__m512i; 2], keys: [__m512i; 2], out: &mut [u32; GROUP]) {
-    let indices = [has_form(words[0], INDEX), has_form(words[1], INDEX)];
-    let lines = [has_form(words[0], LINE), has_form(words[1], LINE)];
-    let mut packed = Packed {
-        words: [0; ROOM],
-        keys: [0; ROOM],
-        len: 0,
-    };
-    packed.push(indices[0], words[0], keys[0]);
-    let second_indices = packed.len;
-    packed.push(indices[1], words[1], keys[1]);
-    let first_lines = packed.len;
-    packed.push(lines[0], words[0], keys[0]);
-    let second_lines = packed.len;
-    packed.push(lines[1], words[1], keys[1]);
+fn node_words(
+    memory: &Memory,
+    words: [__m512i; 2],
+    keys: [__m512i; 2],
+    out: &mut [u32; GROUP],
+) -> bool {
+    let masks = |form: u32| [has_form(words[0], form), has_form(words[1], form)];
+    let (indices, lines, directs) = (masks(INDEX), masks(LINE), masks(DIRECT));
+    let places = |half: usize| _mm512_and_si512(words[half], constant(!FORM));
+    let mut cells = Packed::new();
+    cells.push(directs[0], direct_cells(words[0], keys[0]), keys[0]);
+    let second_directs = cells.len;
+    cells.push(directs[1], direct_cells(words[1], keys[1]), keys[1]);
+    let mut nodes = Packed::new();
+    nodes.push(lines[0], places(0), keys[0]);
+    let second_lines = nodes.len;
+    nodes.push(lines[1], places(1), keys[1]);
+    let first_indices = nodes.len;
+    nodes.push(indices[0], places(0), keys[0]);
+    let second_indices = nodes.len;
+    nodes.push(indices[1], places(1), keys[1]);
 
-    // All misses of this step at once.
-    let mut at = 0;
-    while at < packed.len {
-        prefetch::read(memory.cell(packed.words[at % ROOM].wrapping_mul(LINE_CELLS)));
-        at += 1;
-    }
-    let words = [
-        direct_words(memory, words[0], keys[0]),
-        direct_words(memory, words[1], keys[1]),
-    ];
     // From an INDEX the way goes on in one of its LINEs.
-    let mut at = 0;
-    while at < first_lines {
-        packed.step(at, |line, key| {
-            let line = line.wrapping_add(1 + Avx512::index(memory, line, key));
-            prefetch::read(memory.cell(line.wrapping_mul(LINE_CELLS)));
-            line
-        });
-        at += 1;
-    }
-    let mut at = 0;
-    while at < packed.len {
-        for next in 0..UNROLL {
-            packed.step(at + next, |line, key| {
-                follow(memory.cell(line_cell::<Avx512>(memory, line, key)))
-            });
-        }
-        at += UNROLL;
-    }
+    nodes.for_each(first_indices, |line, key| {
+        line.wrapping_add(1 + Avx512::index(memory, line, key))
+    });
+    cells.for_each(0, |cell, _| follow(memory.cell(cell)));
+    nodes.for_each(0, |line, key| {
+        follow(memory.cell(line_cell::<Avx512>(memory, line, key)))
+    });
 
-    let (out, _) = out.as_chunks_mut::<LANES>();
-    let found = packed.unpack(0, indices[0], words[0]);
-    store(&mut out[0], packed.unpack(first_lines, lines[0], found));
-    let found = packed.unpack(second_indices, indices[1], words[1]);
-    store(&mut out[1], packed.unpack(second_lines, lines[1], found));
+    let unpacked = |half: usize| {
+        let (line, index, direct) = match half {
+            0 => (0, first_indices, 0),
+            _ => (second_lines, second_indices, second_directs),
+        };
+        let found = nodes.unpack(line, lines[half], words[half]);
+        let found = nodes.unpack(index, indices[half], found);
+        cells.unpack(direct, directs[half], found)
+    };
+    store_all(out, [unpacked(0), unpacked(1)])
+}
+
+/// Hand the words out; tells whether some are not leaves.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn store_all(out: &mut [u32; GROUP], words: [__m512i; 2]) -> bool {
+    let (halves, _) = out.as_chunks_mut::<LANES>();
+    store(&mut halves[0], words[0]);
+    store(&mut halves[1], words[1]);
+    _mm512_movepi32_mask(_mm512_or_si512(words[0], words[1])) != 0
 }

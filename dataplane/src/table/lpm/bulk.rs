@@ -60,6 +60,62 @@ impl Isa {
     }
 }
 
+/// Addresses to leaves, by an instruction set that the processor must have: [`Isa::available`] has told.
+#[inline]
+pub(super) fn lookup<K: Key>(isa: Isa, shared: &Shared, keys: &[K], leaves: &mut [u32]) {
+    let version = shared.version();
+    let top = version.top(shared.memory());
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 && top.form() == ROOT {
+        // SAFETY: `Isa::available` says `Avx512` only where the processor has what the function is compiled for.
+        unsafe { lookup_wide(shared, version, top, keys, leaves) };
+        return;
+    }
+    let staged = version.is_staged(shared.memory());
+    run(isa, shared, version, staged, Work::All(keys, leaves));
+}
+
+/// Below the large root, sixteen addresses at a time.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
+fn lookup_wide<K: Key>(
+    shared: &Shared,
+    version: Version,
+    top: Word,
+    keys: &[K],
+    leaves: &mut [u32],
+) {
+    let (groups, keys) = keys.as_chunks::<GROUP>();
+    let (outs, leaves) = leaves.as_chunks_mut::<GROUP>();
+    // By index: an iterator over both would be a call, compiled without these instructions.
+    let mut at = 0;
+    while at < groups.len() && at < outs.len() {
+        // SAFETY: this function is compiled for the same processors.
+        if unsafe { K::wide_words(shared.memory(), top, &groups[at], &mut outs[at]) } {
+            finish(shared, version, &groups[at], &mut outs[at]);
+        }
+        at += 1;
+    }
+    if !keys.is_empty() {
+        let (mut group, mut out) = ([K::default(); GROUP], [0; GROUP]);
+        group[..keys.len()].copy_from_slice(keys);
+        // SAFETY: as above.
+        if unsafe { K::wide_words(shared.memory(), top, &group, &mut out) } {
+            finish(shared, version, &group, &mut out);
+        }
+        leaves.copy_from_slice(&out[..leaves.len()]);
+    }
+}
+
+/// Nodes below those that were walked sixteen at a time, and hosts.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
+#[inline(never)]
+fn finish<K: Key>(shared: &Shared, version: Version, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
+    let passes = Passes::<true> { shared, version };
+    passes.node_pass_from::<K, super::node::Avx512>(K::WIDE_LEVEL, keys, out);
+}
+
 /// One of the steps of a bulk lookup, or all.
 pub(super) enum Work<'a, K> {
     /// Addresses to leaves.
@@ -175,13 +231,6 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
     #[inline(always)]
     fn group<K: Key, C: Compare>(&self, top: Word, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
         let is_large = top.form() == ROOT;
-        #[cfg(target_arch = "x86_64")]
-        if is_large && C::WIDE {
-            // SAFETY: only `Avx512` is wide, and it only runs where the processor has it.
-            unsafe { K::wide_words(self.memory(), top, keys, out) };
-            self.node_pass_from::<K, C>(K::WIDE_LEVEL, keys, out);
-            return;
-        }
         self.root_pass(top, keys, out);
         self.cell_pass(out);
         self.node_pass::<K, C>(is_large, keys, out);

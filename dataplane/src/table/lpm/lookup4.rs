@@ -214,10 +214,7 @@ impl View4 {
 #[inline]
 fn lookup_bulk(shared: &Shared, addresses: &[[u8; 4]], leaves: &mut [u32]) {
     assert_eq!(addresses.len(), leaves.len(), "a leaf for each address");
-    let version = shared.version();
-    let staged = version.is_staged(shared.memory());
-    let work = Work::All(addresses, leaves);
-    bulk::run(Isa::best(), shared, version, staged, work);
+    bulk::lookup(Isa::best(), shared, addresses, leaves);
 }
 
 fn whole(address: Ipv4Addr) -> u128 {
@@ -254,5 +251,8 @@ impl Lpm4 {
         let version = self.table.shared.version();
         let work = Work::All(addresses, leaves);
         bulk::run(isa, &self.table.shared, version, staged, work);
+        let mut whole = vec![0; leaves.len()];
+        bulk::lookup(isa, &self.table.shared, addresses, &mut whole);
+        assert_eq!(whole, leaves, "{isa:?}");
     }
 }

@@ -31,8 +31,6 @@ pub(super) type Range = (u16, Word);
 
 /// Number of bounds that are smaller than a key, by one instruction set.
 pub(super) trait Compare {
-    /// Whether [`super::walk::Key::wide_words`] may be used.
-    const WIDE: bool = false;
     /// Of the ten bounds of a LINE.
     fn line(memory: &Memory, line: u32, key: u16) -> u32;
     /// Of the 32 bounds of an INDEX.
@@ -294,8 +292,6 @@ mod x86 {
     pub struct Avx512;
 
     impl Compare for Avx512 {
-        const WIDE: bool = true;
-
         #[inline(always)]
         fn line(memory: &Memory, line: u32, key: u16) -> u32 {
             let bounds = memory.line(line);

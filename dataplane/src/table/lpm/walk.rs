@@ -25,12 +25,12 @@ pub(super) trait Key: Copy + Default {
     /// The level of the nodes that [`Key::wide_words`] leaves.
     #[cfg(target_arch = "x86_64")]
     const WIDE_LEVEL: usize;
-    /// The words of a group of addresses below the large root, by AVX-512.
+    /// The words of a group of addresses below the large root, by AVX-512, and whether some are not leaves yet.
     ///
     /// # Safety
     /// The processor has AVX-512 F, BW, VL and DQ, BMI, POPCNT and LZCNT.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn wide_words(memory: &Memory, root: Word, keys: &[Self; GROUP], out: &mut [u32; GROUP]);
+    unsafe fn wide_words(memory: &Memory, root: Word, keys: &[Self; GROUP], out: &mut [u32; GROUP]) -> bool;
 }
 
 impl Key for [u8; 16] {
@@ -63,9 +63,9 @@ impl Key for [u8; 16] {
         root: Word,
         keys: &[Self; GROUP],
         out: &mut [u32; GROUP],
-    ) {
+    ) -> bool {
         // SAFETY: the caller's promise is the same.
-        unsafe { super::avx512::words6(memory, root, keys, out) };
+        unsafe { super::avx512::words6(memory, root, keys, out) }
     }
 }
 
@@ -98,9 +98,9 @@ impl Key for [u8; 4] {
         root: Word,
         keys: &[Self; GROUP],
         out: &mut [u32; GROUP],
-    ) {
+    ) -> bool {
         // SAFETY: the caller's promise is the same.
-        unsafe { super::avx512::words4(memory, root, keys, out) };
+        unsafe { super::avx512::words4(memory, root, keys, out) }
     }
 }
 
