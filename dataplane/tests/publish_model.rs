@@ -1,4 +1,5 @@
-//! The loom model of table publication: `src/table/publish.rs` itself, compiled against loom's atomics.
+//! The loom model of table publication: `src/table/publish.rs` itself, compiled against loom's atomics; and of updates in
+//! place beside it: the publication and reclamation of the prefix table's nodes, `src/table/lpm/{cells,retired}.rs`.
 //!
 //! Every interleaving of one publisher and one reader is tried, with every value a relaxed load may return. Then each
 //! ordering that `table/atomics.rs` lists is weakened alone, and the model must fail: so the model would notice, and none
@@ -11,19 +12,27 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
-use loom::sync::atomic::AtomicUsize;
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, AtomicUsize};
 use loom::thread;
 
 use publish::Publisher;
+use retired::Retired;
 
 #[expect(unsafe_code, reason = "compiles the publication under test")]
 #[path = "../src/table/publish.rs"]
 mod publish;
 
+#[path = "../src/table/lpm/cells.rs"]
+mod cells;
+#[path = "../src/table/lpm/retired.rs"]
+mod retired;
+
 /// What `table/atomics.rs` is to the product: the same names, from loom, each ordering weakened on demand.
 mod atomics {
     pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64};
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
     pub(crate) use super::quarantine::Box;
 
@@ -59,6 +68,12 @@ mod atomics {
         }
         pub(crate) fn collect() -> Ordering {
             unless_weakened(Role::Collect, Acquire)
+        }
+        pub(crate) fn publish_node() -> Ordering {
+            unless_weakened(Role::PublishNode, Release)
+        }
+        pub(crate) fn follow_node() -> Ordering {
+            unless_weakened(Role::FollowNode, Acquire)
         }
         pub(crate) fn fence_return() {
             if !is_weakened(Role::FenceReturn) {
@@ -118,6 +133,8 @@ enum Role {
     LoadEpoch,
     Report,
     Collect,
+    PublishNode,
+    FollowNode,
     FenceReturn,
     FenceReclaim,
 }
@@ -222,6 +239,98 @@ fn publisher_leaves() {
     worker.join().unwrap();
 }
 
+/// The memory of a prefix table at its smallest: one cell, and lines that it may lead to. A line is plain memory: loom
+/// reports when one is written while a reader may be at it, or read before its content is there.
+struct Lines {
+    cell: AtomicU32,
+    lines: [UnsafeCell<u32>; 3],
+}
+
+#[expect(unsafe_code, reason = "plain memory, as the vectors of the product read it")]
+impl Lines {
+    fn read(&self) -> u32 {
+        let line = cells::follow(&self.cell) as usize; // `as`: an index
+        // SAFETY: loom checks exactly this.
+        self.lines[line].with(|content| unsafe { *content })
+    }
+
+    /// Write a line aside, and lead readers there; returns the line they were led to before.
+    fn update(&self, line: u32, content: u32) -> u32 {
+        // SAFETY: loom checks exactly this.
+        self.lines[line as usize].with_mut(|place| unsafe { *place = content }); // `as`: an index
+        let old = self.cell.load(Relaxed);
+        cells::publish(&self.cell, line);
+        old
+    }
+}
+
+// SAFETY: shared by the rules under test; loom checks them.
+#[expect(unsafe_code, reason = "shared between the model's threads")]
+unsafe impl Sync for Lines {}
+
+/// A table updated in place, twice and with reuse, and a worker that looks up between its quiescent states.
+fn updates_in_place() {
+    let lines = Arc::new(Lines {
+        cell: AtomicU32::new(0),
+        lines: [0, 0, 0].map(UnsafeCell::new),
+    });
+    let mut publisher = Publisher::new(());
+    let mut reader = publisher.reader();
+    let seen = Arc::clone(&lines);
+    let worker = thread::spawn(move || {
+        let mut last = 0;
+        for _ in 0..2 {
+            let content = seen.read();
+            assert!((last..=3).contains(&content), "an answer went back in time");
+            last = content;
+            reader.quiescent();
+        }
+        assert!(seen.read() >= last, "an answer went back in time");
+    });
+    let mut retired = Retired::new();
+    let mut free = vec![1];
+    for content in 1..=3 {
+        // Without a free line an update waits for the next time.
+        if let Some(line) = free.pop() {
+            retired.push(lines.update(line, content));
+        }
+        if retired.has_unmarked() {
+            retired.seal(publisher.mark());
+        }
+        let passed = publisher.passed();
+        while let Some(line) = retired.pop(passed) {
+            free.push(line);
+        }
+    }
+    worker.join().unwrap();
+    retired.seal(publisher.mark());
+    let passed = publisher.passed();
+    while retired.pop(passed).is_some() {}
+    assert_eq!(retired.len(), 0, "the reader is gone, nothing may stay");
+}
+
+/// A table updated in place while its worker sleeps and comes back.
+fn updates_while_away() {
+    let lines = Arc::new(Lines {
+        cell: AtomicU32::new(0),
+        lines: [0, 0, 0].map(UnsafeCell::new),
+    });
+    let mut publisher = Publisher::new(());
+    let mut reader = publisher.reader();
+    let seen = Arc::clone(&lines);
+    let worker = thread::spawn(move || {
+        let before = seen.read();
+        reader.while_offline(|| ());
+        assert!(seen.read() >= before, "an answer went back in time");
+    });
+    let old = lines.update(1, 1);
+    let epoch = publisher.mark();
+    if epoch <= publisher.passed() {
+        lines.update(old, 2);
+    }
+    worker.join().unwrap();
+}
+
 /// Whether `model` holds in every interleaving with `weakened` relaxed.
 fn holds_without(weakened: Role, model: fn()) -> bool {
     WEAKENED.set(Some(weakened));
@@ -245,6 +354,16 @@ fn a_reader_may_outlive_the_publisher() {
     loom::model(publisher_leaves);
 }
 
+#[test]
+fn no_interleaving_shows_a_node_half_written_or_reused() {
+    loom::model(updates_in_place);
+}
+
+#[test]
+fn no_interleaving_reuses_a_node_of_a_worker_that_comes_back() {
+    loom::model(updates_while_away);
+}
+
 macro_rules! every_ordering_is_needed {
     ($($name:ident: $role:ident in $model:ident;)*) => {$(
         #[test]
@@ -261,6 +380,14 @@ every_ordering_is_needed! {
     weak_load_of_the_epoch_is_caught: LoadEpoch in rounds;
     weak_report_is_caught: Report in rounds;
     weak_collection_is_caught: Collect in rounds;
+    weak_publication_of_a_node_is_caught: PublishNode in updates_in_place;
+    weak_following_of_a_node_is_caught: FollowNode in updates_in_place;
+    weak_epoch_of_an_update_is_caught: StoreEpoch in updates_in_place;
+    weak_look_at_the_epoch_of_an_update_is_caught: LoadEpoch in updates_in_place;
+    weak_report_of_an_update_is_caught: Report in updates_in_place;
+    weak_collection_of_an_update_is_caught: Collect in updates_in_place;
+    no_fence_of_an_update_on_return_is_caught: FenceReturn in updates_while_away;
+    no_fence_of_an_update_before_reuse_is_caught: FenceReclaim in updates_while_away;
     no_fence_on_return_is_caught: FenceReturn in naps;
     no_fence_before_reclaiming_is_caught: FenceReclaim in naps;
 }

@@ -1,11 +1,11 @@
-//! What [`super::publish`] takes from the memory model: its atomics, and each ordering with the reason it is needed.
+//! What [`super::publish`] and [`super::lpm`] take from the memory model: atomics, and each ordering with its reason.
 //!
-//! They stand apart from the algorithm so that `tests/publish_model.rs` can compile the same `publish.rs` against loom's
-//! atomics, and then against each ordering weakened in turn. Nothing else uses this module.
+//! They stand apart from the algorithms so that `tests/publish_model.rs` can compile the same `publish.rs`, and the core of
+//! the prefix table, against loom's atomics, and then against each ordering weakened in turn. Nothing else uses this module.
 
 pub(crate) use std::boxed::Box;
 pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64};
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 /// Every ordering of the algorithm that is stronger than relaxed.
 pub(crate) mod order {
@@ -45,6 +45,18 @@ pub(crate) mod order {
     /// The other half of [`report`]: what a report allows to be freed is freed after that last use.
     #[inline]
     pub(crate) const fn collect() -> Ordering {
+        Acquire
+    }
+
+    /// A node is complete before a cell leads there.
+    #[inline]
+    pub(crate) const fn publish_node() -> Ordering {
+        Release
+    }
+
+    /// The other half of [`publish_node`].
+    #[inline]
+    pub(crate) const fn follow_node() -> Ordering {
         Acquire
     }
 

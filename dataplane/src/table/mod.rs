@@ -2,6 +2,10 @@
 
 mod atomics;
 pub mod exact;
+#[expect(
+    unsafe_code,
+    reason = "nodes in memory of our own, changed beside readers, compared by vector instructions"
+)]
 pub mod lpm;
 #[expect(
     unsafe_code,

@@ -108,10 +108,29 @@ impl<T: Send + Sync> Publisher<T> {
     pub fn publish(&mut self, tables: T) {
         let new = Box::into_raw(Box::new(tables));
         let old = self.shared.current.swap(new, order::store_tables());
-        let epoch = self.shared.epoch.load(Relaxed) + 1;
-        self.shared.epoch.store(epoch, order::store_epoch());
+        let epoch = self.mark();
         let tables = NonNull::new(old).expect("current is never null");
         self.retired().push_back(Retired { epoch, tables });
+    }
+
+    /// Begin a new epoch without replacing the value, for what is changed inside it, and tell its number: a reader that
+    /// reports it holds nothing that was taken out before. Pairs with [`Publisher::passed`].
+    pub fn mark(&mut self) -> u64 {
+        let epoch = self.shared.epoch.load(Relaxed) + 1;
+        self.shared.epoch.store(epoch, order::store_epoch());
+        epoch
+    }
+
+    /// The oldest epoch that a reader who is present has reported; `u64::MAX` if none is.
+    pub fn passed(&mut self) -> u64 {
+        order::fence_reclaim();
+        let mut oldest = u64::MAX;
+        self.readers.retain(|slot| {
+            let seen = slot.load(order::collect());
+            oldest = oldest.min(seen);
+            seen != GONE
+        });
+        if oldest >= GONE { u64::MAX } else { oldest }
     }
 
     /// Free every replaced value that no worker can still use, and say how many were freed. Never waits; call it again
@@ -120,13 +139,7 @@ impl<T: Send + Sync> Publisher<T> {
         if self.pending() == 0 {
             return 0;
         }
-        order::fence_reclaim();
-        let mut oldest = u64::MAX;
-        self.readers.retain(|slot| {
-            let seen = slot.load(order::collect());
-            oldest = oldest.min(seen);
-            seen != GONE
-        });
+        let oldest = self.passed();
         let mut freed = 0;
         loop {
             // The lock is not held while a value is dropped: a panic there must not poison it.

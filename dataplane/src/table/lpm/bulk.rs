@@ -1,0 +1,378 @@
+//! Lookups of a whole batch: one step for all addresses before the next, so that their waits for memory overlap.
+//!
+//! Three passes, 32 addresses at a time. *Root*: the large root's cell says where the next cell is. *Cell*: that cell.
+//! *Node*: what is left, level by level, and per level one loop for each form of node, over the bits of a mask: a form is
+//! a branch that no processor could guess from address to address, a loop over equal ones has nothing to guess. Last, the
+//! host table for those that need it.
+//!
+//! There are two variants of the same code: plain, and staged, where each step prefetches what the next will load. Small
+//! tables live in the nearer caches and are quicker without. The instruction set is chosen when the process asks for the
+//! first time.
+
+use std::sync::OnceLock;
+
+use super::cells::follow;
+use super::hosts::{self, Choice};
+use super::memory::Memory;
+use super::node::{Compare, Portable, direct_cell, index_line, line_cell};
+use super::shared::{Shared, Version};
+use super::walk::{self, Key, chunk_cell, root_cell};
+use super::word::{DIRECT, HOSTS, INDEX, LINE, ROOT, SPARSE, Word};
+use crate::prefetch;
+
+/// Addresses of a group: one bit each in a mask.
+pub(super) const GROUP: usize = 32;
+/// So few addresses are looked up one by one.
+const FEW: usize = 2;
+
+/// The instruction sets there is code for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Isa {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Isa {
+    /// All this processor can run, the best last.
+    pub fn available() -> Vec<Self> {
+        let mut available = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            if has!("avx2") && has!("bmi1") && has!("bmi2") && has!("popcnt") && has!("lzcnt") {
+                available.push(Self::Avx2);
+                if has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq") {
+                    available.push(Self::Avx512);
+                }
+            }
+        }
+        available
+    }
+
+    /// The best one, found out once: the question costs a trap in a virtual machine.
+    #[inline]
+    pub fn best() -> Self {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| Self::available().pop().unwrap_or(Self::Portable))
+    }
+}
+
+/// Addresses to leaves, by an instruction set that the processor must have: [`Isa::available`] has told.
+#[inline]
+pub(super) fn lookup<K: Key>(isa: Isa, shared: &Shared, keys: &[K], leaves: &mut [u32]) {
+    let version = shared.version();
+    let top = version.top(shared.memory());
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 && top.form() == ROOT {
+        // SAFETY: `Isa::available` says `Avx512` only where the processor has what the function is compiled for.
+        unsafe { lookup_wide(shared, version, top, keys, leaves) };
+        return;
+    }
+    let staged = version.is_staged(shared.memory());
+    run(isa, shared, version, staged, Work::All(keys, leaves));
+}
+
+/// Below the large root, sixteen addresses at a time.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
+fn lookup_wide<K: Key>(
+    shared: &Shared,
+    version: Version,
+    top: Word,
+    keys: &[K],
+    leaves: &mut [u32],
+) {
+    let (groups, keys) = keys.as_chunks::<GROUP>();
+    let (outs, leaves) = leaves.as_chunks_mut::<GROUP>();
+    // By index: an iterator over both would be a call, compiled without these instructions.
+    let mut at = 0;
+    while at < groups.len() && at < outs.len() {
+        // SAFETY: this function is compiled for the same processors.
+        if unsafe { K::wide_words(shared.memory(), top, &groups[at], &mut outs[at]) } {
+            finish(shared, version, &groups[at], &mut outs[at]);
+        }
+        at += 1;
+    }
+    if !keys.is_empty() {
+        let (mut group, mut out) = ([K::default(); GROUP], [0; GROUP]);
+        group[..keys.len()].copy_from_slice(keys);
+        // SAFETY: as above.
+        if unsafe { K::wide_words(shared.memory(), top, &group, &mut out) } {
+            finish(shared, version, &group, &mut out);
+        }
+        leaves.copy_from_slice(&out[..leaves.len()]);
+    }
+}
+
+/// Nodes below those that were walked sixteen at a time, and hosts.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
+#[inline(never)]
+fn finish<K: Key>(shared: &Shared, version: Version, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
+    let passes = Passes::<true> { shared, version };
+    passes.node_pass_from::<K, super::node::Avx512>(K::WIDE_LEVEL, keys, out);
+}
+
+/// One of the steps of a bulk lookup, or all.
+pub(super) enum Work<'a, K> {
+    /// Addresses to leaves.
+    All(&'a [K], &'a mut [u32]),
+    /// Addresses to cells.
+    Root(&'a [K], &'a mut [u32]),
+    /// Cells to words, in place.
+    Cell(&'a mut [u32]),
+    /// Words to leaves, in place.
+    Node(&'a [K], &'a mut [u32]),
+}
+
+/// Run some work with an instruction set, which the processor must have: [`Isa::available`] has told.
+#[inline]
+pub(super) fn run<K: Key>(
+    isa: Isa,
+    shared: &Shared,
+    version: Version,
+    staged: bool,
+    work: Work<'_, K>,
+) {
+    match isa {
+        Isa::Portable => run_with::<K, Portable>(shared, version, staged, work),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` other than `Portable` comes from `Isa::available` alone.
+        Isa::Avx2 => unsafe { run_avx2(shared, version, staged, work) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx512 => unsafe { run_avx512(shared, version, staged, work) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
+fn run_avx2<K: Key>(shared: &Shared, version: Version, staged: bool, work: Work<'_, K>) {
+    run_with::<K, super::node::Avx2>(shared, version, staged, work);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
+fn run_avx512<K: Key>(shared: &Shared, version: Version, staged: bool, work: Work<'_, K>) {
+    run_with::<K, super::node::Avx512>(shared, version, staged, work);
+}
+
+#[inline(always)]
+fn run_with<K: Key, C: Compare>(
+    shared: &Shared,
+    version: Version,
+    staged: bool,
+    work: Work<'_, K>,
+) {
+    if staged {
+        Passes::<true> { shared, version }.run::<K, C>(work);
+    } else {
+        Passes::<false> { shared, version }.run::<K, C>(work);
+    }
+}
+
+/// The passes over one version of a table.
+struct Passes<'a, const STAGED: bool> {
+    shared: &'a Shared,
+    version: Version,
+}
+
+impl<const STAGED: bool> Passes<'_, STAGED> {
+    #[inline(always)]
+    fn run<K: Key, C: Compare>(&self, work: Work<'_, K>) {
+        match work {
+            Work::All(keys, leaves) => self.all::<K, C>(keys, leaves),
+            Work::Root(keys, cells) => {
+                let top = self.version.top(self.memory());
+                for (keys, cells) in keys.chunks(GROUP).zip(cells.chunks_mut(GROUP)) {
+                    self.root_pass(top, keys, cells);
+                }
+            }
+            Work::Cell(words) => {
+                for words in words.chunks_mut(GROUP) {
+                    self.cell_pass(words);
+                }
+            }
+            Work::Node(keys, words) => {
+                let is_large = self.version.top(self.memory()).form() == ROOT;
+                for (keys, words) in keys.chunks(GROUP).zip(words.chunks_mut(GROUP)) {
+                    let mut group = [0; GROUP];
+                    group[..words.len()].copy_from_slice(words);
+                    self.node_pass::<K, C>(is_large, keys, &mut group);
+                    words.copy_from_slice(&group[..words.len()]);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn all<K: Key, C: Compare>(&self, keys: &[K], leaves: &mut [u32]) {
+        let (groups, rest) = keys.as_chunks::<GROUP>();
+        let (out, out_rest) = leaves.as_chunks_mut::<GROUP>();
+        let top = self.version.top(self.memory());
+        for (keys, out) in groups.iter().zip(out) {
+            self.group::<K, C>(top, keys, out);
+        }
+        if rest.len() <= FEW {
+            for (key, leaf) in rest.iter().zip(out_rest) {
+                *leaf = walk::lookup::<K, C>(self.shared, key);
+            }
+        } else {
+            let (mut padded, mut group) = ([K::default(); GROUP], [0; GROUP]);
+            padded[..rest.len()].copy_from_slice(rest);
+            self.group::<K, C>(top, &padded, &mut group);
+            out_rest.copy_from_slice(&group[..rest.len()]);
+        }
+    }
+
+    #[inline(always)]
+    fn group<K: Key, C: Compare>(&self, top: Word, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
+        let is_large = top.form() == ROOT;
+        self.root_pass(top, keys, out);
+        self.cell_pass(out);
+        self.node_pass::<K, C>(is_large, keys, out);
+    }
+
+    #[inline(always)]
+    fn memory(&self) -> &Memory {
+        self.shared.memory()
+    }
+
+    /// The cell to go on with: of the chunk if the root leads to one, else of the root itself.
+    #[inline(always)]
+    fn root_pass<K: Key>(&self, top: Word, keys: &[K], cells: &mut [u32]) {
+        let memory = self.memory();
+        if top.form() != ROOT {
+            cells.fill(self.version.top_cell());
+            return;
+        }
+        for (key, cell) in keys.iter().zip(cells) {
+            let upper = key.upper();
+            let at = root_cell::<K>(top, upper);
+            let word = Word(follow(memory.cell(at)));
+            let next = chunk_cell::<K>(word, upper);
+            // Both are computed and one is taken: which one is not worth a guess.
+            *cell = std::hint::select_unpredictable(word.is_direct(), next, at);
+            if STAGED {
+                prefetch::read(memory.cell(*cell));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn cell_pass(&self, words: &mut [u32]) {
+        let memory = self.memory();
+        for word in words {
+            *word = follow(memory.cell(*word));
+        }
+    }
+
+    /// Words after the first 32 bits, or of the top node, to leaves. Words after the last key are 0.
+    #[inline(always)]
+    fn node_pass<K: Key, C: Compare>(&self, is_large: bool, keys: &[K], words: &mut [u32; GROUP]) {
+        if !is_large {
+            self.node_pass_from::<K, C>(0, keys, words);
+            return;
+        }
+        let memory = self.memory();
+        for i in bits(C::form_mask(words, SPARSE)) {
+            let line = Word(words[i]).place();
+            let cell = line_cell::<C>(memory, line, keys[i].part(1));
+            words[i] = follow(memory.cell(cell));
+        }
+        self.node_pass_from::<K, C>(2, keys, words);
+    }
+
+    /// Words of a level to leaves.
+    #[inline(always)]
+    fn node_pass_from<K: Key, C: Compare>(
+        &self,
+        first: usize,
+        keys: &[K],
+        words: &mut [u32; GROUP],
+    ) {
+        let memory = self.memory();
+        for level in first..K::LEVELS {
+            let lines = C::form_mask(words, LINE);
+            let indices = C::form_mask(words, INDEX);
+            let directs = C::form_mask(words, DIRECT);
+            if lines | indices | directs == 0 {
+                break;
+            }
+            if STAGED {
+                for i in bits(lines | indices) {
+                    prefetch::read(memory.cell(line_start(words[i])));
+                }
+            }
+            for i in bits(directs) {
+                words[i] = direct_cell(Word(words[i]), keys[i].part(level));
+                if STAGED {
+                    prefetch::read(memory.cell(words[i]));
+                }
+            }
+            // From an INDEX the way goes on in one of its LINEs.
+            for i in bits(indices) {
+                let line = index_line::<C>(memory, Word(words[i]).place(), keys[i].part(level));
+                words[i] = line;
+                if STAGED {
+                    prefetch::read(memory.cell(line_start(line)));
+                }
+            }
+            for i in bits(lines | indices) {
+                let cell = line_cell::<C>(memory, Word(words[i]).place(), keys[i].part(level));
+                words[i] = follow(memory.cell(cell));
+            }
+            for i in bits(directs) {
+                words[i] = follow(memory.cell(words[i]));
+            }
+        }
+        let hosted = C::form_mask(words, HOSTS);
+        if hosted != 0 {
+            self.host_pass(hosted, keys, words);
+        }
+    }
+
+    #[inline(always)]
+    fn host_pass<K: Key>(&self, hosted: u32, keys: &[K], words: &mut [u32; GROUP]) {
+        let memory = self.memory();
+        let area = self.version.hosts(memory);
+        let mut choices = [Choice::default(); GROUP];
+        if area.buckets == 0 {
+            for i in bits(hosted) {
+                words[i] = Word(words[i]).place();
+            }
+            return;
+        }
+        for i in bits(hosted) {
+            choices[i] = area.choose(self.shared.seed, keys[i].whole());
+            prefetch::read(memory.cell(line_start(choices[i].first)));
+            prefetch::read(memory.cell(line_start(choices[i].second)));
+        }
+        for i in bits(hosted) {
+            let found = hosts::find(memory, choices[i], keys[i].whole());
+            words[i] = found.unwrap_or(Word(words[i]).place());
+        }
+    }
+}
+
+/// The first cell of the line a word leads to.
+#[inline(always)]
+fn line_start(word: u32) -> u32 {
+    word.wrapping_mul(super::word::LINE_CELLS)
+}
+
+/// The places of the ones, from below.
+#[inline(always)]
+fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        if mask == 0 {
+            return None;
+        }
+        let bit = mask.trailing_zeros();
+        mask &= mask - 1;
+        Some((bit as usize) % GROUP) // `as`: u32 to index
+    })
+}

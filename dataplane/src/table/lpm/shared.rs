@@ -1,0 +1,228 @@
+//! What the writer and its readers share: the memory, and one line in it, the head, where every lookup begins.
+//!
+//! A head says all about one version of a table: its top word and its host table. A change that concerns both, or replaces
+//! the whole table, writes a new head aside and publishes its line by one store; a lookup loads that line once and so
+//! never mixes two versions.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::cells::{follow, publish};
+use super::hosts::HostArea;
+use super::memory::Memory;
+use super::slabs::Slabs;
+use super::word::{LINE_CELLS, Word};
+
+/// Memory that tables may have in common: many small ones then share pages. Cloning gives another handle to the same
+/// memory.
+///
+/// Reserves 16 GiB of address space, uses what the tables in it need, at most 4 GiB.
+#[derive(Clone)]
+pub struct Arena(Arc<Region>);
+
+/// The memory and its allocator.
+pub(super) struct Region {
+    pub memory: Memory,
+    slabs: Mutex<Slabs>,
+}
+
+impl Arena {
+    /// An arena without tables.
+    ///
+    /// # Panics
+    /// When the system gives no address space.
+    #[must_use]
+    pub fn new() -> Self {
+        let memory = Memory::reserve().expect("16 GiB of address space can be reserved");
+        Self(Arc::new(Region {
+            memory,
+            slabs: Mutex::default(),
+        }))
+    }
+
+    /// Bytes in use by all its tables.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.slabs().bytes()
+    }
+}
+
+impl Default for Arena {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Region {
+    /// Locked by writers only, for the time of an allocation.
+    fn slabs(&self) -> MutexGuard<'_, Slabs> {
+        self.slabs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first line of a block.
+    pub fn take(&self, lines: u32) -> u32 {
+        self.slabs().take(lines)
+    }
+
+    /// Give a block back that no reader can reach.
+    pub fn give_back(&self, block: Block) {
+        let mut slabs = self.slabs();
+        if let Some((line, lines)) = slabs.give_back(block.line, block.lines) {
+            self.memory.discard(line, lines);
+        }
+    }
+}
+
+/// A block of lines, as it was taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block {
+    pub line: u32,
+    pub lines: u32,
+}
+
+/// The shared part of a table.
+pub(super) struct Shared {
+    region: Arc<Region>,
+    /// The line of the head.
+    head: AtomicU32,
+    /// Of the host table's hash.
+    pub seed: u64,
+    /// What the table still held when its writer went, given back when the last reader goes.
+    left: Mutex<Vec<Block>>,
+}
+
+/// Where in a head its cells are.
+const TOP: u32 = 0;
+const HOSTS_LINE: u32 = 1;
+const HOSTS_BUCKETS: u32 = 2;
+const HOSTS_OVERFLOW: u32 = 3;
+const STAGED: u32 = 4;
+
+/// What a head says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    pub top: Word,
+    pub hosts: HostArea,
+    /// Large enough that lookups in bulk prefetch each step.
+    pub staged: bool,
+}
+
+impl Shared {
+    pub fn new(arena: &Arena, head: Head, seed: u64) -> Self {
+        let region = Arc::clone(&arena.0);
+        let shared = Self {
+            head: AtomicU32::new(region.take(1)),
+            region,
+            seed,
+            left: Mutex::default(),
+        };
+        shared.write_head(shared.head.load(Relaxed), head);
+        shared
+    }
+
+    #[inline(always)]
+    pub fn memory(&self) -> &Memory {
+        &self.region.memory
+    }
+
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// The version that is current now, for the lookups of one batch.
+    #[inline(always)]
+    pub fn version(&self) -> Version {
+        Version(follow(&self.head).wrapping_mul(LINE_CELLS))
+    }
+
+    /// The cell of the top word, for a change in place.
+    pub fn top_cell(&self) -> u32 {
+        self.head.load(Relaxed) * LINE_CELLS + TOP
+    }
+
+    /// Publish another head; returns the block of the old one.
+    pub fn publish_head(&self, head: Head) -> Block {
+        let line = self.region.take(1);
+        self.write_head(line, head);
+        let old = self.head.load(Relaxed);
+        publish(&self.head, line);
+        Block {
+            line: old,
+            lines: 1,
+        }
+    }
+
+    /// The block of the head.
+    pub fn head_block(&self) -> Block {
+        Block {
+            line: self.head.load(Relaxed),
+            lines: 1,
+        }
+    }
+
+    /// The writer goes; its blocks follow when the last reader does.
+    pub fn leave(&self, blocks: Vec<Block>) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = blocks;
+    }
+
+    fn write_head(&self, line: u32, head: Head) {
+        let values = [
+            (TOP, head.top.0),
+            (HOSTS_LINE, head.hosts.line),
+            (HOSTS_BUCKETS, head.hosts.buckets),
+            (HOSTS_OVERFLOW, head.hosts.overflow),
+            (STAGED, u32::from(head.staged)),
+        ];
+        for (cell, value) in values {
+            self.memory()
+                .cell(line * LINE_CELLS + cell)
+                .store(value, Relaxed);
+        }
+    }
+}
+
+/// One version of a table: what a batch of lookups begins with, and keeps to. A small `Copy` value; it is worth nothing
+/// once its reader has reported a quiescent state.
+#[derive(Debug, Clone, Copy)]
+pub struct Version(
+    /// The first cell of its head.
+    u32,
+);
+
+impl Version {
+    /// The cell of the top word.
+    #[inline(always)]
+    pub(super) fn top_cell(self) -> u32 {
+        self.0.wrapping_add(TOP)
+    }
+
+    /// The top word: it may change in place.
+    #[inline(always)]
+    pub(super) fn top(self, memory: &Memory) -> Word {
+        Word(follow(memory.cell(self.top_cell())))
+    }
+
+    #[inline(always)]
+    pub(super) fn hosts(self, memory: &Memory) -> HostArea {
+        let load = |cell| memory.cell(self.0.wrapping_add(cell)).load(Relaxed);
+        HostArea {
+            line: load(HOSTS_LINE),
+            buckets: load(HOSTS_BUCKETS),
+            overflow: load(HOSTS_OVERFLOW),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_staged(self, memory: &Memory) -> bool {
+        memory.cell(self.0.wrapping_add(STAGED)).load(Relaxed) != 0
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let left = std::mem::take(self.left.get_mut().unwrap_or_else(PoisonError::into_inner));
+        for block in left {
+            self.region.give_back(block);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! One writer and readers on other threads, with quiescent states, on random schedules.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+
+use super::*;
+use crate::table::publish::Publisher;
+
+/// Pairs of leaves a prefix switches between: what is seen must be one of its own two, or of the prefix above.
+const ABOVE: u32 = 1_000_000;
+
+/// A prefix under change.
+#[derive(Clone, Copy)]
+struct Subject {
+    network: u128,
+    length: u8,
+    leaf: u32,
+}
+
+/// Prefixes that share nodes of every form; none inside another, so that each address has few right answers.
+fn subjects(count: u32) -> Vec<Subject> {
+    let mut random = Random(23);
+    (0..count)
+        .map(|number| {
+            let (network, length) = match number % 5 {
+                0 => (0x2001_u128 << 112 | u128::from(number) << 96, 32),
+                1 => (0x2002_0001_u128 << 96 | u128::from(number) << 80, 48),
+                2 => (0x2003_0001_0001_u128 << 80 | u128::from(number) << 64, 64),
+                3 => (0x2004_0001_u128 << 96 | u128::from(random.next()) << 16 | u128::from(number), 128),
+                _ => (0x3000_u128 << 112 | u128::from(number) << 104, 24),
+            };
+            let leaf = 2 * number + 2;
+            Subject { network, length, leaf }
+        })
+        .collect()
+}
+
+/// Writes for a while; readers look every subject up, by both ways, and judge what they get.
+fn run(large: usize, rounds: usize) {
+    let subjects = subjects(600);
+    let mut table = Lpm6::with_large(large);
+    table.insert(Ipv6Addr::UNSPECIFIED, 0, ABOVE);
+    let before = table.bytes();
+    let mut publisher = Publisher::new(table.view());
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for seed in 0..2 {
+            let mut reader = publisher.reader();
+            let (subjects, stop) = (&subjects, &stop);
+            scope.spawn(move || {
+                let mut random = Random(seed);
+                let keys: Vec<[u8; 16]> = subjects
+                    .iter()
+                    .map(|subject| {
+                        let host = random.address() & !mask(subject.length);
+                        (subject.network | host).to_be_bytes()
+                    })
+                    .collect();
+                let mut leaves = vec![0; keys.len()];
+                while !stop.load(Relaxed) {
+                    reader.quiescent();
+                    let view = reader.load();
+                    let from = random.below(keys.len());
+                    let to = from + 1 + random.below(keys.len() - from);
+                    view.lookup_bulk(&keys[from..to], &mut leaves[from..to]);
+                    let one = random.below(keys.len());
+                    leaves[one] = view.lookup(&keys[one]);
+                    for at in (from..to).chain([one]) {
+                        let (leaf, own) = (leaves[at], subjects[at].leaf);
+                        assert!(
+                            leaf == own || leaf == own + 1 || leaf == ABOVE,
+                            "{leaf} is no leaf of prefix {at}"
+                        );
+                    }
+                }
+            });
+        }
+        let mut random = Random(99);
+        for round in 0..rounds {
+            let subject = subjects[random.below(subjects.len())];
+            let network = Ipv6Addr::from(subject.network);
+            match random.below(3) {
+                0 => table.remove(network, subject.length),
+                other => {
+                    let leaf = subject.leaf + u32::try_from(other - 1).expect("0 or 1");
+                    table.insert(network, subject.length, leaf)
+                }
+            };
+            if round % 7 == 0 {
+                table.reclaim(&mut publisher);
+            }
+            if round % 5_000 == 0 {
+                let all = table.prefixes();
+                table.replace(all);
+            }
+        }
+        stop.store(true, Relaxed);
+    });
+    for subject in subjects {
+        table.remove(Ipv6Addr::from(subject.network), subject.length);
+    }
+    assert_eq!(table.reclaim(&mut publisher), 0, "all readers are gone");
+    assert_eq!(table.bytes(), before);
+}
+
+const ROUNDS: usize = if cfg!(debug_assertions) { 10_000 } else { 200_000 };
+
+#[test]
+fn readers_of_a_small_table_see_old_or_new() {
+    run(usize::MAX, ROUNDS);
+}
+
+#[test]
+fn readers_of_a_large_table_see_old_or_new() {
+    run(8, ROUNDS);
+}
+
+/// The change between the forms of the top, both ways, again and again.
+#[test]
+fn readers_see_old_or_new_while_the_root_comes_and_goes() {
+    run(250, ROUNDS / 10);
+}

@@ -1,0 +1,237 @@
+//! Cases made by hand.
+
+use super::*;
+use crate::table::lpm::{Arena, Grace};
+
+const CHAIN: u128 = 0x2001_0db8_0123_4567_89ab_cdef_0246_8ace;
+
+fn chain_of_every_length<T: Family>(large: usize) {
+    let others: Vec<u128> = (0..T::BITS).map(|bit| CHAIN ^ 1 << (127 - bit)).collect();
+    let mut random = Random(7);
+    for _ in 0..4 {
+        let mut table = T::with_large(large);
+        let mut oracle = LinearScan::default();
+        let mut lengths: Vec<u8> = (0..=T::BITS).collect();
+        random.shuffle(&mut lengths);
+        for length in &lengths {
+            table.insert(CHAIN, *length, u32::from(*length) + 1);
+            oracle.insert(CHAIN & mask(T::BITS), *length, u32::from(*length) + 1);
+        }
+        assert_agrees(&table, &oracle, &others);
+        random.shuffle(&mut lengths);
+        for (step, length) in lengths.iter().enumerate() {
+            table.remove(CHAIN, *length);
+            oracle.remove(CHAIN & mask(T::BITS), *length);
+            if step % 10 == 0 {
+                assert_agrees(&table, &oracle, &others);
+            }
+        }
+        assert_agrees(&table, &oracle, &others);
+    }
+}
+
+#[test]
+fn nested_chain_of_every_length() {
+    chain_of_every_length::<Lpm6>(usize::MAX);
+    chain_of_every_length::<Lpm6>(20);
+    chain_of_every_length::<Lpm4>(usize::MAX);
+    chain_of_every_length::<Lpm4>(20);
+}
+
+#[test]
+fn an_empty_table_matches_nothing() {
+    assert_eq!(Lpm6::new().lookups(&[0, CHAIN, u128::MAX]), [0; 3]);
+    assert_eq!(Lpm4::new().lookups(&[0, CHAIN, u128::MAX]), [0; 3]);
+}
+
+#[test]
+fn a_default_route_alone_matches_all() {
+    for large in [1, usize::MAX] {
+        let mut table = Lpm6::with_large(large);
+        let empty = table.bytes();
+        assert_eq!(table.insert(Ipv6Addr::UNSPECIFIED, 0, 9), None);
+        assert_eq!(table.lookups(&[0, CHAIN, u128::MAX]), [9; 3]);
+        assert_eq!(table.insert(Ipv6Addr::UNSPECIFIED, 0, 8), Some(9));
+        assert_eq!(table.leaf(Ipv6Addr::UNSPECIFIED, 0), Some(8));
+        assert_eq!(table.lookups(&[0, CHAIN, u128::MAX]), [8; 3]);
+        assert_eq!(table.remove(Ipv6Addr::UNSPECIFIED, 0), Some(8));
+        assert_eq!(table.lookups(&[0, CHAIN, u128::MAX]), [0; 3]);
+        assert_eq!(table.bytes(), empty);
+    }
+}
+
+/// Siblings fill a node from LINE over INDEX to DIRECT, and it goes the same way back.
+#[test]
+fn dense_siblings_take_every_form_and_leave_nothing() {
+    for (large, count) in [(usize::MAX, 3000_u32), (100, 3000)] {
+        let mut table = Lpm6::with_large(large);
+        let empty = table.bytes();
+        let network = |number: u32| CHAIN & mask(32) | u128::from(number * 7 % 65_536) << 80;
+        let keys: Vec<u128> = (0..count).map(|number| network(number) | 5).collect();
+        let mut random = Random(3);
+        let mut numbers: Vec<u32> = (0..count).collect();
+        random.shuffle(&mut numbers);
+        for (step, number) in numbers.iter().enumerate() {
+            Family::insert(&mut table, network(*number), 48, number + 1);
+            if step % 100 == 0 {
+                let leaves = table.lookups(&keys);
+                for number in &numbers {
+                    let is_there = numbers[..=step].contains(number);
+                    let wanted = if is_there { number + 1 } else { 0 };
+                    assert_eq!(leaves[*number as usize], wanted); // `as`: an index
+                }
+                if cfg!(debug_assertions) && step > 500 {
+                    break;
+                }
+            }
+        }
+        for number in numbers {
+            Family::remove(&mut table, network(number), 48);
+        }
+        assert_eq!(table.lookups(&keys), vec![0; keys.len()]);
+        assert_eq!(table.bytes(), empty);
+    }
+}
+
+#[test]
+fn hosts_answer_before_their_prefixes_and_memory_comes_back() {
+    let count = if cfg!(debug_assertions) { 3_000 } else { 300_000 };
+    let mut table = Lpm6::with_large(1000);
+    let empty = table.bytes();
+    Family::insert(&mut table, CHAIN, 32, 1);
+    Family::insert(&mut table, CHAIN, 56, 2);
+    let mut random = Random(11);
+    let hosts: Vec<u128> = (0..count)
+        .map(|_| CHAIN & mask(40) | random.address() & !mask(40))
+        .collect();
+    for (host, leaf) in hosts.iter().zip(10..) {
+        assert_eq!(Family::insert(&mut table, *host, 128, leaf), None);
+    }
+    let leaves = table.lookups(&hosts);
+    assert!(leaves.into_iter().eq(10..10 + count));
+    let others: Vec<u128> = hosts.iter().map(|host| host ^ 1).collect();
+    for (other, leaf) in others.iter().zip(table.lookups(&others)) {
+        let is_inner = (other ^ CHAIN) & mask(56) == 0;
+        assert_eq!(leaf, if is_inner { 2 } else { 1 });
+    }
+    assert_eq!(table.lookups(&[CHAIN]), [2]);
+    for (host, leaf) in hosts.iter().zip(10..) {
+        assert_eq!(Family::insert(&mut table, *host, 128, leaf + 1), Some(leaf));
+    }
+    for host in &hosts[1..] {
+        assert!(Family::remove(&mut table, *host, 128).is_some());
+    }
+    assert_eq!(table.lookups(&[hosts[0], hosts[1]]), [11, 1]);
+    Family::remove(&mut table, hosts[0], 128);
+    Family::remove(&mut table, CHAIN, 32);
+    Family::remove(&mut table, CHAIN, 56);
+    assert_eq!(table.bytes(), empty);
+    assert!(table.is_empty());
+}
+
+/// An Internet of small customers: the fixed cost of a table is what it takes to hold ten prefixes.
+#[test]
+fn four_thousand_small_tables_share_128_mebibytes() {
+    let arena = Arena::new();
+    let mut random = Random(5);
+    let tables: Vec<Lpm6> = (0..4_000)
+        .map(|_| {
+            let mut table = Lpm6::new_in(&arena);
+            let site = 0x2001_0db8_u128 << 96 | random.address() & !mask(32) & mask(48);
+            Family::insert(&mut table, 0, 0, 1);
+            Family::insert(&mut table, site, 48, 2);
+            Family::insert(&mut table, CHAIN, 128, 3);
+            for leaf in 4..=10 {
+                let network = site | u128::from(leaf) << 64 | random.address() & !mask(64);
+                Family::insert(&mut table, network, 64, leaf);
+            }
+            assert_eq!(table.len(), 10);
+            table
+        })
+        .collect();
+    let writers: usize = tables.iter().map(Lpm6::writer_bytes).sum();
+    let shells = tables.len() * size_of::<Lpm6>();
+    let all = arena.bytes() + writers + shells;
+    assert!(all <= 128 << 20, "{all} bytes");
+    assert_eq!(arena.bytes(), tables.iter().map(Lpm6::bytes).sum());
+    drop(tables);
+    assert_eq!(arena.bytes(), 0, "dropped tables give all back");
+}
+
+#[test]
+fn a_view_outlives_its_table() {
+    let arena = Arena::new();
+    let mut table = Lpm6::new_in(&arena);
+    table.load((1..=200).map(|leaf| (Ipv6Addr::from(u128::from(leaf) << 100), 32, leaf)));
+    let view = table.view();
+    drop(table);
+    assert_eq!(view.lookup(&(7_u128 << 100).to_be_bytes()), 7);
+    drop(view);
+    assert_eq!(arena.bytes(), 0);
+}
+
+/// A grace period that ends when the test says so.
+struct ByHand {
+    epoch: u64,
+    passed: u64,
+}
+
+impl Grace for ByHand {
+    fn mark(&mut self) -> u64 {
+        self.epoch += 1;
+        self.epoch
+    }
+
+    fn passed(&mut self) -> u64 {
+        self.passed
+    }
+}
+
+#[test]
+fn nothing_is_reused_before_its_grace_period_ends() {
+    let mut table = Lpm6::new();
+    let mut grace = ByHand { epoch: 0, passed: 0 };
+    let view = table.view();
+    let site = Ipv6Addr::from(CHAIN);
+    let before = table.bytes();
+    for leaf in 1..=50 {
+        table.insert(site, 64, leaf);
+        table.insert(site, 128, leaf);
+    }
+    assert_eq!(view.lookup(&CHAIN.to_be_bytes()), 50);
+    table.remove(site, 64);
+    table.remove(site, 128);
+    let waiting = table.reclaim(&mut grace);
+    assert!(waiting > 50 && table.bytes() > before);
+    assert_eq!(table.reclaim(&mut grace), waiting, "nobody has passed");
+    grace.passed = 1;
+    assert_eq!(table.reclaim(&mut grace), 0);
+    assert_eq!(table.bytes(), before);
+}
+
+#[test]
+fn of_two_leaves_for_one_prefix_the_last_is_loaded() {
+    let mut table = Lpm6::new();
+    let site = Ipv6Addr::from(CHAIN);
+    table.load([(site, 48, 1), (Ipv6Addr::UNSPECIFIED, 0, 2), (site, 48, 3)]);
+    assert_eq!((table.len(), table.leaf(site, 48)), (2, Some(3)));
+    let mut prefixes = table.prefixes();
+    prefixes.sort_unstable();
+    let network = Ipv6Addr::from(CHAIN & mask(48));
+    assert_eq!(prefixes, [(Ipv6Addr::UNSPECIFIED, 0, 2), (network, 48, 3)]);
+}
+
+#[test]
+#[should_panic(expected = "a leaf has 28 bits")]
+fn leaf_zero_is_refused() {
+    Lpm6::new().insert(Ipv6Addr::UNSPECIFIED, 0, 0);
+}
+
+#[test]
+fn the_largest_leaf_is_kept() {
+    let mut table = Lpm6::new();
+    for length in [0, 20, 32, 48, 64, 127, 128] {
+        table.insert(Ipv6Addr::from(CHAIN), length, crate::table::lpm::LEAF_MAX);
+    }
+    assert_eq!(table.lookups(&[CHAIN, !CHAIN]), [crate::table::lpm::LEAF_MAX; 2]);
+}

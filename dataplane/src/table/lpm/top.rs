@@ -1,0 +1,215 @@
+//! The large root: the first 32 bits of an address in two steps.
+//!
+//! A root of 2^20 cells (IPv6) or 2^24 (IPv4), by the upper bits. A root cell is a leaf, or a *chunk*, a DIRECT node over
+//! the other bits of the first 32, or, where an IPv6 slot has few prefixes, a SPARSE line instead of a chunk. A chunk
+//! that is there and fine enough is changed in place, cell by cell; else a new one is made aside and published by its
+//! root cell.
+//!
+//! It pays from some thousand prefixes on. Below that a table begins with an ordinary node over the first 16 bits; the
+//! root is made when the number of prefixes passes [`super::table::Shape::large`], and goes when it falls below a quarter
+//! of that. Those two changes take milliseconds: everything above bit 32 is rendered at once.
+
+use super::cells::publish;
+use super::node::{LINE_RANGES, Portable, Range, line_cell};
+use super::rib::{Item, KEYS, TOP, finest};
+use super::shared::Block;
+use super::table::{DIRECT_BITS_MIN, Table, low16};
+use super::word::{LINE_CELLS, ROOT, SPARSE, Word};
+
+/// Items of a slot that always fit one LINE: each begins and ends a range.
+const SPARSE_ITEMS: usize = (LINE_RANGES - 1) / 2;
+
+impl Table {
+    /// Bits below a root cell.
+    fn slot_bits(&self) -> u32 {
+        32 - self.shape.root_bits
+    }
+
+    /// The root cell of a key of the second 16 bits below a key of the first.
+    fn root_cell(&self, root: u32, first: u32, second: u32) -> u32 {
+        root * LINE_CELLS + ((first << 16 | second) >> self.slot_bits())
+    }
+
+    fn root_lines(&self) -> u32 {
+        (1 << self.shape.root_bits) / LINE_CELLS
+    }
+
+    /// The cell that leads to the child at these keys of the first and second 16 bits.
+    pub(super) fn cell_below_root(&self, root: u32, first: u32, second: u32) -> u32 {
+        let cell = self.root_cell(root, first, second);
+        let word = self.word_in(cell);
+        if word.is_direct() {
+            let key = second & ((1 << self.slot_bits()) - 1);
+            return word.direct_cell() + (key >> word.shift());
+        }
+        debug_assert_eq!(word.form(), SPARSE, "a child has a chunk or a line");
+        line_cell::<Portable>(self.memory(), word.place(), low16(second))
+    }
+
+    fn word_in(&self, cell: u32) -> Word {
+        Word(
+            self.memory()
+                .cell(cell)
+                .load(std::sync::atomic::Ordering::Relaxed),
+        )
+    }
+
+    /// The root cells of keys of the first 16 bits, but those that have a node of their own.
+    pub(super) fn render_root(&mut self, from: u32, to: u32) {
+        let Some(root) = self.root else { return };
+        let top = self.rib.node(TOP);
+        let cover = top.covering(from, 16, from);
+        let mut keys = Vec::new();
+        self.rib.paint(
+            TOP,
+            top.slice(from, 0, to),
+            (from, to),
+            cover,
+            |from, to, word| {
+                keys.push((from, to, word));
+            },
+        );
+        for (from, to, word) in keys {
+            if self.rib.child(TOP, from).is_some() {
+                continue;
+            }
+            for cell in self.root_cell(root, from, 0)..=self.root_cell(root, to - 1, KEYS - 1) {
+                self.set_root_cell(cell, word);
+            }
+        }
+    }
+
+    fn set_root_cell(&mut self, cell: u32, word: Word) {
+        let old = self.word_in(cell);
+        if old != word {
+            publish(self.memory().cell(cell), word.0);
+            self.retire_node(old, self.slot_bits());
+        }
+    }
+
+    /// The root cells of the key `first`, and what is below them, for keys `from..to` of its node.
+    pub(super) fn render_slots(&mut self, first: u32, number: u32, from: u32, to: u32) {
+        let Some(root) = self.root else { return };
+        let size = 1 << self.slot_bits();
+        for slot in from / size..=(to - 1) / size {
+            let base = slot * size;
+            let keys = (from.max(base), to.min(base + size));
+            self.render_slot(self.root_cell(root, first, base), number, base, keys);
+        }
+    }
+
+    fn render_slot(&mut self, cell: u32, number: u32, base: u32, (from, to): (u32, u32)) {
+        let bits = self.slot_bits();
+        let above = 16 - bits;
+        let node = self.rib.node(number);
+        let end = base + (1 << bits);
+        let items = node.slice(base, above, end);
+        let old = self.word_in(cell);
+        let cover = || node.covering(base, above, KEYS);
+        let word = if items.is_empty() {
+            Word::leaf(cover(), false)
+        } else if items.len() <= SPARSE_ITEMS && bits > 8 {
+            let cover = cover();
+            let mut ranges = std::mem::take(&mut self.ranges);
+            self.rib
+                .ranges(number, items, (base, end), cover, &mut ranges);
+            let word = self.write_sparse(&ranges);
+            self.ranges = ranges;
+            word
+        } else {
+            let shift = bits - finest_below(items, above).max(DIRECT_BITS_MIN);
+            if old.is_direct() && old.shift() == shift {
+                let unit = (1 << shift) - 1;
+                let (from, to) = (from & !unit, (to + unit) & !unit);
+                let cover = node.covering(from, 16, from);
+                let items = node.slice(from, 0, to);
+                self.store_cells(old, number, items, (from, to), cover);
+                return;
+            }
+            let cover = cover();
+            let line = self.take((1 << (bits - shift)) / LINE_CELLS);
+            let word = Word::direct(line, shift);
+            let items = self.rib.node(number).slice(base, above, end);
+            self.store_cells(word, number, items, (base, end), cover);
+            word
+        };
+        self.set_root_cell(cell, word);
+    }
+
+    fn write_sparse(&mut self, ranges: &[Range]) -> Word {
+        if let [(_, word)] = ranges {
+            return *word;
+        }
+        let line = self.take(1);
+        super::node::write_line(self.memory(), line, ranges);
+        Word::node(SPARSE, line)
+    }
+
+    /// Make the large root aside, with all above bit 32, and publish it.
+    pub(super) fn enlarge(&mut self) {
+        self.memory().grow_large();
+        let lines = self.root_lines();
+        let root = self.take(lines);
+        let memory = self.memory();
+        for cell in root * LINE_CELLS..(root + lines) * LINE_CELLS {
+            memory
+                .cell(cell)
+                .store(0, std::sync::atomic::Ordering::Relaxed);
+        }
+        let below = self.level_one();
+        // Nodes of the first two levels are no longer walked.
+        for number in below.iter().copied().chain([TOP]) {
+            let node = self.rib.node_mut(number);
+            let old = std::mem::replace(&mut node.word, Word(0));
+            self.retire_node(old, 16);
+        }
+        self.root = Some(root);
+        self.render_root(0, KEYS);
+        for number in below {
+            let first = self.rib.node(number).start;
+            self.render_slots(first, number, 0, KEYS);
+        }
+        self.publish_head(Word::node(ROOT, root));
+    }
+
+    /// Walk from an ordinary node again, and retire the large root.
+    pub(super) fn reduce(&mut self) {
+        let Some(root) = self.root.take() else { return };
+        for number in self.level_one() {
+            self.render(number, 0, KEYS);
+        }
+        self.render(TOP, 0, KEYS);
+        self.publish_head(self.rib.node(TOP).word);
+        self.retire_root(root);
+    }
+
+    /// Retire a root that is no longer published, and its chunks.
+    pub(super) fn retire_root(&mut self, root: u32) {
+        for block in self.blocks_below(root) {
+            self.retire(block);
+        }
+    }
+
+    /// The blocks of the root and its chunks.
+    pub(super) fn blocks_of_root(&self) -> Vec<Block> {
+        self.root
+            .map_or_else(Vec::new, |root| self.blocks_below(root))
+    }
+
+    fn blocks_below(&self, root: u32) -> Vec<Block> {
+        let lines = self.root_lines();
+        let cells = root * LINE_CELLS..(root + lines) * LINE_CELLS;
+        let chunks = cells.filter_map(|cell| self.block_of(self.word_in(cell), self.slot_bits()));
+        chunks.chain([Block { line: root, lines }]).collect()
+    }
+
+    fn level_one(&self) -> Vec<u32> {
+        let children = self.rib.items(TOP).iter();
+        children.filter_map(|item| item.child()).collect()
+    }
+}
+
+/// The finest length of items below a root cell, counted from there.
+fn finest_below(items: &[Item], above: u32) -> u32 {
+    finest(items) - above
+}

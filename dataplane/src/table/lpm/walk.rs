@@ -1,0 +1,156 @@
+//! One lookup: from the head down to a leaf.
+
+#[cfg(target_arch = "x86_64")]
+use super::bulk::GROUP;
+use super::cells::follow;
+use super::hosts;
+#[cfg(target_arch = "x86_64")]
+use super::memory::Memory;
+use super::node::{Compare, cell_of};
+use super::shared::{Shared, Version};
+use super::word::{HOSTS, LINE_CELLS, ROOT, Word};
+
+/// An address in network order.
+pub(super) trait Key: Copy + Default {
+    /// Parts of 16 bits.
+    const LEVELS: usize;
+    /// Bits the large root is indexed by.
+    const ROOT_BITS: u32;
+    /// The first 32 bits.
+    fn upper(&self) -> u32;
+    /// The 16 bits of a level below [`Key::LEVELS`].
+    fn part(&self, level: usize) -> u16;
+    /// The address from the upper bit of 128.
+    fn whole(&self) -> u128;
+    /// The level of the nodes that [`Key::wide_words`] leaves.
+    #[cfg(target_arch = "x86_64")]
+    const WIDE_LEVEL: usize;
+    /// The words of a group of addresses below the large root, by AVX-512, and whether some are not leaves yet.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 F, BW, VL and DQ, BMI, POPCNT and LZCNT.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn wide_words(memory: &Memory, root: Word, keys: &[Self; GROUP], out: &mut [u32; GROUP]) -> bool;
+}
+
+impl Key for [u8; 16] {
+    const LEVELS: usize = 8;
+    const ROOT_BITS: u32 = 20;
+
+    #[inline(always)]
+    fn upper(&self) -> u32 {
+        let [a, b, c, d, ..] = *self;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    #[inline(always)]
+    fn part(&self, level: usize) -> u16 {
+        u16::from_be_bytes(self.as_chunks::<2>().0[level])
+    }
+
+    #[inline(always)]
+    fn whole(&self) -> u128 {
+        u128::from_be_bytes(*self)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    const WIDE_LEVEL: usize = 3;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn wide_words(
+        memory: &Memory,
+        root: Word,
+        keys: &[Self; GROUP],
+        out: &mut [u32; GROUP],
+    ) -> bool {
+        // SAFETY: the caller's promise is the same.
+        unsafe { super::avx512::words6(memory, root, keys, out) }
+    }
+}
+
+impl Key for [u8; 4] {
+    const LEVELS: usize = 2;
+    const ROOT_BITS: u32 = 24;
+
+    #[inline(always)]
+    fn upper(&self) -> u32 {
+        u32::from_be_bytes(*self)
+    }
+
+    #[inline(always)]
+    fn part(&self, level: usize) -> u16 {
+        u16::from_be_bytes(self.as_chunks::<2>().0[level])
+    }
+
+    #[inline(always)]
+    fn whole(&self) -> u128 {
+        u128::from(self.upper()) << 96
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    const WIDE_LEVEL: usize = 2;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn wide_words(
+        memory: &Memory,
+        root: Word,
+        keys: &[Self; GROUP],
+        out: &mut [u32; GROUP],
+    ) -> bool {
+        // SAFETY: the caller's promise is the same.
+        unsafe { super::avx512::words4(memory, root, keys, out) }
+    }
+}
+
+/// The cell of the large root for an address.
+#[inline(always)]
+pub(super) fn root_cell<K: Key>(root: Word, upper: u32) -> u32 {
+    let first = root.place().wrapping_mul(LINE_CELLS);
+    first.wrapping_add(upper >> (32 - K::ROOT_BITS))
+}
+
+/// The cell of a chunk for an address.
+#[inline(always)]
+pub(super) fn chunk_cell<K: Key>(chunk: Word, upper: u32) -> u32 {
+    let below = upper & ((1 << (32 - K::ROOT_BITS)) - 1);
+    chunk.direct_cell().wrapping_add(below >> chunk.shift())
+}
+
+/// The leaf of the longest prefix that matches; 0 if none does.
+#[inline(always)]
+pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
+    let memory = shared.memory();
+    let version = shared.version();
+    let mut word = version.top(memory);
+    let mut level = 0;
+    if word.form() == ROOT {
+        word = Word(follow(memory.cell(root_cell::<K>(word, key.upper()))));
+        level = 1;
+        if word.is_direct() {
+            word = Word(follow(memory.cell(chunk_cell::<K>(word, key.upper()))));
+            level = 2;
+        }
+    }
+    while word.is_node() && level < K::LEVELS {
+        let cell = cell_of::<C>(memory, word, key.part(level));
+        word = Word(follow(memory.cell(cell)));
+        level += 1;
+    }
+    if word.form() == HOSTS {
+        return host_or_prefix(shared, version, word, key.whole());
+    }
+    word.place()
+}
+
+#[cold]
+#[inline(never)]
+fn host_or_prefix(shared: &Shared, version: Version, word: Word, key: u128) -> u32 {
+    let memory = shared.memory();
+    let area = version.hosts(memory);
+    if area.buckets == 0 {
+        return word.place();
+    }
+    hosts::find(memory, area.choose(shared.seed, key), key).unwrap_or(word.place())
+}
