@@ -1,4 +1,7 @@
 //! The Rust crates a user could pick instead. None of them looks up more than one address at a time.
+//!
+//! They are compiled like everything here, for any x86-64 processor, and choose nothing when they run: compiled for one
+//! that counts bits in an instruction (`popcnt`, `bmi2`), they were seen to be up to half faster.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -159,6 +159,7 @@ impl Measurement<'_> {
         self.records
             .extend(race::race(table, &contenders, &courses, self.effort)?);
         drop(contenders);
+        drop(reader); // one that does not report holds up what is freed
         if let Some(ours) = &mut ours {
             self.update_ours(table, ours, &routes, &Oracle::new(&routes))?;
         }

@@ -123,21 +123,22 @@ fn measure_all(
         say,
         records: Vec::new(),
     };
-    real::<u128>(&mut measurement, &options.data.join(FEED6))?;
+    let real6 = open::<u128>(&options.data.join(FEED6), say);
+    if let Some(feed) = &real6 {
+        both_profiles(&mut measurement, feed)?;
+    }
     measurement.sites()?;
     measurement.hosts()?;
-    if let Some(feed) = open::<u128>(&options.data.join(FEED6), say) {
+    if let Some(feed) = &real6 {
         measurement.mixed(&feed.routes(Profile::Uniq))?;
     }
-    real::<u32>(&mut measurement, &options.data.join(FEED4))?;
+    if let Some(feed) = &open::<u32>(&options.data.join(FEED4), say) {
+        both_profiles(&mut measurement, feed)?;
+    }
     Ok(measurement.records)
 }
 
-/// Both profiles of a real table, if it is there.
-fn real<A: Family>(measurement: &mut Measurement<'_>, file: &Path) -> Result<()> {
-    let Some(feed) = open::<A>(file, measurement.say) else {
-        return Ok(());
-    };
+fn both_profiles<A: Family>(measurement: &mut Measurement<'_>, feed: &Feed<A>) -> Result<()> {
     for profile in Profile::ALL {
         measurement.real(
             &format!("{}/real/{profile}", A::NAME),

@@ -141,6 +141,6 @@ mod tests {
         oracle.remove(prefix("::/0"));
         assert_eq!(oracle.answer(1), 0);
         assert_eq!(oracle.leaf_of(prefix("2001:db8:1::/48")), Some(9));
-        assert_eq!(oracle.leaf_of(prefix("2001:db8:1::/47")), None);
+        assert_eq!(oracle.leaf_of(prefix("2001:db8::/47")), None);
     }
 }

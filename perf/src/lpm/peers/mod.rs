@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use dataplane::dpdk::{Eal, EalConfig, ThreadRegistration};
+use dataplane::dpdk::{Eal, EalConfig, HugePages, ThreadRegistration};
 
 /// Any NUMA socket.
 const ANY_SOCKET: i32 = -1;
@@ -29,6 +29,11 @@ const ANY_SOCKET: i32 = -1;
 const SIMD_BITS: u16 = 512;
 /// Huge pages of 2 MiB that tables may need beyond those reserved: rte_fib6 sets 3 KiB aside for each of a million /48.
 const EXTRA_HUGE_PAGES: u64 = 2_048;
+/// With fewer free bytes of huge pages than this, DPDK gets ordinary memory.
+const LEAST_HUGE_BYTES: u64 = 256 << 20;
+/// Ordinary memory that it may then take, MiB; what no table touches is not really taken.
+const ORDINARY_MIB: u32 = 6_144;
+const FREE_HUGE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
 const OVERCOMMIT: &str = "/proc/sys/vm/nr_overcommit_hugepages";
 
 /// DPDK, started for its tables.
@@ -41,8 +46,17 @@ pub struct Dpdk {
 impl Dpdk {
     /// Start DPDK, once a process. It leaves no file behind, whatever happens to the process.
     pub fn start() -> Result<Self> {
-        let extra_pages = ExtraPages::allow();
-        let eal = Eal::start(&EalConfig::default()).context("DPDK's tables are not compared")?;
+        let (configuration, extra_pages) = if huge_bytes() >= LEAST_HUGE_BYTES {
+            (EalConfig::default(), ExtraPages::allow())
+        } else {
+            let ordinary = EalConfig {
+                huge_pages: HugePages::Off,
+                memory_mib: Some(ORDINARY_MIB),
+                ..EalConfig::default()
+            };
+            (ordinary, None)
+        };
+        let eal = Eal::start(&configuration).context("DPDK does not start")?;
         // SAFETY: DPDK is started; takes any number.
         unsafe { dpdk_sys::rte_vect_set_max_simd_bitwidth(SIMD_BITS) };
         Ok(Self {
@@ -61,6 +75,13 @@ impl Dpdk {
     pub fn register(&self) -> Result<ThreadRegistration> {
         Ok(ThreadRegistration::register()?)
     }
+}
+
+/// Bytes of free huge pages of 2 MiB.
+fn huge_bytes() -> u64 {
+    let free = fs::read_to_string(FREE_HUGE_PAGES).ok();
+    let pages: Option<u64> = free.and_then(|text| text.trim().parse().ok());
+    pages.map_or(0, |pages| pages << 21)
 }
 
 /// The kernel's limit of huge pages beyond the reserved ones, raised; as before when dropped. They are taken only while a
