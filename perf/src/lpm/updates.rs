@@ -227,7 +227,7 @@ pub fn beside_a_reader<A: Address, T: Table<A>>(
                 let burst = &keys[place..(place + BURST).min(keys.len())];
                 let found = &mut leaves[..burst.len()];
                 let first = made.load(Ordering::SeqCst);
-                if place / BURST % 2 == 0 {
+                if (place / BURST).is_multiple_of(2) {
                     reader.lookup_bulk(burst, found);
                 } else {
                     for (key, found) in burst.iter().zip(&mut *found) {

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use anyhow::{Context as _, Result};
 
-use super::{ANY_SOCKET, Cost, Dpdk, check, costing, count, unique_name};
+use super::{ANY_SOCKET, Cost, Dpdk, SPARE_ROUTES, check, costing, count, unique_name};
 use crate::lpm::contender::Lookup;
 use crate::lpm::prefix::{Prefix, Route};
 use crate::lpm::updates::Updated;
@@ -22,7 +22,8 @@ impl<'d> Fib6<'d> {
     /// than /40, whether it needs them or not, and refuses a route when it has none left.
     pub fn build(dpdk: &'d Dpdk, routes: &[Route<u128>], nodes: usize) -> Result<Self> {
         let (mut table, cost) = costing(|| {
-            let mut table = Self::empty(dpdk, routes.len() + routes.len() / 8, nodes)?;
+            let mut table =
+                Self::empty(dpdk, routes.len() + routes.len() / 8 + SPARE_ROUTES, nodes)?;
             for route in routes {
                 table.insert(route.prefix, route.leaf)?;
             }

@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use anyhow::{Context as _, Result};
 
-use super::{ANY_SOCKET, Cost, Dpdk, check, costing, unique_name};
+use super::{ANY_SOCKET, Cost, Dpdk, SPARE_ROUTES, check, costing, unique_name};
 use crate::lpm::contender::Lookup;
 use crate::lpm::prefix::{Prefix, Route};
 use crate::lpm::updates::Updated;
@@ -20,7 +20,8 @@ impl<'d> Lpm6<'d> {
     /// A table of `routes`, with room for `nodes` nodes of 1 KiB.
     pub fn build(dpdk: &'d Dpdk, routes: &[Route<u128>], nodes: usize) -> Result<Self> {
         let (mut table, cost) = costing(|| {
-            let mut table = Self::empty(dpdk, routes.len() + routes.len() / 8, nodes)?;
+            let mut table =
+                Self::empty(dpdk, routes.len() + routes.len() / 8 + SPARE_ROUTES, nodes)?;
             for route in routes {
                 table.insert(route.prefix, route.leaf)?;
             }

@@ -25,6 +25,8 @@ use dataplane::dpdk::{Eal, EalConfig, HugePages, ThreadRegistration};
 
 /// Any NUMA socket.
 const ANY_SOCKET: i32 = -1;
+/// Routes that a table which is updated has room for, beyond an eighth more than it holds.
+const SPARE_ROUTES: usize = 1_024;
 /// Width of vectors that lookups may use, in bits.
 const SIMD_BITS: u16 = 512;
 /// Huge pages of 2 MiB that tables may need beyond those reserved: rte_fib6 sets 3 KiB aside for each of a million /48.
