@@ -7,7 +7,7 @@ use std::ptr::{NonNull, null};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{ANY_SOCKET, Cost, Dpdk, check, costing, unique_name};
+use super::{ANY_SOCKET, Cost, Dpdk, SPARE_ROUTES, check, costing, unique_name};
 use crate::lpm::contender::{BURST, Lookup};
 use crate::lpm::prefix::Route;
 
@@ -51,7 +51,7 @@ impl<'d> Hash<'d> {
         let mut parameters: dpdk_sys::rte_hash_parameters = unsafe { zeroed() };
         parameters.name = name.as_ptr();
         // Some room, as its documentation asks for: insertion may fail before the last entry is taken.
-        parameters.entries = u32::try_from(hosts + hosts / 4)?;
+        parameters.entries = u32::try_from(hosts + hosts / 4 + SPARE_ROUTES)?;
         parameters.key_len = 16;
         parameters.socket_id = ANY_SOCKET;
         // SAFETY: DPDK is started, name and parameters live through the call; no hash function means DPDK's own.
@@ -87,7 +87,7 @@ impl Drop for Hash<'_> {
     }
 }
 
-/// A burst at a time. What is found is a place plus one, 0 for a key that is not there.
+/// A burst at a time. The leaf is a place plus one, 0 for a key that is not there; see [`Hash::leaf_at`].
 pub struct Bulk<'a>(pub &'a Hash<'a>);
 
 /// One key at a time.
