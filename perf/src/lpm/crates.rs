@@ -50,6 +50,7 @@ macro_rules! supported {
 
         impl Lookup<<$address as Address>::Key> for Treebitmap<$ip> {
             type Found = u32;
+            const SLOW: bool = true;
             #[inline]
             fn burst(&self, keys: &[<$address as Address>::Key], found: &mut [u32]) {
                 for (key, found) in keys.iter().zip(found) {
@@ -64,6 +65,7 @@ macro_rules! supported {
 
         impl Lookup<<$address as Address>::Key> for PrefixTrie<$address> {
             type Found = u32;
+            const SLOW: bool = true;
             #[inline]
             fn burst(&self, keys: &[<$address as Address>::Key], found: &mut [u32]) {
                 for (key, found) in keys.iter().zip(found) {
@@ -78,6 +80,7 @@ macro_rules! supported {
 
         impl Lookup<<$address as Address>::Key> for Pop<$address> {
             type Found = u32;
+            const SLOW: bool = true;
             #[inline]
             fn burst(&self, keys: &[<$address as Address>::Key], found: &mut [u32]) {
                 for (key, found) in keys.iter().zip(found) {

@@ -62,8 +62,7 @@ fn made<T>(what: &str, table: anyhow::Result<T>, say: &dyn Fn(&str)) -> Option<T
 
 impl Family for u128 {
     const NAME: &'static str = "lpm6";
-    const COLD_REFERENCE: &'static [&'static str] =
-        &["rte_fib6-avx512", "rte_fib6-scalar", "rte_lpm6"];
+    const COLD_REFERENCE: &'static [&'static str] = &["rte_fib6-avx512", "rte_fib6-scalar"];
     type Ours = ours::Lpm6;
     type Peers<'d> = Peers6<'d>;
 
@@ -103,19 +102,19 @@ pub struct Peers6<'d> {
 
 impl Peers<u128> for Peers6<'_> {
     fn contenders(&self) -> Vec<Box<dyn Contender<[u8; 16]> + '_>> {
+        let fib = |name, function| {
+            let view = self.fib.as_ref()?.by(function)?;
+            Some(contender(name, view))
+        };
+        // What ratios are made of comes first where ours comes before it, last where ours comes after it.
         let mut contenders = Vec::new();
-        for (name, function) in [
-            ("rte_fib6-avx512", fib6::Function::Avx512),
-            ("rte_fib6-scalar", fib6::Function::Scalar),
-            ("rte_fib6-single", fib6::Function::Single),
-        ] {
-            let view = self.fib.as_ref().and_then(|fib| fib.by(function));
-            contenders.extend(view.map(|view| contender(name, view)));
-        }
+        contenders.extend(fib("rte_fib6-avx512", fib6::Function::Avx512));
         if let Some(lpm) = &self.lpm {
             contenders.push(contender("rte_lpm6", lpm6::Bulk(lpm)));
             contenders.push(contender("rte_lpm6-single", lpm6::Single(lpm)));
         }
+        contenders.extend(fib("rte_fib6-scalar", fib6::Function::Scalar));
+        contenders.extend(fib("rte_fib6-single", fib6::Function::Single));
         contenders
     }
 

@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::contender::{CHUNK, Contender, contender, count_wrong, keys_of};
+use super::contender::{Contender, contender, count_wrong};
+use super::courses::{Course, SEED, courses, host_courses, watched};
 use super::families::{Family, Peers as _, Wish};
 use super::oracle::Oracle;
 use super::ours::{self, Table};
 use super::peers::hash::{self, Hash};
 use super::peers::{Cost, Dpdk};
 use super::prefix::Route;
-use super::race::{self, Course, Effort};
-use super::traces::{self, TRACE_ADDRESSES, Trace};
+use super::race::{self, Effort};
+use super::traces::{self, Trace};
 use super::updates::{self, Seen, Timeline};
 use super::{OURS, OURS_SINGLE, SUITE};
 use crate::interrupt;
@@ -20,11 +21,8 @@ use crate::record::{Metric, Record, median};
 
 /// How often ours is built.
 const BUILDS: usize = 3;
-/// Addresses that a reader beside the writer looks up.
-const WATCHED_ADDRESSES: usize = 4 * CHUNK;
-/// CPU of that reader; the writer has the last one.
+/// CPU of the reader beside updates; the writer has the last one.
 const READER_CORE: usize = 0;
-const SEED: u64 = 20_260_619;
 
 /// Nodes that `rte_fib6` of 22.11 sets aside for a hundred routes of the public table, and of random /48.
 const FIB6_NODES_PERCENT_REAL: usize = 145;
@@ -60,11 +58,12 @@ impl Measurement<'_> {
         let rust = A::contenders(routes);
         {
             let reader = ours.as_mut().map(Table::reader);
-            let mut contenders = of_ours(reader.as_ref());
+            let mut beside = Vec::new();
             if let Some(peers) = &peers {
-                contenders.extend(peers.contenders());
+                beside.extend(peers.contenders());
                 self.costs(table, &peers.costs());
             }
+            let mut contenders = line_up(reader.as_ref(), beside);
             contenders.extend(rust);
             let wrong = race::check(&contenders, &courses)?;
             if ours_takes_part(&contenders) {
@@ -122,11 +121,12 @@ impl Measurement<'_> {
             .dpdk
             .map(|dpdk| u128::peers(dpdk, &routes, wish, self.say));
         let reader = ours.as_mut().map(Table::reader);
-        let mut contenders = of_ours(reader.as_ref());
+        let mut beside = Vec::new();
         if let Some(peers) = &peers {
-            contenders.extend(peers.contenders());
+            beside.extend(peers.contenders());
             self.costs(table, &peers.costs());
         }
+        let contenders = line_up(reader.as_ref(), beside);
         self.check_and_race(table, &contenders, &courses)
     }
 
@@ -135,7 +135,8 @@ impl Measurement<'_> {
         let table = "lpm6/hosts";
         (self.say)(&format!("{table}: building"));
         let (routes, misses) = traces::hosts(SEED);
-        let courses = host_courses(&routes, &misses);
+        let oracle = Oracle::new(&routes);
+        let courses = host_courses(&routes, &misses, &oracle);
         let mut ours = self.build::<u128>(table, &routes);
         let build = |dpdk| {
             Hash::build(dpdk, &routes)
@@ -144,24 +145,25 @@ impl Measurement<'_> {
         };
         let hash = self.dpdk.and_then(build);
         let reader = ours.as_mut().map(Table::reader);
-        let mut contenders = of_ours(reader.as_ref());
         // Ours are compared with the right answers; a place in rte_hash has to be looked up first.
-        let wrong = race::check(&contenders, &courses)?;
-        if ours_takes_part(&contenders) {
+        if reader.is_some() {
+            let wrong = race::check(&line_up(reader.as_ref(), Vec::new()), &courses)?;
             self.wrong(&format!("{table}/before"), wrong as u64); // `as`: a count
         }
+        let mut beside = Vec::new();
         if let Some(hash) = &hash {
             check_hash(hash, &courses)?;
-            contenders.push(contender("rte_hash", hash::Bulk(hash)));
-            contenders.push(contender("rte_hash-single", hash::Single(hash)));
+            beside.push(contender("rte_hash", hash::Bulk(hash)));
+            beside.push(contender("rte_hash-single", hash::Single(hash)));
             self.costs(table, &[("rte_hash", hash.cost())]);
         }
+        let contenders = line_up(reader.as_ref(), beside);
         self.records
             .extend(race::race(table, &contenders, &courses, self.effort)?);
         drop(contenders);
         drop(reader); // one that does not report holds up what is freed
         if let Some(ours) = &mut ours {
-            self.update_ours(table, ours, &routes, &Oracle::new(&routes))?;
+            self.update_ours(table, ours, &routes, &oracle)?;
         }
         Ok(())
     }
@@ -178,14 +180,10 @@ impl Measurement<'_> {
         };
         let oracle = Oracle::new(&routes);
         let mut courses = courses(real, &oracle, &[Trace::Uniform, Trace::Zipf]);
-        for mut course in host_courses(&hosts, &misses) {
-            // What is no host may be in a route of the real table.
-            course.right = oracle.answers(&numbers(&course.keys));
-            courses.push(course);
-        }
+        courses.extend(host_courses(&hosts, &misses, &oracle));
         {
             let reader = ours.reader();
-            self.check_and_race(table, &of_ours(Some(&reader)), &courses)?;
+            self.check_and_race(table, &line_up(Some(&reader), Vec::new()), &courses)?;
         }
         self.update_ours(table, &mut ours, &routes, &oracle)
     }
@@ -301,7 +299,7 @@ impl Measurement<'_> {
 
         let courses = courses(routes, &oracle, &Trace::ALL);
         let reader = ours.reader();
-        let wrong = race::check(&of_ours(Some(&reader)), &courses)?;
+        let wrong = race::check(&line_up(Some(&reader), Vec::new()), &courses)?;
         self.wrong(&format!("{table}/after"), wrong as u64); // `as`: a count
         Ok(())
     }
@@ -342,58 +340,24 @@ impl Measurement<'_> {
     }
 }
 
-/// Both ways to look up in ours, if it takes part.
-fn of_ours<'a, K: 'a, R: ours::Reader<K>>(
+/// Those beside ours between both ways to look up in ours, if it takes part: in a round, what a ratio is made of shall run
+/// soon after one another.
+fn line_up<'a, K: 'a, R: ours::Reader<K>>(
     reader: Option<&'a R>,
+    mut beside: Vec<Box<dyn Contender<K> + 'a>>,
 ) -> Vec<Box<dyn Contender<K> + 'a>> {
-    reader.map_or_else(Vec::new, |reader| {
-        vec![
-            contender(OURS, ours::Bulk(reader)),
-            contender(OURS_SINGLE, ours::Single(reader)),
-        ]
-    })
+    if let Some(reader) = reader {
+        beside.insert(0, contender(OURS, ours::Bulk(reader)));
+        beside.push(contender(OURS_SINGLE, ours::Single(reader)));
+    }
+    beside
 }
 
 fn ours_takes_part<K>(contenders: &[Box<dyn Contender<K> + '_>]) -> bool {
     contenders.iter().any(|contender| contender.name() == OURS)
 }
 
-/// Traces over `routes` and what `oracle` answers.
-fn courses<A: Family>(routes: &[Route<A>], oracle: &Oracle<A>, traces: &[Trace]) -> Vec<Course<A>> {
-    traces
-        .iter()
-        .map(|trace| {
-            let addresses = trace.addresses(routes, TRACE_ADDRESSES, SEED);
-            Course {
-                name: trace.to_string(),
-                keys: keys_of(&addresses),
-                right: oracle.answers(&addresses),
-            }
-        })
-        .collect()
-}
-
-/// Hosts in another order than they were inserted, and addresses that are none.
-fn host_courses(routes: &[Route<u128>], misses: &[u128]) -> Vec<Course<u128>> {
-    let mut random = fastrand::Rng::with_seed(SEED);
-    let mut hosts: Vec<&Route<u128>> = routes.iter().collect();
-    random.shuffle(&mut hosts);
-    let hits: Vec<u128> = hosts.iter().map(|route| route.prefix.address).collect();
-    vec![
-        Course {
-            name: "hit".to_owned(),
-            keys: keys_of(&hits),
-            right: hosts.iter().map(|route| route.leaf).collect(),
-        },
-        Course {
-            name: "miss".to_owned(),
-            keys: keys_of(misses),
-            right: vec![0; misses.len()],
-        },
-    ]
-}
-
-/// The same for what `rte_hash` finds, which are places plus one.
+/// Whether `rte_hash` finds what it shall: its answers are places plus one.
 fn check_hash(hash: &Hash<'_>, courses: &[Course<u128>]) -> Result<()> {
     for course in courses {
         let found = contender("rte_hash", hash::Bulk(hash)).answers(&course.keys);
@@ -411,15 +375,4 @@ fn check_hash(hash: &Hash<'_>, courses: &[Course<u128>]) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Addresses that are looked up beside updates, sorted.
-fn watched<A: Family>(routes: &[Route<A>]) -> Vec<A> {
-    let mut addresses = Trace::Uniform.addresses(routes, WATCHED_ADDRESSES, SEED + 3);
-    addresses.sort_unstable();
-    addresses
-}
-
-fn numbers(keys: &[[u8; 16]]) -> Vec<u128> {
-    keys.iter().map(|key| u128::from_be_bytes(*key)).collect()
 }

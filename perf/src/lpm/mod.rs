@@ -2,12 +2,14 @@
 //!
 //! Everything runs on one pinned thread of its own: a table, the traces over it and its contenders are made, every answer
 //! is compared with an oracle's, and then they race in rounds ([`race`]). Updates come last, because they change tables.
-//! A score is the median of 64 chunks of 16,384 lookups; a ratio is made of two scores of one round.
+//! A score is the median of 64 chunks of 16,384 lookups (of 16 for the crates, which are slow); a ratio is made of two
+//! scores of one round.
 //!
 //! Cases are `lpm6/real/as/U`, that is family, table, profile of leaves and trace; of somebody else, its name follows.
 
 pub mod cold;
 pub mod contender;
+pub mod courses;
 pub mod crates;
 pub mod families;
 pub mod feed;

@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 
 use super::cold::Eviction;
 use super::contender::{BURST, Contender, count_wrong, score};
+use super::courses::Course;
 use super::crates;
 use super::prefix::Address;
 use super::{OURS, OURS_SINGLE, SUITE};
@@ -64,16 +65,6 @@ const RATIOS: [Ratio; 9] = [
 
 const fn ratio(metric: Metric, of: &'static str, to: To) -> Ratio {
     Ratio { metric, of, to }
-}
-
-/// Addresses of one case, and what they must be answered.
-pub struct Course<A: Address> {
-    /// Last part of the case's name.
-    pub name: String,
-    /// The addresses.
-    pub keys: Vec<A::Key>,
-    /// The right answers.
-    pub right: Vec<u32>,
 }
 
 /// How often, and how exactly.
@@ -183,8 +174,8 @@ fn reduce(table: &str, course: &str, names: &[&str], scores: &[Vec<f64>]) -> Vec
     records
 }
 
-/// Race bursts that find neither tables nor addresses nor code in a cache: nanoseconds a burst, and ours over the first
-/// of `reference` that takes part. Less is better, in the ratio too.
+/// Race bursts that find neither tables nor addresses nor code in a cache: nanoseconds a burst of ours and of the first of
+/// `reference` that takes part, and ours over that. Less is better, in the ratio too.
 pub fn cold<A: Address>(
     table: &str,
     contenders: &[Box<dyn Contender<A::Key> + '_>],
@@ -192,16 +183,17 @@ pub fn cold<A: Address>(
     reference: &[&str],
     effort: Effort,
 ) -> Result<Vec<Record>> {
-    let raced: Vec<_> = contenders
-        .iter()
-        .filter(|contender| contender.name() == OURS || reference.contains(&contender.name()))
+    let by_name = |name: &&str| contenders.iter().find(|other| other.name() == *name);
+    let raced: Vec<_> = by_name(&OURS)
+        .into_iter()
+        .chain(reference.iter().find_map(by_name))
         .collect();
     let mut eviction = Eviction::new();
     let mut times = vec![Vec::with_capacity(effort.rounds); raced.len()];
+    // Other addresses in each round, far from each other, the same for all.
+    let step = course.keys.len() / effort.cold_bursts;
     for number in 0..effort.rounds {
         interrupt::check()?;
-        // Other addresses in each round, far from each other, the same for all.
-        let step = course.keys.len() / effort.cold_bursts;
         let bursts: Vec<_> = (0..effort.cold_bursts)
             .map(|burst| &course.keys[burst * step + number * BURST % step..][..BURST])
             .collect();
@@ -210,25 +202,21 @@ pub fn cold<A: Address>(
             times[position].push(nanoseconds);
         }
     }
-    let mut records = Vec::new();
-    let of = |name: &str| raced.iter().position(|contender| contender.name() == name);
-    for (contender, own) in raced.iter().zip(&times) {
-        let case = case_of(table, "cold", contender.name());
-        records.push(Record::of(SUITE, &case, Metric::BurstNs, own));
-        let other = reference.iter().find_map(|name| of(name));
-        if let (OURS, Some(other)) = (contender.name(), other) {
-            let ratios: Vec<f64> = own
-                .iter()
-                .zip(&times[other])
-                .map(|(own, other)| own / other)
-                .collect();
-            records.push(Record::of(
-                SUITE,
-                &case,
-                Metric::TimeRatioToRteFib6,
-                &ratios,
-            ));
-        }
+    let record = |contender: &str, metric, figures: &[f64]| {
+        Record::of(SUITE, &case_of(table, "cold", contender), metric, figures)
+    };
+    let mut records: Vec<Record> = raced
+        .iter()
+        .zip(&times)
+        .map(|(contender, times)| record(contender.name(), Metric::BurstNs, times))
+        .collect();
+    if let ([ours, _], [own, others]) = (raced.as_slice(), times.as_slice()) {
+        let ratios: Vec<f64> = own
+            .iter()
+            .zip(others)
+            .map(|(own, other)| own / other)
+            .collect();
+        records.push(record(ours.name(), Metric::TimeRatioToRteFib6, &ratios));
     }
     Ok(records)
 }
