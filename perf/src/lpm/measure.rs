@@ -284,10 +284,6 @@ impl Measurement<'_> {
         self.all_made(table, times.len());
         self.update_times(&format!("{table}/update-beside-reader"), &times);
         let Seen { wrong, answers } = seen;
-        ensure!(
-            answers > 0,
-            "{table}: the reader beside the updates looked nothing up"
-        );
         (self.say)(&format!(
             "{table}: {answers} answers while {} updates were made",
             times.len()

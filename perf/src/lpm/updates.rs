@@ -4,11 +4,12 @@
 //! usual length (/48, /24) is inserted and withdrawn. Half of the existing routes, and all places of new ones, are those of
 //! addresses that are looked up meanwhile. A [`Timeline`] holds what every such address may answer after each change.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use core_affinity::CoreId;
+use crossbeam_utils::CachePadded;
 use fastrand::Rng;
 
 use super::contender::{BURST, keys_of};
@@ -143,6 +144,8 @@ pub fn percentile(figures: &[f64], percent: usize) -> f64 {
 pub struct Timeline {
     /// For each address, from which version on which answer is right, oldest first.
     answers: Vec<Vec<(usize, u32)>>,
+    /// For each change, the place of the first address that its prefix does not lie behind.
+    places: Vec<usize>,
 }
 
 impl Timeline {
@@ -150,7 +153,7 @@ impl Timeline {
     /// of them afterwards.
     ///
     /// # Panics
-    /// When the addresses are not sorted.
+    /// When there are no addresses, or they are not sorted.
     #[must_use]
     pub fn new<A: Address>(addresses: &[A], changes: &[Change<A>], oracle: &mut Oracle<A>) -> Self {
         assert!(
@@ -161,10 +164,12 @@ impl Timeline {
             .iter()
             .map(|address| vec![(0, oracle.answer(*address))])
             .collect();
+        let mut places = Vec::with_capacity(changes.len());
         for (change, version) in changes.iter().zip(1..) {
             change.tell(oracle);
             let prefix = change.prefix();
             let first = addresses.partition_point(|address| *address < prefix.address);
+            places.push(first.min(addresses.len() - 1));
             let inside = addresses[first..]
                 .iter()
                 .take_while(|address| prefix.contains(**address));
@@ -175,7 +180,7 @@ impl Timeline {
                 }
             }
         }
-        Self { answers }
+        Self { answers, places }
     }
 
     /// Whether `answer` of the address at `place` was right at any time from version `first` to version `last`.
@@ -199,8 +204,22 @@ pub struct Seen {
     pub answers: u64,
 }
 
+/// What writer and reader know of each other.
+#[derive(Default)]
+struct Progress {
+    /// Changes that were begun.
+    begun: AtomicUsize,
+    /// Changes that were made.
+    made: AtomicUsize,
+    /// Whether the reader has looked something up.
+    reading: AtomicBool,
+    /// Whether the reader shall end.
+    over: AtomicBool,
+}
+
 /// Make `changes` while a reader on the CPU `reader_core` looks up `addresses`, sorted as in `timeline`, in bursts and one
-/// by one in turn. Microseconds of each change, and what the reader saw.
+/// by one in turn: all of them again and again, and between them those that the change of the moment is about.
+/// Microseconds of each change, and what the reader saw.
 pub fn beside_a_reader<A: Address, T: Table<A>>(
     table: &mut T,
     changes: &[Change<A>],
@@ -210,56 +229,77 @@ pub fn beside_a_reader<A: Address, T: Table<A>>(
     reader_core: usize,
 ) -> Result<(Vec<f64>, Seen)> {
     let keys = keys_of(addresses);
-    // Changes that were begun, changes that were made, and whether the reader shall end.
-    let (begun, made, over) = (
-        AtomicUsize::new(0),
-        AtomicUsize::new(0),
-        AtomicBool::new(false),
-    );
-    let mut reader = table.reader();
+    let progress = CachePadded::new(Progress::default());
+    let reader = table.reader();
     std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
             core_affinity::set_for_current(CoreId { id: reader_core });
-            let mut seen = Seen::default();
-            let mut leaves = [0; BURST];
-            let mut place = 0;
-            while !over.load(Ordering::Acquire) {
-                let burst = &keys[place..(place + BURST).min(keys.len())];
-                let found = &mut leaves[..burst.len()];
-                let first = made.load(Ordering::SeqCst);
-                if (place / BURST).is_multiple_of(2) {
-                    reader.lookup_bulk(burst, found);
-                } else {
-                    for (key, found) in burst.iter().zip(&mut *found) {
-                        *found = reader.lookup(key);
-                    }
-                }
-                let last = begun.load(Ordering::SeqCst);
-                for (answer, at) in found.iter().zip(place..) {
-                    if !timeline.allows(at, *answer, first, last) {
-                        seen.wrong += 1;
-                    }
-                    seen.answers += 1;
-                }
-                reader.quiescent();
-                place += burst.len();
-                if place == keys.len() {
-                    place = 0;
-                }
-            }
-            seen
+            watch(reader, &keys, timeline, &progress)
         });
+        while !progress.reading.load(Ordering::Acquire) && !looking.is_finished() {
+            std::thread::yield_now();
+        }
+        let mut number = 0;
         let times = time(changes, patience, tsc_hertz, &mut |change| {
-            let number = made.load(Ordering::Relaxed) + 1;
-            begun.store(number, Ordering::SeqCst);
+            number += 1;
+            progress.begun.store(number, Ordering::Relaxed);
+            // Who sees anything of the change below, sees that it was begun. The fence costs nothing on x86-64.
+            fence(Ordering::Release);
             apply(table, change);
-            made.store(number, Ordering::SeqCst);
+            progress.made.store(number, Ordering::Release);
             Ok(())
         });
-        over.store(true, Ordering::Release);
+        progress.over.store(true, Ordering::Release);
         let seen = looking.join().map_err(|_| anyhow!("the reader panicked"))?;
         Ok((times?, seen))
     })
+}
+
+/// The reader beside updates, until it is over.
+fn watch<K>(
+    mut reader: impl Reader<K>,
+    keys: &[K],
+    timeline: &Timeline,
+    progress: &Progress,
+) -> Seen {
+    let mut seen = Seen::default();
+    let mut leaves = [0; BURST];
+    let mut next = 0;
+    for turn in 0_usize.. {
+        if progress.over.load(Ordering::Acquire) {
+            break;
+        }
+        // Everything before `first` is seen below.
+        let first = progress.made.load(Ordering::Acquire);
+        let place = match timeline.places.get(first) {
+            Some(place) if turn.is_multiple_of(2) => *place,
+            _ => next,
+        };
+        let burst = &keys[place..(place + BURST).min(keys.len())];
+        let found = &mut leaves[..burst.len()];
+        if turn % 4 < 2 {
+            reader.lookup_bulk(burst, found);
+        } else {
+            for (key, found) in burst.iter().zip(&mut *found) {
+                *found = reader.lookup(key);
+            }
+        }
+        // Whatever was seen above, its change was begun.
+        fence(Ordering::Acquire);
+        let last = progress.begun.load(Ordering::Relaxed);
+        for (answer, at) in found.iter().zip(place..) {
+            if !timeline.allows(at, *answer, first, last) {
+                seen.wrong += 1;
+            }
+            seen.answers += 1;
+        }
+        reader.quiescent();
+        progress.reading.store(true, Ordering::Release);
+        if place == next {
+            next = (next + burst.len()) % keys.len();
+        }
+    }
+    seen
 }
 
 /// Make one change to a table of ours.

@@ -102,7 +102,7 @@ fn a_reader_beside_the_writer_sees_nothing_wrong_and_would_see_a_wrong_table() {
     let (times, seen) = run(&mut Lpm6::build(&routes).expect("a table"));
     assert_eq!((times.len(), seen.wrong), (50, 0));
     let (_, seen) = run(&mut Lpm6::build(&routes[..1]).expect("a table"));
-    assert!(seen.wrong > 0 || seen.answers == 0);
+    assert!(seen.wrong > 0);
 }
 
 #[test]
