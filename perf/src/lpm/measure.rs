@@ -94,6 +94,7 @@ impl Measurement<'_> {
                     &changes,
                     self.patience,
                     self.effort.tsc_hertz,
+                    &mut || {},
                     &mut |change| match change {
                         updates::Change::Insert(prefix, leaf) => peer.insert(prefix, leaf),
                         updates::Change::Remove(prefix) => peer.remove(prefix),
@@ -260,10 +261,16 @@ impl Measurement<'_> {
         let tsc_hertz = self.effort.tsc_hertz;
 
         let changes = updates::script(routes, &oracle, &watched, self.updates, SEED + 1);
-        let times = updates::time(&changes, self.patience, tsc_hertz, &mut |change| {
-            updates::apply(ours, change);
-            Ok(())
-        })?;
+        let times = updates::time(
+            &changes,
+            self.patience,
+            tsc_hertz,
+            &mut || {},
+            &mut |change| {
+                updates::apply(ours, change);
+                Ok(())
+            },
+        )?;
         self.all_made(table, times.len());
         self.update_times(&format!("{table}/update"), &times);
         changes[..times.len()]

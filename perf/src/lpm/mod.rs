@@ -81,7 +81,7 @@ impl Options {
 
     /// How long one script of updates may take.
     fn patience(&self) -> Duration {
-        Duration::from_secs(if self.quick { 2 } else { 10 })
+        Duration::from_secs(if self.quick { 4 } else { 20 })
     }
 }
 

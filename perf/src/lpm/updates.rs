@@ -107,17 +107,19 @@ fn leaf_of<A: Address>(oracle: &Oracle<A>, existing: Prefix<A>) -> u32 {
         .expect("scripts take existing routes from the oracle's")
 }
 
-/// Make changes one after the other until all are made or `patience` is at its end; microseconds of each.
+/// Make changes one after the other until all are made or `patience` is at its end; microseconds of each. Before each
+/// group `pause` is called, outside the time that counts.
 pub fn time<A: Address>(
     changes: &[Change<A>],
     patience: Duration,
     tsc_hertz: f64,
+    pause: &mut dyn FnMut(),
     make: &mut dyn FnMut(Change<A>) -> Result<()>,
 ) -> Result<Vec<f64>> {
     let end = Instant::now() + patience;
     let mut microseconds = Vec::with_capacity(changes.len());
-    // The clock is asked a hundred times more rarely than it could be: it costs as much as a fast update.
     for group in changes.chunks(GROUP) {
+        pause();
         for change in group {
             let start = tsc::now();
             make(*change)?;
@@ -211,15 +213,25 @@ struct Progress {
     begun: AtomicUsize,
     /// Changes that were made.
     made: AtomicUsize,
-    /// Whether the reader has looked something up.
-    reading: AtomicBool,
+    /// Bursts that the reader has looked up.
+    bursts: AtomicUsize,
     /// Whether the reader shall end.
     over: AtomicBool,
 }
 
+/// Ends the reader when dropped, after a panic of the writer's too: its thread is waited for.
+struct End<'a>(&'a Progress);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Release);
+    }
+}
+
 /// Make `changes` while a reader on the CPU `reader_core` looks up `addresses`, sorted as in `timeline`, in bursts and one
-/// by one in turn: all of them again and again, and between them those that the change of the moment is about.
-/// Microseconds of each change, and what the reader saw.
+/// by one in turn: all of them again and again, and between them those that the change of the moment is about. Between
+/// two groups of changes the writer waits for a burst of the reader's. Microseconds of each change, and what the reader
+/// saw.
 pub fn beside_a_reader<A: Address, T: Table<A>>(
     table: &mut T,
     changes: &[Change<A>],
@@ -236,11 +248,17 @@ pub fn beside_a_reader<A: Address, T: Table<A>>(
             core_affinity::set_for_current(CoreId { id: reader_core });
             watch(reader, &keys, timeline, &progress)
         });
-        while !progress.reading.load(Ordering::Acquire) && !looking.is_finished() {
-            std::thread::yield_now();
-        }
+        let end = End(&progress);
+        // The reader shall be running, on a machine that others use too: one burst at least for each group.
+        let mut awaited = 0;
+        let mut pause = || {
+            while progress.bursts.load(Ordering::Acquire) <= awaited && !looking.is_finished() {
+                std::hint::spin_loop();
+            }
+            awaited = progress.bursts.load(Ordering::Acquire);
+        };
         let mut number = 0;
-        let times = time(changes, patience, tsc_hertz, &mut |change| {
+        let times = time(changes, patience, tsc_hertz, &mut pause, &mut |change| {
             number += 1;
             progress.begun.store(number, Ordering::Relaxed);
             // Who sees anything of the change below, sees that it was begun. The fence costs nothing on x86-64.
@@ -249,7 +267,7 @@ pub fn beside_a_reader<A: Address, T: Table<A>>(
             progress.made.store(number, Ordering::Release);
             Ok(())
         });
-        progress.over.store(true, Ordering::Release);
+        drop(end);
         let seen = looking.join().map_err(|_| anyhow!("the reader panicked"))?;
         Ok((times?, seen))
     })
@@ -294,7 +312,7 @@ fn watch<K>(
             seen.answers += 1;
         }
         reader.quiescent();
-        progress.reading.store(true, Ordering::Release);
+        progress.bursts.store(turn + 1, Ordering::Release);
         if place == next {
             next = (next + burst.len()) % keys.len();
         }

@@ -123,6 +123,7 @@ fn percentiles_of_a_hundred() {
 #[test]
 fn impatience_ends_between_two_groups() {
     let changes = script(&routes(), &Oracle::new(&routes()), &[1], 50, 2);
-    let times = time(&changes, Duration::ZERO, 1e9, &mut |_| Ok(())).expect("nothing fails");
+    let times =
+        time(&changes, Duration::ZERO, 1e9, &mut || {}, &mut |_| Ok(())).expect("nothing fails");
     assert_eq!(times.len(), GROUP);
 }
