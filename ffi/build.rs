@@ -71,6 +71,40 @@ const FUNCTIONS: [&str; 37] = [
     "shim_log_.*",
 ];
 
+/// The libraries, functions and constants of the feature `tables`: DPDK's own lookup tables, which only `perf` looks at.
+const TABLE_LIBRARIES: [&str; 3] = ["rte_fib", "rte_lpm", "rte_hash"];
+const TABLE_FUNCTIONS: [&str; 29] = [
+    "rte_vect_set_max_simd_bitwidth",
+    "rte_fib6_create",
+    "rte_fib6_free",
+    "rte_fib6_add",
+    "rte_fib6_delete",
+    "rte_fib6_lookup_bulk",
+    "rte_fib6_select_lookup",
+    "rte_fib_create",
+    "rte_fib_free",
+    "rte_fib_add",
+    "rte_fib_lookup_bulk",
+    "rte_fib_select_lookup",
+    "rte_lpm6_create",
+    "rte_lpm6_free",
+    "rte_lpm6_add",
+    "rte_lpm6_delete",
+    "rte_lpm6_lookup",
+    "rte_lpm6_lookup_bulk_func",
+    "rte_lpm_create",
+    "rte_lpm_free",
+    "rte_lpm_add",
+    "rte_hash_create",
+    "rte_hash_free",
+    "rte_hash_add_key",
+    "rte_hash_lookup",
+    "rte_hash_lookup_bulk",
+    "shim_lpm_lookup_bulk",
+    "shim_lpm_lookup_each",
+    "shim_heap_bytes",
+];
+
 /// Constants. DPDK's offload and RSS bits are function-like macros, which bindgen passes over in silence; `shim.h`
 /// repeats those we use as typed constants named `DPDK_*`.
 const VARIABLES: [&str; 5] = [
@@ -82,7 +116,7 @@ const VARIABLES: [&str; 5] = [
 ];
 
 fn main() {
-    for file in ["build.rs", "shim.h", "shim.c"] {
+    for file in ["build.rs", "shim.h", "shim.c", "tables.h", "tables.c"] {
         println!("cargo::rerun-if-changed={file}");
     }
     match find_dpdk() {
@@ -130,6 +164,11 @@ fn required_flags() -> Vec<&'static str> {
     flags
 }
 
+/// Whether the feature `tables` is asked for.
+fn with_tables() -> bool {
+    env::var_os("CARGO_FEATURE_TABLES").is_some()
+}
+
 fn compile_shim(dpdk: &Library) {
     let mut build = cc::Build::new();
     build
@@ -137,6 +176,9 @@ fn compile_shim(dpdk: &Library) {
         .includes(&dpdk.include_paths)
         .flag("-std=gnu11")
         .opt_level(3); // cc would take -O0 in dev builds, and these wrap functions meant to be inlined
+    if with_tables() {
+        build.file("tables.c");
+    }
     for flag in required_flags() {
         build.flag(flag);
     }
@@ -166,6 +208,12 @@ fn generate_declarations(dpdk: &Library) {
     for function in FUNCTIONS {
         builder = builder.allowlist_function(function);
     }
+    if with_tables() {
+        builder = builder.header("tables.h");
+        for function in TABLE_FUNCTIONS {
+            builder = builder.allowlist_function(function);
+        }
+    }
     for variable in VARIABLES {
         builder = builder.allowlist_var(variable);
     }
@@ -181,7 +229,8 @@ fn link(dpdk: &Library) {
     for path in &dpdk.link_paths {
         println!("cargo::rustc-link-search=native={}", Path::display(path));
     }
-    for library in LIBRARIES {
+    let tables: &[&str] = if with_tables() { &TABLE_LIBRARIES } else { &[] };
+    for library in tables.iter().chain(&LIBRARIES) {
         if dpdk.libs.iter().any(|installed| installed == library) {
             println!("cargo::rustc-link-lib=dylib={library}");
         }

@@ -1,7 +1,9 @@
 //! DPDK's C API as Rust declarations: what bindgen's allow-list in `build.rs` names, and `shim.c` for the rest.
 //!
-//! No policy and no safe wrapper is here; those are `dataplane::dpdk`, the only user. Receiving and sending go through
+//! No policy and no safe wrapper is here; those are `dataplane::dpdk`, the product's only user. Receiving and sending go through
 //! `rte_eth_fp_ops` and [`rte_mbuf`] from Rust, so no C function is called once a packet; every other call is cold.
+//!
+//! With the feature `tables` also DPDK's own lookup tables (`tables.h`), for the suite in `perf` that compares with them.
 //!
 //! Written for DPDK 22.11 (Debian 12, where the tests run), 23.11 and 24.11 (Debian 13). Where those differ: `LIBRARIES`
 //! in `build.rs`, the "versions" section of `shim.c`, and [`layout`].

@@ -14,7 +14,9 @@ const HEAD_HEIGHT: u32 = 104;
 const ROW_HEIGHT: u32 = 22;
 /// Caption and axis of a panel.
 const PANEL_FRAME_HEIGHT: u32 = 78;
-const LABEL_WIDTH: u32 = 170;
+const LEAST_LABEL_WIDTH: u32 = 170;
+/// One character of a label, in the font of labels.
+const LABEL_CHARACTER_WIDTH: u32 = 7;
 
 const INK: RGBColor = RGBColor(40, 40, 40);
 const GREY: RGBColor = RGBColor(110, 110, 110);
@@ -70,7 +72,7 @@ pub fn svg(records: &[Record], machine: &Machine) -> Result<String> {
         let root = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
         root.fill(&WHITE).map_err(drawing)?;
         let (head, mut rest) = root.split_vertically(HEAD_HEIGHT);
-        draw_head(&head, machine).map_err(drawing)?;
+        draw_head(&head, machine, &used(&panels)).map_err(drawing)?;
         for panel in &panels {
             let (area, below) = rest.split_vertically(height_of(panel));
             draw_panel(&area, panel).map_err(drawing)?;
@@ -108,6 +110,37 @@ fn panels(records: &[Record]) -> Vec<Panel<'_>> {
             "The packet graph alone, TSC clocks per packet",
             Metric::GraphClkPerPacket,
         ),
+        (
+            "Lookups per second in prefix tables, one core, millions",
+            Metric::MlookupsPerS,
+        ),
+        (
+            "Prefix tables: times rte_fib6, same addresses, same round",
+            Metric::RatioToRteFib6,
+        ),
+        ("Prefix tables: times rte_lpm6", Metric::RatioToRteLpm6),
+        ("Prefix tables: times rte_fib (IPv4)", Metric::RatioToRteFib),
+        ("Prefix tables: times rte_lpm (IPv4)", Metric::RatioToRteLpm),
+        ("Prefix tables: times rte_hash", Metric::RatioToRteHash),
+        (
+            "Prefix tables: times the best Rust crate, single lookups",
+            Metric::RatioToBestCrate,
+        ),
+        ("Cold burst of 32 lookups, ns", Metric::BurstNs),
+        (
+            "Cold burst: time over that of rte_fib6, less is better",
+            Metric::TimeRatioToRteFib6,
+        ),
+        ("Bytes of a prefix table", Metric::Bytes),
+        ("Bytes per prefix", Metric::BytesPerPrefix),
+        ("Building a prefix table, ms", Metric::BuildMs),
+        ("Update, median, us", Metric::UpdateUsMedian),
+        ("Update, 99th percentile, us", Metric::UpdateUsP99),
+        ("Updates per second", Metric::UpdatesPerS),
+        (
+            "Wrong answers before, during and after updates",
+            Metric::WrongAnswers,
+        ),
     ]
     .into_iter()
     .map(|(title, metric)| Panel {
@@ -123,6 +156,14 @@ fn panels(records: &[Record]) -> Vec<Panel<'_>> {
     })
     .filter(|panel| !panel.bars.is_empty())
     .collect()
+}
+
+fn used(panels: &[Panel<'_>]) -> Vec<Stroke> {
+    let is_used = |stroke: &Stroke| {
+        let mut bars = panels.iter().flat_map(|panel| &panel.bars);
+        bars.any(|bar| bar.strokes.iter().any(|(used, _)| used == stroke))
+    };
+    Stroke::ALL.into_iter().filter(is_used).collect()
 }
 
 fn strokes_of(record: &Record, records: &[Record]) -> Vec<(Stroke, f64)> {
@@ -151,10 +192,18 @@ fn strokes_of(record: &Record, records: &[Record]) -> Vec<(Stroke, f64)> {
     strokes
 }
 
+/// Width of the longest label of a panel.
+fn label_width(panel: &Panel<'_>) -> u32 {
+    let longest = panel.bars.iter().map(|bar| bar.record.case.len()).max();
+    let characters = u32::try_from(longest.unwrap_or(0)).expect("a few words");
+    LEAST_LABEL_WIDTH.max((characters + 2) * LABEL_CHARACTER_WIDTH)
+}
+
 type Area<'a, 'b> = DrawingArea<SVGBackend<'b>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-fn draw_head(area: &Area<'_, '_>, machine: &Machine) -> Drawn {
+/// `used`: the strokes that some panel draws.
+fn draw_head(area: &Area<'_, '_>, machine: &Machine, used: &[Stroke]) -> Drawn {
     let text = |size: u32| ("sans-serif", size).into_font();
     area.draw(&Text::new(
         "Sextant: throughput",
@@ -185,7 +234,7 @@ fn draw_head(area: &Area<'_, '_>, machine: &Machine) -> Drawn {
         text(12).color(&INK),
     ))?;
     x += 220;
-    for stroke in Stroke::ALL {
+    for stroke in used {
         area.draw(&PathElement::new(
             [(x, 78), (x, 94)],
             stroke.colour().stroke_width(3),
@@ -214,7 +263,7 @@ fn draw_panel(area: &Area<'_, '_>, panel: &Panel<'_>) -> Drawn {
         .caption(panel.title, font(15))
         .margin_right(40)
         .x_label_area_size(30)
-        .y_label_area_size(LABEL_WIDTH)
+        .y_label_area_size(label_width(panel))
         .build_cartesian_2d(0.0..(greatest * 1.12).max(f64::MIN_POSITIVE), 0.0..rows)?;
     chart
         .configure_mesh()

@@ -17,6 +17,7 @@ pub mod fuzz;
 pub mod graph;
 pub mod interrupt;
 pub mod linux;
+pub mod lpm;
 pub mod machine;
 pub mod network;
 pub mod record;

@@ -12,14 +12,18 @@ use perf::graph;
 use perf::machine::Machine;
 use perf::record::Record;
 use perf::setup::Window;
-use perf::{chart, interrupt, report};
+use perf::{chart, interrupt, lpm, report};
 
 const ROUNDS: usize = 7;
+/// Prefix tables are compared by ratios that differ by a tenth: more rounds, which are short.
+const LPM_ROUNDS: usize = 9;
 const QUICK_ROUNDS: usize = 3;
 
-/// Measure Sextant: packets per second on devices beside testpmd, and clocks per packet of the packet graph alone.
+/// Measure Sextant: packets per second on devices beside testpmd, clocks per packet of the packet graph alone, and the
+/// prefix tables beside DPDK's and those of Rust crates.
 ///
-/// The suites on devices need root, huge pages, two cores and dpdk-testpmd; the graph needs nothing.
+/// The suites on devices need root, huge pages, two cores and dpdk-testpmd; the graph needs nothing; the prefix tables need
+/// a real routing table, and huge pages for DPDK's.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -34,12 +38,18 @@ struct Arguments {
     /// Fewer rounds and fewer cases.
     #[arg(long)]
     quick: bool,
-    /// How often each contender runs [default: 7, quick: 3].
+    /// How often each contender runs [default: 7, lpm: 9, quick: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// The sextant to measure [default: beside this program].
     #[arg(long, value_name = "PATH")]
     sextant: Option<PathBuf>,
+    /// The folder of the real routing tables [default: shared/data beside the project].
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Prefix tables: rte_lpm (IPv4) too. Building it of the real table takes five minutes for each profile.
+    #[arg(long)]
+    rte_lpm: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,6 +60,8 @@ enum Suite {
     Forward,
     /// The packet graph alone, in process.
     Graph,
+    /// Prefix tables beside DPDK's and those of Rust crates, in process.
+    Lpm,
     /// Everything.
     All,
 }
@@ -70,19 +82,27 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let machine = Machine::look();
     eprintln!("{machine}");
     let say = |text: &str| eprintln!("{text}");
-    let rounds = arguments.rounds.map_or_else(
-        || {
-            if arguments.quick {
-                QUICK_ROUNDS
-            } else {
-                ROUNDS
-            }
-        },
-        usize::from,
-    );
+    let rounds_or = |usual: usize| match arguments.rounds {
+        Some(rounds) => rounds.into(),
+        None if arguments.quick => QUICK_ROUNDS,
+        None => usual,
+    };
+    let rounds = rounds_or(ROUNDS);
     let mut records: Vec<Record> = Vec::new();
     if matches!(arguments.suite, Suite::Graph | Suite::All) {
         records.extend(graph::run(rounds, arguments.quick, &say)?);
+    }
+    if matches!(arguments.suite, Suite::Lpm | Suite::All) {
+        let options = lpm::Options {
+            rounds: rounds_or(LPM_ROUNDS),
+            quick: arguments.quick,
+            data: arguments
+                .data
+                .clone()
+                .unwrap_or_else(lpm::Options::default_data),
+            rte_lpm: arguments.rte_lpm,
+        };
+        records.extend(lpm::run(&options, &machine, &say)?);
     }
     if let Some(ways) = ways_of(arguments.suite) {
         let plan = Plan {
@@ -121,6 +141,6 @@ fn ways_of(suite: Suite) -> Option<Vec<Way>> {
     match suite {
         Suite::Npt66 | Suite::All => Some(Way::ALL.to_vec()),
         Suite::Forward => Some(vec![Way::Forward]),
-        Suite::Graph => None,
+        Suite::Graph | Suite::Lpm => None,
     }
 }

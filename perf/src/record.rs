@@ -26,6 +26,38 @@ pub enum Metric {
     LinuxSnptMpps,
     /// Sextant over Linux SNPT of the same round, packets per CPU-second.
     RatioToLinuxSnpt,
+    /// Lookups in a prefix table, one core.
+    MlookupsPerS,
+    /// Our table over `rte_fib6`, lookups of the same round: bursts with AVX-512 where there is any; single ones without.
+    RatioToRteFib6,
+    /// Our table over `rte_lpm6`.
+    RatioToRteLpm6,
+    /// Our table over `rte_fib` (IPv4), bursts with AVX-512 where there is any.
+    RatioToRteFib,
+    /// Our table over `rte_lpm` (IPv4).
+    RatioToRteLpm,
+    /// Our table over `rte_hash`, which holds hosts only.
+    RatioToRteHash,
+    /// Our table over the best Rust crate of the round, single lookups.
+    RatioToBestCrate,
+    /// Time of a burst of 32 lookups that finds nothing in a cache.
+    BurstNs,
+    /// Such a burst's time in our table over that in `rte_fib6`: less is better.
+    TimeRatioToRteFib6,
+    /// Memory of a table.
+    Bytes,
+    /// Memory of a table over its prefixes.
+    BytesPerPrefix,
+    /// Time to make a table of all its routes.
+    BuildMs,
+    /// Updates, one after the other.
+    UpdatesPerS,
+    /// Time of an update: half take no longer.
+    UpdateUsMedian,
+    /// Time of an update: one of a hundred takes longer.
+    UpdateUsP99,
+    /// Lookups that found what an oracle does not.
+    WrongAnswers,
 }
 
 impl Metric {
@@ -42,6 +74,22 @@ impl Metric {
             Self::RatioToTestpmdMacswap => "ratio_to_testpmd_macswap",
             Self::LinuxSnptMpps => "linux_snpt_mpps",
             Self::RatioToLinuxSnpt => "ratio_to_linux_snpt",
+            Self::MlookupsPerS => "mlookups_per_s",
+            Self::RatioToRteFib6 => "ratio_to_rte_fib6",
+            Self::RatioToRteLpm6 => "ratio_to_rte_lpm6",
+            Self::RatioToRteFib => "ratio_to_rte_fib",
+            Self::RatioToRteLpm => "ratio_to_rte_lpm",
+            Self::RatioToRteHash => "ratio_to_rte_hash",
+            Self::RatioToBestCrate => "ratio_to_best_crate",
+            Self::BurstNs => "burst_ns",
+            Self::TimeRatioToRteFib6 => "time_ratio_to_rte_fib6",
+            Self::Bytes => "bytes",
+            Self::BytesPerPrefix => "bytes_per_prefix",
+            Self::BuildMs => "build_ms",
+            Self::UpdatesPerS => "updates_per_s",
+            Self::UpdateUsMedian => "update_us_median",
+            Self::UpdateUsP99 => "update_us_p99",
+            Self::WrongAnswers => "wrong_answers",
         }
     }
 
@@ -53,7 +101,23 @@ impl Metric {
                 "Mpps"
             }
             Self::ClkPerPacket | Self::GraphClkPerPacket => "TSC clocks",
-            Self::RatioToTestpmdIo | Self::RatioToTestpmdMacswap | Self::RatioToLinuxSnpt => "1",
+            Self::RatioToTestpmdIo
+            | Self::RatioToTestpmdMacswap
+            | Self::RatioToLinuxSnpt
+            | Self::RatioToRteFib6
+            | Self::RatioToRteLpm6
+            | Self::RatioToRteFib
+            | Self::RatioToRteLpm
+            | Self::RatioToRteHash
+            | Self::RatioToBestCrate
+            | Self::TimeRatioToRteFib6 => "1",
+            Self::MlookupsPerS => "Mlookups/s",
+            Self::BurstNs => "ns",
+            Self::Bytes | Self::BytesPerPrefix => "bytes",
+            Self::BuildMs => "ms",
+            Self::UpdatesPerS => "1/s",
+            Self::UpdateUsMedian | Self::UpdateUsP99 => "us",
+            Self::WrongAnswers => "answers",
         }
     }
 }
@@ -184,6 +248,22 @@ mod tests {
             Metric::RatioToTestpmdMacswap,
             Metric::LinuxSnptMpps,
             Metric::RatioToLinuxSnpt,
+            Metric::MlookupsPerS,
+            Metric::RatioToRteFib6,
+            Metric::RatioToRteLpm6,
+            Metric::RatioToRteFib,
+            Metric::RatioToRteLpm,
+            Metric::RatioToRteHash,
+            Metric::RatioToBestCrate,
+            Metric::BurstNs,
+            Metric::TimeRatioToRteFib6,
+            Metric::Bytes,
+            Metric::BytesPerPrefix,
+            Metric::BuildMs,
+            Metric::UpdatesPerS,
+            Metric::UpdateUsMedian,
+            Metric::UpdateUsP99,
+            Metric::WrongAnswers,
         ] {
             assert_eq!(
                 serde_json::to_value(metric).expect("a name"),

@@ -23,7 +23,7 @@ pub enum Bound {
 }
 
 /// All goals.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: &[Target] = &[
     at_least("npt66-out/64B/1k", Metric::RatioToTestpmdMacswap, 0.70),
     at_least("npt66-in/64B/1k", Metric::RatioToTestpmdMacswap, 0.70),
     at_least("forward/64B/1k", Metric::RatioToTestpmdMacswap, 0.75),
@@ -32,6 +32,64 @@ pub const TARGETS: [Target; 8] = [
     at_most("forward/64B/64k", Metric::GraphClkPerPacket, 65.0),
     at_most("npt66-out/64B/64k", Metric::GraphClkPerPacket, 90.0),
     at_most("npt66-in/64B/64k", Metric::GraphClkPerPacket, 90.0),
+    // The real IPv6 table, one leaf for each origin AS.
+    at_least("lpm6/real/as/U", Metric::RatioToRteFib6, 2.0),
+    at_least("lpm6/real/as/Z", Metric::RatioToRteFib6, 1.5),
+    at_least("lpm6/real/as/H", Metric::RatioToRteFib6, 1.0),
+    at_least("lpm6/real/as/U/single", Metric::RatioToRteFib6, 2.5),
+    at_most("lpm6/real/as/cold", Metric::TimeRatioToRteFib6, 0.65),
+    at_least("lpm6/real/as/U", Metric::RatioToRteLpm6, 4.0),
+    at_least("lpm6/real/as/Z", Metric::RatioToRteLpm6, 3.0),
+    at_least("lpm6/real/as/U/single", Metric::RatioToBestCrate, 4.0),
+    at_most("lpm6/real/as/table", Metric::Bytes, 48e6),
+    at_most("lpm6/real/as/table", Metric::BuildMs, 100.0),
+    at_most("lpm6/real/as/update", Metric::UpdateUsMedian, 4.0),
+    at_most("lpm6/real/as/update", Metric::UpdateUsP99, 50.0),
+    at_most("lpm6/real/as/before", Metric::WrongAnswers, 0.0),
+    at_most("lpm6/real/as/during", Metric::WrongAnswers, 0.0),
+    at_most("lpm6/real/as/after", Metric::WrongAnswers, 0.0),
+    // The same table, one leaf for each prefix.
+    at_least("lpm6/real/uniq/U", Metric::RatioToRteFib6, 2.0),
+    at_least("lpm6/real/uniq/Z", Metric::RatioToRteFib6, 1.5),
+    at_least("lpm6/real/uniq/H", Metric::RatioToRteFib6, 1.0),
+    at_least("lpm6/real/uniq/U/single", Metric::RatioToRteFib6, 2.5),
+    at_most("lpm6/real/uniq/cold", Metric::TimeRatioToRteFib6, 0.65),
+    at_least("lpm6/real/uniq/U", Metric::RatioToRteLpm6, 4.0),
+    at_least("lpm6/real/uniq/Z", Metric::RatioToRteLpm6, 3.0),
+    at_least("lpm6/real/uniq/U/single", Metric::RatioToBestCrate, 4.0),
+    at_most("lpm6/real/uniq/table", Metric::Bytes, 48e6),
+    at_most("lpm6/real/uniq/table", Metric::BuildMs, 100.0),
+    at_most("lpm6/real/uniq/update", Metric::UpdateUsMedian, 4.0),
+    at_most("lpm6/real/uniq/update", Metric::UpdateUsP99, 50.0),
+    at_most("lpm6/real/uniq/before", Metric::WrongAnswers, 0.0),
+    at_most("lpm6/real/uniq/during", Metric::WrongAnswers, 0.0),
+    at_most("lpm6/real/uniq/after", Metric::WrongAnswers, 0.0),
+    // A million random /48 in 16,384 /32.
+    at_least("lpm6/random48/U", Metric::RatioToRteFib6, 2.0),
+    at_least("lpm6/random48/Z", Metric::RatioToRteFib6, 1.75),
+    at_most("lpm6/random48/before", Metric::WrongAnswers, 0.0),
+    // A million hosts.
+    at_least("lpm6/hosts/hit", Metric::RatioToRteHash, 1.8),
+    at_least("lpm6/hosts/miss", Metric::RatioToRteHash, 0.75),
+    at_most("lpm6/hosts/before", Metric::WrongAnswers, 0.0),
+    at_most("lpm6/hosts/during", Metric::WrongAnswers, 0.0),
+    at_most("lpm6/hosts/after", Metric::WrongAnswers, 0.0),
+    at_most("lpm6/mixed/before", Metric::WrongAnswers, 0.0),
+    at_most("lpm6/mixed/during", Metric::WrongAnswers, 0.0),
+    at_most("lpm6/mixed/after", Metric::WrongAnswers, 0.0),
+    // The real IPv4 table.
+    at_least("lpm4/real/as/U", Metric::RatioToRteFib, 1.0),
+    at_least("lpm4/real/as/Z", Metric::RatioToRteFib, 0.9),
+    at_least("lpm4/real/as/H", Metric::RatioToRteFib, 0.9),
+    at_most("lpm4/real/as/before", Metric::WrongAnswers, 0.0),
+    at_most("lpm4/real/as/during", Metric::WrongAnswers, 0.0),
+    at_most("lpm4/real/as/after", Metric::WrongAnswers, 0.0),
+    at_least("lpm4/real/uniq/U", Metric::RatioToRteFib, 1.0),
+    at_least("lpm4/real/uniq/Z", Metric::RatioToRteFib, 0.9),
+    at_least("lpm4/real/uniq/H", Metric::RatioToRteFib, 0.9),
+    at_most("lpm4/real/uniq/before", Metric::WrongAnswers, 0.0),
+    at_most("lpm4/real/uniq/during", Metric::WrongAnswers, 0.0),
+    at_most("lpm4/real/uniq/after", Metric::WrongAnswers, 0.0),
 ];
 
 /// Clocks per packet of VPP 26.10-rc0's graph (release build, AVX-512, 65,536 flows, one route, 256 packets a vector),
@@ -89,6 +147,14 @@ pub fn target_of(record: &Record) -> Option<Bound> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_figure_has_one_goal() {
+        for (number, target) in TARGETS.iter().enumerate() {
+            let same = |other: &&Target| (other.case, other.metric) == (target.case, target.metric);
+            assert_eq!(TARGETS[..number].iter().find(same), None);
+        }
+    }
 
     #[test]
     fn a_goal_belongs_to_one_figure_of_one_case() {
