@@ -57,18 +57,16 @@ impl Measurement<'_> {
         let mut peers = self.dpdk.map(|dpdk| A::peers(dpdk, routes, wish, self.say));
         let rust = A::contenders(routes);
         {
-            let reader = ours.as_mut().map(Table::reader);
+            let reader = ours.reader();
             let mut beside = Vec::new();
             if let Some(peers) = &peers {
                 beside.extend(peers.contenders());
                 self.costs(table, &peers.costs());
             }
-            let mut contenders = line_up(reader.as_ref(), beside);
+            let mut contenders = line_up(&reader, beside);
             contenders.extend(rust);
             let wrong = race::check(&contenders, &courses)?;
-            if ours_takes_part(&contenders) {
-                self.wrong(&format!("{table}/before"), wrong as u64); // `as`: a count
-            }
+            self.wrong(&format!("{table}/before"), wrong as u64); // `as`: a count
             (self.say)(&format!("{table}: {} rounds", self.effort.rounds));
             self.records
                 .extend(race::race(table, &contenders, &courses, self.effort)?);
@@ -83,9 +81,7 @@ impl Measurement<'_> {
                 )?);
             }
         }
-        if let Some(ours) = &mut ours {
-            self.update_ours(table, ours, routes, &oracle)?;
-        }
+        self.update_ours(table, &mut ours, routes, &oracle)?;
         if let Some(peers) = &mut peers {
             let watched = watched(routes);
             let changes = updates::script(routes, &oracle, &watched, self.updates, SEED + 1);
@@ -121,13 +117,13 @@ impl Measurement<'_> {
         let peers = self
             .dpdk
             .map(|dpdk| u128::peers(dpdk, &routes, wish, self.say));
-        let reader = ours.as_mut().map(Table::reader);
+        let reader = ours.reader();
         let mut beside = Vec::new();
         if let Some(peers) = &peers {
             beside.extend(peers.contenders());
             self.costs(table, &peers.costs());
         }
-        let contenders = line_up(reader.as_ref(), beside);
+        let contenders = line_up(&reader, beside);
         self.check_and_race(table, &contenders, &courses)
     }
 
@@ -145,12 +141,10 @@ impl Measurement<'_> {
                 .ok()
         };
         let hash = self.dpdk.and_then(build);
-        let reader = ours.as_mut().map(Table::reader);
+        let reader = ours.reader();
         // Ours are compared with the right answers; a place in rte_hash has to be looked up first.
-        if reader.is_some() {
-            let wrong = race::check(&line_up(reader.as_ref(), Vec::new()), &courses)?;
-            self.wrong(&format!("{table}/before"), wrong as u64); // `as`: a count
-        }
+        let wrong = race::check(&line_up(&reader, Vec::new()), &courses)?;
+        self.wrong(&format!("{table}/before"), wrong as u64); // `as`: a count
         let mut beside = Vec::new();
         if let Some(hash) = &hash {
             check_hash(hash, &courses)?;
@@ -158,15 +152,12 @@ impl Measurement<'_> {
             beside.push(contender("rte_hash-single", hash::Single(hash)));
             self.costs(table, &[("rte_hash", hash.cost())]);
         }
-        let contenders = line_up(reader.as_ref(), beside);
+        let contenders = line_up(&reader, beside);
         self.records
             .extend(race::race(table, &contenders, &courses, self.effort)?);
         drop(contenders);
         drop(reader); // one that does not report holds up what is freed
-        if let Some(ours) = &mut ours {
-            self.update_ours(table, ours, &routes, &oracle)?;
-        }
-        Ok(())
+        self.update_ours(table, &mut ours, &routes, &oracle)
     }
 
     /// The hosts and the real table in one: only ours can hold both.
@@ -176,15 +167,13 @@ impl Measurement<'_> {
         let (hosts, misses) = traces::hosts(SEED);
         let mut routes: Vec<_> = real.iter().chain(&hosts).copied().collect();
         routes.sort_unstable_by_key(|route| route.prefix);
-        let Some(mut ours) = self.build::<u128>(table, &routes) else {
-            return Ok(());
-        };
+        let mut ours = self.build::<u128>(table, &routes);
         let oracle = Oracle::new(&routes);
         let mut courses = courses(real, &oracle, &[Trace::Uniform, Trace::Zipf]);
         courses.extend(host_courses(&hosts, &misses, &oracle));
         {
             let reader = ours.reader();
-            self.check_and_race(table, &line_up(Some(&reader), Vec::new()), &courses)?;
+            self.check_and_race(table, &line_up(&reader, Vec::new()), &courses)?;
         }
         self.update_ours(table, &mut ours, &routes, &oracle)
     }
@@ -203,35 +192,27 @@ impl Measurement<'_> {
         courses: &[Course<u128>],
     ) -> Result<()> {
         let wrong = race::check(contenders, courses)?;
-        if ours_takes_part(contenders) {
-            self.wrong(&format!("{table}/before"), wrong as u64); // `as`: a count
-        }
+        self.wrong(&format!("{table}/before"), wrong as u64); // `as`: a count
         self.records
             .extend(race::race(table, contenders, courses, self.effort)?);
         Ok(())
     }
 
-    /// Build ours several times and keep the last; `None` when it cannot hold the routes.
-    fn build<A: Family>(&mut self, table: &str, routes: &[Route<A>]) -> Option<A::Ours> {
+    /// Build ours several times and keep the last.
+    fn build<A: Family>(&mut self, table: &str, routes: &[Route<A>]) -> A::Ours {
         let mut last = None;
         let mut milliseconds = Vec::new();
         for _ in 0..BUILDS {
             drop(last.take()); // two at once may not fit
             let start = Instant::now();
-            match A::Ours::build(routes) {
-                Ok(ours) => last = Some(ours),
-                Err(error) => {
-                    (self.say)(&format!("SKIPPED ours in {table}: {error:#}"));
-                    return None;
-                }
-            }
+            last = Some(A::Ours::build(routes));
             milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        let ours = last?;
+        let ours = last.expect("it is built at least once");
         let case = format!("{table}/table");
         self.record(&case, Metric::BuildMs, &milliseconds);
         self.bytes(&case, ours.bytes() as f64, routes.len()); // `as`: far below 2^53
-        Some(ours)
+        ours
     }
 
     fn costs(&mut self, table: &str, costs: &[(&'static str, Cost)]) {
@@ -302,7 +283,7 @@ impl Measurement<'_> {
 
         let courses = courses(routes, &oracle, &Trace::ALL);
         let reader = ours.reader();
-        let wrong = race::check(&line_up(Some(&reader), Vec::new()), &courses)?;
+        let wrong = race::check(&line_up(&reader, Vec::new()), &courses)?;
         self.wrong(&format!("{table}/after"), wrong as u64); // `as`: a count
         Ok(())
     }
@@ -343,21 +324,15 @@ impl Measurement<'_> {
     }
 }
 
-/// Those beside ours between both ways to look up in ours, if it takes part: in a round, what a ratio is made of shall run
-/// soon after one another.
+/// Those beside ours between both ways to look up in ours: in a round, what a ratio is made of shall run soon after one
+/// another.
 fn line_up<'a, K: 'a, R: ours::Reader<K>>(
-    reader: Option<&'a R>,
+    reader: &'a R,
     mut beside: Vec<Box<dyn Contender<K> + 'a>>,
 ) -> Vec<Box<dyn Contender<K> + 'a>> {
-    if let Some(reader) = reader {
-        beside.insert(0, contender(OURS, ours::Bulk(reader)));
-        beside.push(contender(OURS_SINGLE, ours::Single(reader)));
-    }
+    beside.insert(0, contender(OURS, ours::Bulk(reader)));
+    beside.push(contender(OURS_SINGLE, ours::Single(reader)));
     beside
-}
-
-fn ours_takes_part<K>(contenders: &[Box<dyn Contender<K> + '_>]) -> bool {
-    contenders.iter().any(|contender| contender.name() == OURS)
 }
 
 /// Whether `rte_hash` finds what it shall: its answers are places plus one.

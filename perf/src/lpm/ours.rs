@@ -1,22 +1,13 @@
 //! Our own tables as this suite uses them: the only file to change when their interface does.
 //!
-//! A [`Table`] is the single writer's side, a [`Reader`] a worker's. Today the prefix table is built whole and published
-//! whole, so one update is one build; the suite then stops after a few updates and says so. There is no IPv4 table yet:
-//! [`Lpm4`] is uninhabited, and the suite leaves "ours" out of the IPv4 cases.
+//! A [`Table`] is the single writer's side, a [`Reader`] a worker's.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Result, bail, ensure};
-use dataplane::table::lpm::Lpm6 as Trie;
-use dataplane::table::publish;
+use dataplane::table::{lpm, publish};
 
-use super::contender::Lookup;
+use super::contender::{BURST, Lookup};
 use super::prefix::{Address, Prefix, Route};
-
-/// More routes of full length than this, and today's table would not fit into memory: 14 nodes of 1 KiB each.
-const MOST_HOSTS: usize = 100_000;
 
 /// A table of ours, on the writer's thread.
 pub trait Table<A: Address>: Sized {
@@ -24,10 +15,7 @@ pub trait Table<A: Address>: Sized {
     type Reader: Reader<A::Key>;
 
     /// A table of `routes`, by whatever is fastest.
-    ///
-    /// # Errors
-    /// With the reason, when this table cannot hold them.
-    fn build(routes: &[Route<A>]) -> Result<Self>;
+    fn build(routes: &[Route<A>]) -> Self;
     /// A worker's end. Nothing is reclaimed while one exists and does not report.
     fn reader(&mut self) -> Self::Reader;
     /// Insert a route or replace its leaf, seen by readers when this returns; what can be reclaimed, is.
@@ -48,32 +36,30 @@ pub trait Reader<K>: Send {
     fn quiescent(&mut self);
 }
 
-/// The IPv6 table.
-pub struct Lpm6 {
-    routes: BTreeMap<Prefix<u128>, u32>,
-    published: publish::Publisher<Trie>,
+/// A table in the product's arrangement: one writer, and views that workers get through the publisher that knows them.
+pub struct Ours<T, V: Send + Sync> {
+    table: T,
+    published: publish::Publisher<V>,
 }
 
-impl Table<u128> for Lpm6 {
-    type Reader = publish::Reader<Trie>;
+/// The IPv6 table.
+pub type Lpm6 = Ours<lpm::Lpm6, lpm::View6>;
 
-    fn build(routes: &[Route<u128>]) -> Result<Self> {
-        let hosts = routes
-            .iter()
-            .filter(|route| route.prefix.length == u128::LENGTH)
-            .count();
-        ensure!(
-            hosts <= MOST_HOSTS,
-            "today's table needs 14 KiB for a route of full length, and these are {hosts}"
+/// The IPv4 table.
+pub type Lpm4 = Ours<lpm::Lpm4, lpm::View4>;
+
+impl Table<u128> for Lpm6 {
+    type Reader = publish::Reader<lpm::View6>;
+
+    fn build(routes: &[Route<u128>]) -> Self {
+        let mut table = lpm::Lpm6::new();
+        table.load(
+            routes.iter().map(|Route { prefix, leaf }| {
+                (Ipv6Addr::from(prefix.address), prefix.length, *leaf)
+            }),
         );
-        let trie = trie_of(routes.iter().map(|route| (route.prefix, route.leaf)));
-        Ok(Self {
-            routes: routes
-                .iter()
-                .map(|route| (route.prefix, route.leaf))
-                .collect(),
-            published: publish::Publisher::new(trie),
-        })
+        let published = publish::Publisher::new(table.view());
+        Self { table, published }
     }
 
     fn reader(&mut self) -> Self::Reader {
@@ -81,37 +67,23 @@ impl Table<u128> for Lpm6 {
     }
 
     fn insert(&mut self, prefix: Prefix<u128>, leaf: u32) {
-        self.routes.insert(prefix, leaf);
-        self.publish();
+        let network = Ipv6Addr::from(prefix.address);
+        self.table.insert(network, prefix.length, leaf);
+        self.table.reclaim(&mut self.published);
     }
 
     fn remove(&mut self, prefix: Prefix<u128>) {
-        self.routes.remove(&prefix);
-        self.publish();
+        let network = Ipv6Addr::from(prefix.address);
+        self.table.remove(network, prefix.length);
+        self.table.reclaim(&mut self.published);
     }
 
     fn bytes(&self) -> usize {
-        self.published.current().bytes()
+        self.table.bytes()
     }
 }
 
-impl Lpm6 {
-    fn publish(&mut self) {
-        let trie = trie_of(self.routes.iter().map(|(prefix, leaf)| (*prefix, *leaf)));
-        self.published.publish(trie);
-        self.published.reclaim();
-    }
-}
-
-fn trie_of(routes: impl Iterator<Item = (Prefix<u128>, u32)>) -> Trie {
-    let mut trie = Trie::new();
-    for (prefix, leaf) in routes {
-        trie.insert(Ipv6Addr::from(prefix.address), prefix.length, leaf);
-    }
-    trie
-}
-
-impl Reader<[u8; 16]> for publish::Reader<Trie> {
+impl Reader<[u8; 16]> for publish::Reader<lpm::View6> {
     #[inline]
     fn lookup(&self, key: &[u8; 16]) -> u32 {
         self.load().lookup(key)
@@ -119,10 +91,7 @@ impl Reader<[u8; 16]> for publish::Reader<Trie> {
 
     #[inline]
     fn lookup_bulk(&self, keys: &[[u8; 16]], leaves: &mut [u32]) {
-        let trie = self.load();
-        for (key, leaf) in keys.iter().zip(leaves) {
-            *leaf = trie.lookup(key);
-        }
+        self.load().lookup_bulk(keys, leaves);
     }
 
     fn quiescent(&mut self) {
@@ -130,41 +99,62 @@ impl Reader<[u8; 16]> for publish::Reader<Trie> {
     }
 }
 
-/// The IPv4 table, which is not there yet.
-pub enum Lpm4 {}
-
 impl Table<u32> for Lpm4 {
-    type Reader = NoReader;
+    type Reader = publish::Reader<lpm::View4>;
 
-    fn build(_routes: &[Route<u32>]) -> Result<Self> {
-        bail!("there is no IPv4 table of ours yet")
+    fn build(routes: &[Route<u32>]) -> Self {
+        let mut table = lpm::Lpm4::new();
+        table.load(
+            routes.iter().map(|Route { prefix, leaf }| {
+                (Ipv4Addr::from(prefix.address), prefix.length, *leaf)
+            }),
+        );
+        let published = publish::Publisher::new(table.view());
+        Self { table, published }
     }
-    fn reader(&mut self) -> NoReader {
-        match *self {}
+
+    fn reader(&mut self) -> Self::Reader {
+        self.published.reader()
     }
-    fn insert(&mut self, _prefix: Prefix<u32>, _leaf: u32) {
-        match *self {}
+
+    fn insert(&mut self, prefix: Prefix<u32>, leaf: u32) {
+        let network = Ipv4Addr::from(prefix.address);
+        self.table.insert(network, prefix.length, leaf);
+        self.table.reclaim(&mut self.published);
     }
-    fn remove(&mut self, _prefix: Prefix<u32>) {
-        match *self {}
+
+    fn remove(&mut self, prefix: Prefix<u32>) {
+        let network = Ipv4Addr::from(prefix.address);
+        self.table.remove(network, prefix.length);
+        self.table.reclaim(&mut self.published);
     }
+
     fn bytes(&self) -> usize {
-        match *self {}
+        self.table.bytes()
     }
 }
 
-/// A reader of a table that is not there.
-pub struct NoReader(Infallible);
+/// Addresses of the suite are numbers, as DPDK's tables take them; ours takes them as they stand in a packet.
+impl Reader<u32> for publish::Reader<lpm::View4> {
+    #[inline]
+    fn lookup(&self, key: &u32) -> u32 {
+        self.load().lookup(&key.to_be_bytes())
+    }
 
-impl Reader<u32> for NoReader {
-    fn lookup(&self, _key: &u32) -> u32 {
-        match self.0 {}
+    #[inline]
+    fn lookup_bulk(&self, keys: &[u32], leaves: &mut [u32]) {
+        let mut addresses = [[0; 4]; BURST];
+        for (keys, leaves) in keys.chunks(BURST).zip(leaves.chunks_mut(BURST)) {
+            let addresses = &mut addresses[..keys.len()];
+            for (address, key) in addresses.iter_mut().zip(keys) {
+                *address = key.to_be_bytes();
+            }
+            self.load().lookup_bulk(addresses, leaves);
+        }
     }
-    fn lookup_bulk(&self, _keys: &[u32], _leaves: &mut [u32]) {
-        match self.0 {}
-    }
+
     fn quiescent(&mut self) {
-        match self.0 {}
+        self.quiescent();
     }
 }
 

@@ -19,7 +19,7 @@ use crate::meta::Meta;
 use crate::npt66::{self, Rule, RuleSet, SpecError};
 
 /// Makes [`Tables`]. Later calls win over earlier ones for the same key.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Builder {
     interfaces: Vec<InterfaceSpec>,
     neighbors: BTreeMap<(InterfaceId, Ipv6Addr), Mac>,

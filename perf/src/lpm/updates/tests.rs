@@ -99,9 +99,9 @@ fn a_reader_beside_the_writer_sees_nothing_wrong_and_would_see_a_wrong_table() {
         beside_a_reader(table, &changes, (&addresses, &timeline), patience, 1e9, 0)
             .expect("it runs")
     };
-    let (times, seen) = run(&mut Lpm6::build(&routes).expect("a table"));
+    let (times, seen) = run(&mut Lpm6::build(&routes));
     assert_eq!((times.len(), seen.wrong), (50, 0));
-    let (_, seen) = run(&mut Lpm6::build(&routes[..1]).expect("a table"));
+    let (_, seen) = run(&mut Lpm6::build(&routes[..1]));
     assert!(seen.wrong > 0);
 }
 
