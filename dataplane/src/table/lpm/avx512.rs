@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 use super::bulk::GROUP;
 use super::cells::follow;
 use super::memory::Memory;
-use super::node::{Avx512, Compare, line_cell};
+use super::node::{Avx512, Compare, FIRST_CELL, line_cell};
 use super::word::{DIRECT, FORM, INDEX, LINE, LINE_CELLS, SPARSE, Word};
 
 /// Lanes of a register.
@@ -28,8 +28,8 @@ pub(super) fn words6(
     let (halves, _) = keys.as_chunks::<LANES>();
     let (upper_a, lower_a) = first_halves(&halves[0]);
     let (upper_b, lower_b) = first_halves(&halves[1]);
-    let words_a = chunk_words::<12>(memory, root, upper_a);
-    let words_b = chunk_words::<12>(memory, root, upper_b);
+    let words_a = chunk_words6(memory, root, &halves[0]);
+    let words_b = chunk_words6(memory, root, &halves[1]);
     let (words_a, words_b) = (
         sparse_words(memory, words_a, upper_a),
         sparse_words(memory, words_b, upper_b),
@@ -123,6 +123,26 @@ fn chunk_words<const BITS: u32>(memory: &Memory, root: Word, upper: __m512i) -> 
     let keys = _mm512_and_si512(upper, constant((1 << BITS) - 1));
     let below = direct_cells(words, keys);
     load_cells(memory, _mm512_mask_mov_epi32(cells, chunks, below))
+}
+
+/// What the root and its chunks say of sixteen addresses.
+#[inline]
+#[target_feature(enable = "avx512f,bmi1,bmi2")]
+fn chunk_words6(memory: &Memory, root: Word, keys: &[[u8; 16]; LANES]) -> __m512i {
+    use super::walk::{Key, chunk_cell, root_cell};
+    let mut words = [0; LANES];
+    let mut at = 0;
+    while at < LANES {
+        let upper = keys[at].upper();
+        let cell = root_cell::<[u8; 16]>(root, upper);
+        let word = Word(follow(memory.cell(cell)));
+        let below = chunk_cell::<[u8; 16]>(word, upper);
+        let cell = std::hint::select_unpredictable(word.is_direct(), below, cell);
+        words[at] = follow(memory.cell(cell));
+        at += 1;
+    }
+    // SAFETY: the load takes the sixteen words.
+    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
 }
 
 /// The words of SPARSE lines, which are few.
@@ -246,7 +266,7 @@ fn node_words(
     });
     cells.for_each(0, |cell, _| follow(memory.cell(cell)));
     nodes.for_each(0, |line, key| {
-        follow(memory.cell(line_cell::<Avx512>(memory, line, key)))
+        follow(memory.cell_of(line, FIRST_CELL + Avx512::line(memory, line, key)))
     });
 
     let unpacked = |half: usize| {

@@ -20,7 +20,7 @@ pub(super) const LINE_RANGES: usize = 11;
 /// Bounds of a LINE.
 const BOUNDS: usize = LINE_RANGES - 1;
 /// Where its cells begin: after ten bounds.
-const FIRST_CELL: u32 = 5;
+pub(super) const FIRST_CELL: u32 = 5;
 /// Bounds of an INDEX's first line.
 const SEPARATORS: usize = 32;
 /// Ranges of the largest INDEX.
