@@ -9,8 +9,9 @@ use std::arch::x86_64::*;
 use super::bulk::GROUP;
 use super::cells::follow;
 use super::memory::Memory;
-use super::node::{Avx512, Compare, line_cell};
-use super::word::{DIRECT, FORM, INDEX, LINE, LINE_CELLS, SPARSE, Word};
+use super::node::{Avx512, Compare, FIRST_CELL, line_cell};
+use super::walk::{Key, chunk_cell, root_cell};
+use super::word::{DIRECT, DIRECT_CELL, DIRECT_FORM, FORM, INDEX, LINE, LINE_CELLS, SPARSE, Word};
 
 /// Lanes of a register.
 const LANES: usize = 16;
@@ -28,12 +29,11 @@ pub(super) fn words6(
     let (halves, _) = keys.as_chunks::<LANES>();
     let (upper_a, lower_a) = first_halves(&halves[0]);
     let (upper_b, lower_b) = first_halves(&halves[1]);
-    let words_a = chunk_words::<12>(memory, root, upper_a);
-    let words_b = chunk_words::<12>(memory, root, upper_b);
-    let (words_a, words_b) = (
-        sparse_words(memory, words_a, upper_a),
-        sparse_words(memory, words_b, upper_b),
-    );
+    let mut words = [0; GROUP];
+    chunk_words6(memory, root, keys, &mut words);
+    let (words, _) = words.as_chunks::<LANES>();
+    let words_a = sparse_words(memory, load(&words[0]), upper_a);
+    let words_b = sparse_words(memory, load(&words[1]), upper_b);
     let part_a = _mm512_srli_epi32::<16>(lower_a);
     let part_b = _mm512_srli_epi32::<16>(lower_b);
     node_words(memory, [words_a, words_b], [part_a, part_b], out)
@@ -103,13 +103,20 @@ fn has_form(words: __m512i, form: u32) -> __mmask16 {
     _mm512_cmpeq_epi32_mask(_mm512_and_si512(words, constant(FORM)), constant(form))
 }
 
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn is_direct(words: __m512i) -> __mmask16 {
+    let form = _mm512_and_si512(words, constant(DIRECT_FORM));
+    _mm512_cmpeq_epi32_mask(form, constant(DIRECT))
+}
+
 /// The cells of DIRECT nodes at keys; nothing useful for other words.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn direct_cells(words: __m512i, keys: __m512i) -> __m512i {
-    // The count of a shift is taken as a whole: the form must go.
-    let shift = _mm512_and_si512(_mm512_srli_epi32::<24>(words), constant(15));
-    let base = _mm512_slli_epi32::<6>(_mm512_and_si512(words, constant((1 << 24) - 1)));
+    // The count of a shift is taken as a whole: the rest must go.
+    let shift = _mm512_and_si512(words, constant(31));
+    let base = _mm512_and_si512(words, constant(DIRECT_CELL));
     _mm512_add_epi32(base, _mm512_srlv_epi32(keys, shift))
 }
 
@@ -120,7 +127,7 @@ fn chunk_words<const BITS: u32>(memory: &Memory, root: Word, upper: __m512i) -> 
     let first = constant(root.place().wrapping_mul(LINE_CELLS));
     let cells = _mm512_add_epi32(first, _mm512_srli_epi32::<BITS>(upper));
     let words = load_cells(memory, cells);
-    let chunks = has_form(words, DIRECT);
+    let chunks = is_direct(words);
     // In IPv4 there are hardly any.
     if chunks == 0 {
         return words;
@@ -128,6 +135,22 @@ fn chunk_words<const BITS: u32>(memory: &Memory, root: Word, upper: __m512i) -> 
     let keys = _mm512_and_si512(upper, constant((1 << BITS) - 1));
     let below = direct_cells(words, keys);
     load_cells(memory, _mm512_mask_mov_epi32(cells, chunks, below))
+}
+
+/// What the root and its chunks say of 32 IPv6 addresses, one by one: in the larger table that is quicker than a gather.
+#[inline]
+#[target_feature(enable = "avx512f,bmi1,bmi2")]
+fn chunk_words6(memory: &Memory, root: Word, keys: &[[u8; 16]; GROUP], words: &mut [u32; GROUP]) {
+    let mut at = 0;
+    while at < GROUP {
+        let upper = keys[at].upper();
+        let cell = root_cell::<[u8; 16]>(root, upper);
+        let word = Word(follow(memory.cell(cell)));
+        let below = chunk_cell::<[u8; 16]>(word, upper);
+        let cell = std::hint::select_unpredictable(word.is_chunk(), below, cell);
+        words[at] = follow(memory.cell(cell));
+        at += 1;
+    }
 }
 
 /// The words of SPARSE lines, which are few.
@@ -148,8 +171,7 @@ fn sparse_words(memory: &Memory, words: __m512i, upper: __m512i) -> __m512i {
         found[lane] = follow(memory.cell(cell));
         mask &= mask - 1;
     }
-    // SAFETY: the load takes the sixteen words.
-    unsafe { _mm512_loadu_si512(found.as_ptr().cast()) }
+    load(&found)
 }
 
 #[inline]
@@ -157,6 +179,13 @@ fn sparse_words(memory: &Memory, words: __m512i, upper: __m512i) -> __m512i {
 fn store(out: &mut [u32; LANES], words: __m512i) {
     // SAFETY: the store fills the sixteen words.
     unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), words) };
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(words: &[u32; LANES]) -> __m512i {
+    // SAFETY: the load takes the sixteen words.
+    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
 }
 
 /// Room for packed nodes: all of a group, and a register stored at the end; a power of two, so that a masked index needs
@@ -210,10 +239,15 @@ impl Packed {
     fn for_each(&mut self, from: usize, next: impl Fn(u32, u16) -> u32) {
         let mut at = from;
         while at < self.len {
-            for lane in at..at + LANES {
-                let key = self.keys[lane % ROOM] as u16; // `as`: has 16 bits
-                let word = &mut self.words[lane % ROOM];
-                *word = next(*word, key);
+            let start = at % (ROOM - LANES + 1);
+            let words = self.words[start..].first_chunk_mut::<LANES>();
+            let keys = self.keys[start..].first_chunk::<LANES>();
+            if let (Some(words), Some(keys)) = (words, keys) {
+                let mut lane = 0;
+                while lane < LANES {
+                    words[lane] = next(words[lane], keys[lane] as u16); // `as`: has 16 bits
+                    lane += 1;
+                }
             }
             at += LANES;
         }
@@ -230,7 +264,8 @@ fn node_words(
     out: &mut [u32; GROUP],
 ) -> bool {
     let masks = |form: u32| [has_form(words[0], form), has_form(words[1], form)];
-    let (indices, lines, directs) = (masks(INDEX), masks(LINE), masks(DIRECT));
+    let (indices, lines) = (masks(INDEX), masks(LINE));
+    let directs = [is_direct(words[0]), is_direct(words[1])];
     let places = |half: usize| _mm512_and_si512(words[half], constant(!FORM));
     let mut cells = Packed::new();
     cells.push(directs[0], direct_cells(words[0], keys[0]), keys[0]);
@@ -251,7 +286,7 @@ fn node_words(
     });
     cells.for_each(0, |cell, _| follow(memory.cell(cell)));
     nodes.for_each(0, |line, key| {
-        follow(memory.cell(line_cell::<Avx512>(memory, line, key)))
+        follow(memory.cell_of(line, FIRST_CELL + Avx512::line(memory, line, key)))
     });
 
     let unpacked = |half: usize| {

@@ -17,7 +17,7 @@ use super::memory::Memory;
 use super::node::{Compare, Portable, direct_cell, index_line, line_cell};
 use super::shared::{Shared, Version};
 use super::walk::{self, Key, chunk_cell, root_cell};
-use super::word::{DIRECT, HOSTS, INDEX, LINE, ROOT, SPARSE, Word};
+use super::word::{DIRECT, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, ROOT, SPARSE, Word};
 use crate::prefetch;
 
 /// Addresses of a group: one bit each in a mask.
@@ -255,7 +255,7 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
             let word = Word(follow(memory.cell(at)));
             let next = chunk_cell::<K>(word, upper);
             // Both are computed and one is taken: which one is not worth a guess.
-            *cell = std::hint::select_unpredictable(word.is_direct(), next, at);
+            *cell = std::hint::select_unpredictable(word.is_chunk(), next, at);
             if STAGED {
                 prefetch::read(memory.cell(*cell));
             }
@@ -278,7 +278,7 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
             return;
         }
         let memory = self.memory();
-        for i in bits(C::form_mask(words, SPARSE)) {
+        for i in bits(C::form_mask(words, FORM, SPARSE)) {
             let line = Word(words[i]).place();
             let cell = line_cell::<C>(memory, line, keys[i].part(1));
             words[i] = follow(memory.cell(cell));
@@ -296,9 +296,9 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
     ) {
         let memory = self.memory();
         for level in first..K::LEVELS {
-            let lines = C::form_mask(words, LINE);
-            let indices = C::form_mask(words, INDEX);
-            let directs = C::form_mask(words, DIRECT);
+            let lines = C::form_mask(words, FORM, LINE);
+            let indices = C::form_mask(words, FORM, INDEX);
+            let directs = C::form_mask(words, DIRECT_FORM, DIRECT);
             if lines | indices | directs == 0 {
                 break;
             }
@@ -329,7 +329,7 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
                 words[i] = follow(memory.cell(words[i]));
             }
         }
-        let hosted = C::form_mask(words, HOSTS);
+        let hosted = C::form_mask(words, FORM, HOSTS);
         if hosted != 0 {
             self.host_pass(hosted, keys, words);
         }

@@ -19,6 +19,8 @@ use super::word::LINE_CELLS;
 pub(super) const LINE_BYTES: usize = 64;
 /// Bytes of a huge page.
 const HUGE: usize = 2 << 20;
+/// Lines of the region.
+const LINES: u32 = 1 << 28;
 /// Every cell a `u32` can name.
 const BYTES: usize = (1 << 32) * size_of::<u32>();
 
@@ -106,6 +108,15 @@ impl Memory {
     pub fn line(&self, line: u32) -> *const u8 {
         let cell = self.cell(line.wrapping_mul(LINE_CELLS));
         std::ptr::from_ref(cell).cast()
+    }
+
+    /// A cell of a line, by its number in the line.
+    #[inline(always)]
+    pub fn cell_of(&self, line: u32, number: u32) -> &AtomicU32 {
+        // One address of three parts, without wrapping between them.
+        let index = (line % LINES) as usize * LINE_CELLS as usize + (number % LINE_CELLS) as usize; // `as`: u32 to usize
+        // SAFETY: as in `cell`: this line and this cell in it are in the region.
+        unsafe { &*self.base.as_ptr().cast::<AtomicU32>().add(index) }
     }
 }
 

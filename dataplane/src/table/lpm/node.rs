@@ -13,14 +13,14 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::memory::Memory;
-use super::word::{DIRECT, INDEX, LINE, LINE_CELLS, SPARSE, Word};
+use super::word::{INDEX, LINE, LINE_CELLS, SPARSE, Word};
 
 /// Cells, and with them ranges, of a LINE.
 pub(super) const LINE_RANGES: usize = 11;
 /// Bounds of a LINE.
 const BOUNDS: usize = LINE_RANGES - 1;
 /// Where its cells begin: after ten bounds.
-const FIRST_CELL: u32 = 5;
+pub(super) const FIRST_CELL: u32 = 5;
 /// Bounds of an INDEX's first line.
 const SEPARATORS: usize = 32;
 /// Ranges of the largest INDEX.
@@ -35,8 +35,8 @@ pub(super) trait Compare {
     fn line(memory: &Memory, line: u32, key: u16) -> u32;
     /// Of the 32 bounds of an INDEX.
     fn index(memory: &Memory, line: u32, key: u16) -> u32;
-    /// Bit i: whether word i has this form.
-    fn form_mask(words: &[u32; 32], form: u32) -> u32;
+    /// Bit i: whether word i has this form in these upper bits.
+    fn form_mask(words: &[u32; 32], upper: u32, form: u32) -> u32;
 }
 
 /// The cell of `key` in a LINE.
@@ -56,18 +56,20 @@ pub(super) fn index_line<C: Compare>(memory: &Memory, line: u32, key: u16) -> u3
 #[inline(always)]
 pub(super) fn direct_cell(word: Word, key: u16) -> u32 {
     word.direct_cell()
-        .wrapping_add(u32::from(key) >> word.shift())
+        .wrapping_add(u32::from(key).wrapping_shr(word.shift()))
 }
 
 /// The cell of `key` in a node of any form.
 #[inline(always)]
 pub(super) fn cell_of<C: Compare>(memory: &Memory, word: Word, key: u16) -> u32 {
+    if word.is_direct() {
+        return direct_cell(word, key);
+    }
     match word.form() {
         INDEX => {
             let line = index_line::<C>(memory, word.place(), key);
             line_cell::<C>(memory, line, key)
         }
-        DIRECT => direct_cell(word, key),
         // LINE and SPARSE; a number that is no node is a line as well, and the walk soon ends.
         _ => line_cell::<C>(memory, word.place(), key),
     }
@@ -76,9 +78,9 @@ pub(super) fn cell_of<C: Compare>(memory: &Memory, word: Word, key: u16) -> u32 
 /// Lines of a node; 0 for a leaf.
 pub(super) fn lines_of(memory: &Memory, word: Word, bits: u32) -> u32 {
     match word.form() {
+        _ if word.is_direct() => (1 << (bits - word.shift())) / LINE_CELLS,
         LINE | SPARSE => 1,
         INDEX => 2 + bounds_in_use(memory, word.place()),
-        DIRECT => (1 << (bits - word.shift())) / LINE_CELLS,
         _ => 0,
     }
 }
@@ -169,10 +171,10 @@ impl Compare for Portable {
     }
 
     #[inline(always)]
-    fn form_mask(words: &[u32; 32], form: u32) -> u32 {
+    fn form_mask(words: &[u32; 32], upper: u32, form: u32) -> u32 {
         let mut mask = 0;
         for (bit, word) in words.iter().enumerate() {
-            let differs = (word ^ form) >> 28;
+            let differs = (word & upper ^ form) >> 28;
             mask |= (differs.wrapping_sub(1) >> 31) << bit;
         }
         mask
@@ -186,6 +188,7 @@ pub(super) use x86::{Avx2, Avx512, Sse2};
 /// asking at run time, and [`Sse2`] is part of every such processor.
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use std::arch::asm;
     use std::arch::x86_64::*;
 
     use super::{Compare, Memory, Portable};
@@ -235,8 +238,8 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn form_mask(words: &[u32; 32], form: u32) -> u32 {
-            Portable::form_mask(words, form)
+        fn form_mask(words: &[u32; 32], upper: u32, form: u32) -> u32 {
+            Portable::form_mask(words, upper, form)
         }
     }
 
@@ -270,7 +273,7 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn form_mask(words: &[u32; 32], form: u32) -> u32 {
+        fn form_mask(words: &[u32; 32], upper: u32, form: u32) -> u32 {
             let mut mask = 0;
             for (eight, shift) in words.as_chunks::<8>().0.iter().zip([0, 8, 16, 24]) {
                 // SAFETY: only run where the processor has AVX2; the load takes the eight words.
@@ -278,7 +281,7 @@ mod x86 {
                     let words = _mm256_loadu_si256(eight.as_ptr().cast());
                     let forms = _mm256_and_si256(
                         words,
-                        _mm256_set1_epi32(super::super::word::FORM.cast_signed()),
+                        _mm256_set1_epi32(upper.cast_signed()),
                     );
                     let equal = _mm256_cmpeq_epi32(forms, _mm256_set1_epi32(form.cast_signed()));
                     _mm256_movemask_ps(_mm256_castsi256_ps(equal)).cast_unsigned()
@@ -288,21 +291,34 @@ mod x86 {
         }
     }
 
+    /// How many of the bounds of a LINE, which begins here, are smaller than the key.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
+    fn bounds_below(line: *const u8, key: u16) -> u32 {
+        let mask: __mmask16;
+        // SAFETY: the comparison reads 32 bytes of a line: 20 of bounds, which nobody writes while a reader may be here, and
+        // three cells. What it finds in those, which the writer may change meanwhile, is thrown away below; as it stands
+        // in assembly it is not a load of the language, which would not allow that.
+        unsafe {
+            asm!(
+                "vpcmpnleuw {mask}, {key}, ymmword ptr [{line}]",
+                mask = out(kreg) mask,
+                key = in(ymm_reg) _mm256_set1_epi16(key.cast_signed()),
+                line = in(reg) line,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        (u32::from(mask) & LINE_BOUNDS).count_ones()
+    }
+
     /// AVX-512 with byte, word and vector-length extensions.
     pub struct Avx512;
 
     impl Compare for Avx512 {
         #[inline(always)]
         fn line(memory: &Memory, line: u32, key: u16) -> u32 {
-            let bounds = memory.line(line);
-            // SAFETY: only run where the processor has AVX-512 BW and VL. The masked load touches the 20 bytes of bounds
-            // only, which nobody writes while a reader may be here.
-            let mask = unsafe {
-                let bounds = _mm256_maskz_loadu_epi16(0x3ff, bounds.cast());
-                _mm256_mask_cmplt_epu16_mask(0x3ff, bounds, _mm256_set1_epi16(key.cast_signed()))
-            };
-            debug_assert!(u32::from(mask) <= LINE_BOUNDS);
-            u32::from(mask).count_ones()
+            // SAFETY: only run where the processor has AVX-512 BW and VL.
+            unsafe { bounds_below(memory.line(line), key) }
         }
 
         #[inline(always)]
@@ -317,7 +333,7 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn form_mask(words: &[u32; 32], form: u32) -> u32 {
+        fn form_mask(words: &[u32; 32], upper: u32, form: u32) -> u32 {
             let (halves, _) = words.as_chunks::<16>();
             let mask = |sixteen: &[u32; 16]| {
                 // SAFETY: only run where the processor has AVX-512 F; the load takes the sixteen words.
@@ -325,7 +341,7 @@ mod x86 {
                     let words = _mm512_loadu_si512(sixteen.as_ptr().cast());
                     let forms = _mm512_and_si512(
                         words,
-                        _mm512_set1_epi32(super::super::word::FORM.cast_signed()),
+                        _mm512_set1_epi32(upper.cast_signed()),
                     );
                     _mm512_cmpeq_epi32_mask(forms, _mm512_set1_epi32(form.cast_signed()))
                 })

@@ -91,10 +91,30 @@ impl Table {
     pub(super) fn render_slots(&mut self, first: u32, number: u32, from: u32, to: u32) {
         let Some(root) = self.root else { return };
         let size = 1 << self.slot_bits();
-        for slot in from / size..=(to - 1) / size {
-            let base = slot * size;
-            let keys = (from.max(base), to.min(base + size));
-            self.render_slot(self.root_cell(root, first, base), number, base, keys);
+        let (first_key, end) = (from & !(size - 1), to.next_multiple_of(size));
+        let node = self.rib.node(number);
+        let cover = node.covering(first_key, 16, first_key);
+        let mut answers = Vec::new();
+        self.rib.paint(
+            number,
+            node.slice(first_key, 0, end),
+            (first_key, end),
+            cover,
+            |from, to, word| answers.push((from, to, word)),
+        );
+        let mut base = first_key;
+        for (start, end, word) in answers {
+            while base < end {
+                let cell = self.root_cell(root, first, base);
+                if base >= start && base + size <= end {
+                    self.set_root_cell(cell, word);
+                } else {
+                    // Some answer begins or ends within the slot: it has a chunk or a line.
+                    let keys = (from.max(base), to.min(base + size));
+                    self.render_slot(cell, number, base, keys);
+                }
+                base += size;
+            }
         }
     }
 

@@ -6,9 +6,9 @@ use super::cells::follow;
 use super::hosts;
 #[cfg(target_arch = "x86_64")]
 use super::memory::Memory;
-use super::node::{Compare, cell_of};
+use super::node::{Compare, cell_of, line_cell};
 use super::shared::{Shared, Version};
-use super::word::{HOSTS, LINE_CELLS, ROOT, Word};
+use super::word::{HOSTS, LINE_CELLS, ROOT, SPARSE, Word};
 
 /// An address in network order.
 pub(super) trait Key: Copy + Default {
@@ -120,7 +120,9 @@ pub(super) fn root_cell<K: Key>(root: Word, upper: u32) -> u32 {
 #[inline(always)]
 pub(super) fn chunk_cell<K: Key>(chunk: Word, upper: u32) -> u32 {
     let below = upper & ((1 << (32 - K::ROOT_BITS)) - 1);
-    chunk.direct_cell().wrapping_add(below >> chunk.shift())
+    chunk
+        .direct_cell()
+        .wrapping_add(below.wrapping_shr(chunk.shift()))
 }
 
 /// The leaf of the longest prefix that matches; 0 if none does.
@@ -132,10 +134,12 @@ pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
     let mut level = 0;
     if word.form() == ROOT {
         word = Word(follow(memory.cell(root_cell::<K>(word, key.upper()))));
-        level = 1;
-        if word.is_direct() {
+        level = 2;
+        if word.is_chunk() {
             word = Word(follow(memory.cell(chunk_cell::<K>(word, key.upper()))));
-            level = 2;
+        } else if word.form() == SPARSE {
+            let cell = line_cell::<C>(memory, word.place(), key.part(1));
+            word = Word(follow(memory.cell(cell)));
         }
     }
     while word.is_node() && level < K::LEVELS {

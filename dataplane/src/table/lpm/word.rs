@@ -1,14 +1,16 @@
 //! The 32-bit word of a cell: a leaf, or a node's place and form.
 //!
 //! ```text
-//!   0xxx leaf, 28 bits, 0 = no match
-//!   1000 LINE    line number, 28 bits
-//!   1001 INDEX   line number, 28 bits
-//!   1010 DIRECT  shift, 4 bits; place in units of 64 cells, 24 bits
-//!   1011 HOSTS   leaf, 28 bits: the answer unless the host table has the address
-//!   1100 SPARSE  line number, 28 bits: a LINE over the second 16 bits, met only below the large root
-//!   1101 ROOT    line number, 28 bits: the large root itself
+//!   0000 leaf, 28 bits, 0 = no match
+//!   0100 ROOT    line number, 28 bits: the large root, found only in a head
+//!   0101 SPARSE  line number, 28 bits: a LINE over the second 16 bits, found only in the large root
+//!   10   DIRECT  first cell, 30 bits, of which the lower six are 0, and stand for the shift
+//!   1100 LINE    line number, 28 bits
+//!   1101 INDEX   line number, 28 bits
+//!   1110 HOSTS   leaf, 28 bits: the answer unless the host table has the address
 //! ```
+//!
+//! So in the root a chunk is known by the upper bit, and its place and shift need no unpacking.
 
 /// The largest leaf.
 pub const LEAF_MAX: u32 = (1 << 28) - 1;
@@ -18,18 +20,18 @@ pub(super) const LINE_CELLS: u32 = 16;
 
 /// The form: the upper four bits.
 pub(super) const FORM: u32 = 0xf000_0000;
-pub(super) const LINE: u32 = 0x8000_0000;
-pub(super) const INDEX: u32 = 0x9000_0000;
-pub(super) const DIRECT: u32 = 0xa000_0000;
-pub(super) const HOSTS: u32 = 0xb000_0000;
-pub(super) const SPARSE: u32 = 0xc000_0000;
-pub(super) const ROOT: u32 = 0xd000_0000;
+pub(super) const ROOT: u32 = 0x4000_0000;
+pub(super) const SPARSE: u32 = 0x5000_0000;
+pub(super) const LINE: u32 = 0xc000_0000;
+pub(super) const INDEX: u32 = 0xd000_0000;
+pub(super) const HOSTS: u32 = 0xe000_0000;
+/// The two bits that are the form of a DIRECT node.
+pub(super) const DIRECT_FORM: u32 = 0xc000_0000;
+pub(super) const DIRECT: u32 = 0x8000_0000;
+/// The bits of its first cell.
+pub(super) const DIRECT_CELL: u32 = 0x3fff_ffc0;
 
 const PLACE: u32 = !FORM;
-const SHIFT_AT: u32 = 24;
-const DIRECT_PLACE: u32 = (1 << SHIFT_AT) - 1;
-/// The place of a DIRECT node counts 64 cells: four lines.
-const DIRECT_UNIT_LOG2: u32 = 6;
 
 /// What a cell holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +44,13 @@ impl Word {
         self.0 & FORM
     }
 
-    /// Whether the walk goes on here; leaves and leaves with hosts end it.
+    /// Whether this is a node over 16 bits, or in the large root a chunk.
     #[inline(always)]
     pub fn is_node(self) -> bool {
-        self.0 >= LINE && self.form() != HOSTS
+        self.0 >= DIRECT && self.form() != HOSTS
     }
 
-    /// The line number of any form but DIRECT, or the leaf of HOSTS.
+    /// The line number of any form but DIRECT, or the leaf.
     #[inline(always)]
     pub fn place(self) -> u32 {
         self.0 & PLACE
@@ -56,25 +58,31 @@ impl Word {
 
     #[inline(always)]
     pub fn is_direct(self) -> bool {
-        self.form() == DIRECT
+        self.0 & DIRECT_FORM == DIRECT
+    }
+
+    /// Whether a word of the large root is a chunk: nothing else there has this bit.
+    #[inline(always)]
+    pub fn is_chunk(self) -> bool {
+        self.0 >= DIRECT
     }
 
     /// The first cell of a DIRECT node.
     #[inline(always)]
     pub fn direct_cell(self) -> u32 {
-        (self.0 & DIRECT_PLACE) << DIRECT_UNIT_LOG2
+        self.0 & DIRECT_CELL
     }
 
     /// How far a DIRECT node's index is shifted down.
     #[inline(always)]
     pub fn shift(self) -> u32 {
-        self.0 >> SHIFT_AT & 15
+        self.0 & 31
     }
 
     /// A DIRECT node at a line that is a multiple of four.
     pub fn direct(line: u32, shift: u32) -> Self {
         debug_assert!(line.is_multiple_of(4) && line < 1 << 26 && shift < 16);
-        Self(DIRECT | shift << SHIFT_AT | (line * LINE_CELLS) >> DIRECT_UNIT_LOG2)
+        Self(DIRECT | line * LINE_CELLS | shift)
     }
 
     /// A node of any other form.
