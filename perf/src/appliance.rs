@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::cases::Way;
 use crate::children::Running;
+use crate::internet::Internet;
 use crate::interrupt;
 use crate::network as net;
 use crate::record::median;
@@ -93,11 +94,13 @@ impl Sextant {
         Ok(Self { program })
     }
 
-    /// Packets a second that are sent on the sink when packets of the source go `way`. Fails when, while it was
+    /// Packets a second that are sent on the sink when packets of the source go `way`, over the routes of `internet` where
+    /// the way says so. Fails when, while it was
     /// measured, any packet was dropped or punted, or was not translated though it should have been.
     pub fn rate(
         &self,
         way: Way,
+        internet: Option<&Internet>,
         setup: &Setup,
         window: &Window,
         workspace: &Workspace,
@@ -105,8 +108,13 @@ impl Sextant {
         let config = workspace.file("sextant.toml");
         let socket = workspace.file("sextant.sock");
         let log_path = workspace.file("sextant.log");
-        fs::write(&config, configuration(way, setup, &socket))
-            .context("cannot write the configuration")?;
+        let mut text = configuration(way, setup, &socket);
+        if way == Way::ForwardFullTable {
+            text += &internet
+                .context("no full table was read")?
+                .configuration(SINK);
+        }
+        fs::write(&config, text).context("cannot write the configuration")?;
         let log = File::create(&log_path).context("cannot make a log file")?;
         let mut running = Running::start(
             "sextant",
@@ -199,7 +207,7 @@ fn nothing_lost(way: Way, first: &Counters, last: &Counters) -> Result<()> {
     let translated = last.translated().saturating_sub(first.translated());
     // The two counters are read while packets go on: a few bursts may be in one and not yet in the other.
     let slack = sent / 100;
-    let expected = if way == Way::Forward { 0 } else { sent };
+    let expected = if way.translates() { sent } else { 0 };
     ensure!(
         translated.abs_diff(expected) <= slack,
         "{way}: {translated} packets translated of {sent} sent"
@@ -210,11 +218,11 @@ fn nothing_lost(way: Way, first: &Counters, last: &Counters) -> Result<()> {
 /// The source stands inside for packets on their way out, and outside for packets on their way in.
 fn configuration(way: Way, setup: &Setup, socket: &Path) -> String {
     let (inside, outside) = match way {
-        Way::Forward | Way::Npt66Out => (SOURCE, SINK),
+        Way::Forward | Way::ForwardFullTable | Way::Npt66Out => (SOURCE, SINK),
         Way::Npt66In => (SINK, SOURCE),
     };
     let rule = match way {
-        Way::Forward => String::new(),
+        Way::Forward | Way::ForwardFullTable => String::new(),
         Way::Npt66Out | Way::Npt66In => format!(
             r#"
 [[npt66]]

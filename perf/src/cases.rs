@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Way {
     /// Plain IPv6 forwarding over the default route.
     Forward,
+    /// Plain IPv6 forwarding over a full Internet table.
+    ForwardFullTable,
     /// NPT66, inside to outside.
     Npt66Out,
     /// NPT66, outside to inside.
@@ -14,14 +16,20 @@ pub enum Way {
 }
 
 impl Way {
-    /// All of them.
+    /// All that need nothing but this crate.
     pub const ALL: [Self; 3] = [Self::Npt66Out, Self::Npt66In, Self::Forward];
+
+    /// Whether addresses are translated.
+    #[must_use]
+    pub const fn translates(self) -> bool {
+        matches!(self, Self::Npt66Out | Self::Npt66In)
+    }
 
     /// The suite its records belong to.
     #[must_use]
     pub const fn suite(self) -> &'static str {
         match self {
-            Self::Forward => "forward",
+            Self::Forward | Self::ForwardFullTable => "forward",
             Self::Npt66Out | Self::Npt66In => "npt66",
         }
     }
@@ -31,6 +39,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Forward => "forward",
+            Self::ForwardFullTable => "forward-full-table",
             Self::Npt66Out => "npt66-out",
             Self::Npt66In => "npt66-in",
         })
@@ -121,15 +130,16 @@ impl Point {
             .collect()
     }
 
-    /// The two that say most.
+    /// The three that say most.
     #[must_use]
     pub fn quick() -> Vec<Self> {
-        [Sizes::Small, Sizes::Imix]
-            .map(|sizes| Self {
-                sizes,
-                flows: Flows::Thousand,
-            })
-            .to_vec()
+        [
+            (Sizes::Small, Flows::Thousand),
+            (Sizes::Small, Flows::SixtyFourThousand),
+            (Sizes::Imix, Flows::Thousand),
+        ]
+        .map(|(sizes, flows)| Self { sizes, flows })
+        .to_vec()
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::appliance::Sextant;
 use crate::cases::{Flows, Point, Sizes, Way};
+use crate::internet::Internet;
 use crate::interrupt;
 use crate::linux::LinuxRouter;
 use crate::machine::Machine;
@@ -30,6 +31,8 @@ pub struct Plan {
     pub rounds: usize,
     /// How each rate is read.
     pub window: Window,
+    /// The table of [`Way::ForwardFullTable`].
+    pub internet: Option<Internet>,
 }
 
 /// Rates of one round, packets a second.
@@ -73,8 +76,13 @@ fn run_point(
     workspace: &Workspace,
     say: &dyn Fn(&str),
 ) -> Result<Vec<Round>> {
-    let outbound = prepare(Direction::Out, point, workspace)?;
-    let inbound = prepare(Direction::In, point, workspace)?;
+    let prepare = |name: &str, frames: &[Vec<u8>]| prepare(name, frames, workspace);
+    let outbound = prepare("outbound.pcap", &traffic::frames(Direction::Out, point))?;
+    let inbound = prepare("inbound.pcap", &traffic::frames(Direction::In, point))?;
+    let everywhere = plan.internet.as_ref();
+    let everywhere = everywhere
+        .map(|internet| prepare("everywhere.pcap", &internet.frames(point)))
+        .transpose()?;
     let mut contenders: Vec<Contender> = (0..plan.ways.len()).map(Contender::Ours).collect();
     contenders.extend([
         Contender::Testpmd(Mode::Io),
@@ -96,13 +104,14 @@ fn run_point(
             match contender {
                 Contender::Ours(index) => {
                     let way = plan.ways[index];
-                    let setup = if way == Way::Npt66In {
-                        &inbound
-                    } else {
-                        &outbound
+                    let setup = match way {
+                        Way::Npt66In => &inbound,
+                        Way::ForwardFullTable => everywhere.as_ref().unwrap_or(&outbound),
+                        Way::Npt66Out | Way::Forward => &outbound,
                     };
+                    let internet = plan.internet.as_ref();
                     round.ours[index] = sextant
-                        .rate(way, setup, &plan.window, workspace)
+                        .rate(way, internet, setup, &plan.window, workspace)
                         .with_context(|| format!("{way}/{point}"))?;
                 }
                 // testpmd looks at no address: the capture of the outbound ways is everybody's.
@@ -149,12 +158,9 @@ fn linux_router(
     }
 }
 
-fn prepare(direction: Direction, point: Point, workspace: &Workspace) -> Result<Setup> {
-    let path = workspace.file(match direction {
-        Direction::Out => "outbound.pcap",
-        Direction::In => "inbound.pcap",
-    });
-    let packets = traffic::write_capture(&path, direction, point)?;
+fn prepare(name: &str, frames: &[Vec<u8>], workspace: &Workspace) -> Result<Setup> {
+    let path = workspace.file(name);
+    let packets = traffic::write_capture(&path, frames)?;
     Setup::new(&path, packets, BURST)
 }
 
@@ -201,7 +207,7 @@ fn records_of(
             ours / round.macswap
         }),
     ];
-    if way != Way::Forward && rounds.iter().all(|round| round.linux.is_some()) {
+    if way.translates() && rounds.iter().all(|round| round.linux.is_some()) {
         // One worker is one core, always busy: packets a second are packets per CPU-second.
         let linux = |round: &Round| round.linux.unwrap_or(f64::NAN);
         records.push(record(Metric::LinuxSnptMpps, &|round, _| {

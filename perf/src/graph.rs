@@ -16,6 +16,7 @@ use pipelines::tables::{Builder, Hop, InterfaceSpec, Route, VrfId};
 use pipelines::{Edge, Tables, npt66};
 
 use crate::cases::{Flows, Point, Sizes, Way};
+use crate::internet::Internet;
 use crate::interrupt;
 use crate::network as net;
 use crate::record::{Metric, Record, median};
@@ -76,8 +77,13 @@ impl<P: Pipeline<HeapFrame>> Replayed for Stretches<P> {
 }
 
 /// Measure every case in `rounds` rounds, on a thread pinned to the last core; `say` is told what is going on.
-pub fn run(rounds: usize, quick: bool, say: &dyn Fn(&str)) -> Result<Vec<Record>> {
-    let mut cases = cases()?;
+pub fn run(
+    rounds: usize,
+    quick: bool,
+    internet: Option<&Internet>,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Record>> {
+    let mut cases = cases(internet)?;
     let packets = if quick {
         QUICK_ROUND_PACKETS
     } else {
@@ -120,7 +126,7 @@ fn pin() {
     core_affinity::set_for_current(CoreId { id: last });
 }
 
-fn cases() -> Result<Vec<Case>> {
+fn cases(internet: Option<&Internet>) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for flows in [Flows::One, Flows::SixtyFourThousand] {
         let point = Point {
@@ -145,6 +151,13 @@ fn cases() -> Result<Vec<Case>> {
             for way in Way::ALL {
                 case(&way, boxed(edge(way, point)?, burst));
             }
+            // One flow would ask one corner of the table.
+            if let Some(internet) = internet.filter(|_| flows == Flows::SixtyFourThousand) {
+                let way = Way::ForwardFullTable;
+                let tables = tables(way, Some(internet))?;
+                let replay = Replay::new(Edge::new(), tables, internet.frames(point));
+                case(&way, boxed(replay, burst));
+            }
         }
     }
     Ok(cases)
@@ -164,20 +177,20 @@ where
 /// The production graph with the traffic of `point` going `way`.
 pub fn edge(way: Way, point: Point) -> Result<Replay<Edge<HeapFrame>>> {
     let direction = match way {
-        Way::Forward | Way::Npt66Out => Direction::Out,
+        Way::Forward | Way::ForwardFullTable | Way::Npt66Out => Direction::Out,
         Way::Npt66In => Direction::In,
     };
     Ok(Replay::new(
         Edge::new(),
-        tables(way)?,
+        tables(way, None)?,
         traffic::frames(direction, point),
     ))
 }
 
-/// The tables of [`crate::network`], with frames of `way` coming in by the ingress of a [`Replay`].
-pub fn tables(way: Way) -> Result<Tables> {
+/// The tables of [`crate::network`], and the routes of `internet`, with frames of `way` coming in by the ingress of a [`Replay`].
+pub fn tables(way: Way, internet: Option<&Internet>) -> Result<Tables> {
     let (inside_port, outside_port) = match way {
-        Way::Forward | Way::Npt66Out => (INGRESS, EGRESS),
+        Way::Forward | Way::ForwardFullTable | Way::Npt66Out => (INGRESS, EGRESS),
         Way::Npt66In => (EGRESS, INGRESS),
     };
     let mut builder = Builder::new();
@@ -222,7 +235,10 @@ pub fn tables(way: Way) -> Result<Tables> {
         };
         builder.route(VrfId(0), prefix.parse()?, Route::Hops(vec![hop]));
     }
-    if way != Way::Forward {
+    if let Some(internet) = internet {
+        internet.add_to(&mut builder, outside)?;
+    }
+    if way.translates() {
         builder.npt66(npt66::Spec {
             interface: outside,
             inside: net::INSIDE_PREFIX.parse()?,
@@ -305,7 +321,7 @@ mod tests {
                 ))
             };
             match way {
-                Way::Forward => assert!(is_in(inside, source)),
+                Way::Forward | Way::ForwardFullTable => assert!(is_in(inside, source)),
                 Way::Npt66Out => assert!(is_in(outside, source)),
                 Way::Npt66In => assert!(is_in(inside, destination)),
             }

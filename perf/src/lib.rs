@@ -15,6 +15,7 @@ pub mod children;
 pub mod devices;
 pub mod fuzz;
 pub mod graph;
+pub mod internet;
 pub mod interrupt;
 pub mod linux;
 pub mod lpm;

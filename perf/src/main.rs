@@ -9,6 +9,7 @@ use perf::appliance::Sextant;
 use perf::cases::{Point, Way};
 use perf::devices::{self, Plan};
 use perf::graph;
+use perf::internet::Internet;
 use perf::machine::Machine;
 use perf::record::Record;
 use perf::setup::Window;
@@ -56,7 +57,7 @@ struct Arguments {
 enum Suite {
     /// NPT66 in both directions, and plain forwarding beside it, on devices.
     Npt66,
-    /// Plain IPv6 forwarding on devices.
+    /// Plain IPv6 forwarding on devices, over one route and over a full table; and the packet graph alone.
     Forward,
     /// The packet graph alone, in process.
     Graph,
@@ -88,23 +89,32 @@ fn measure(arguments: &Arguments) -> Result<()> {
         None => usual,
     };
     let rounds = rounds_or(ROUNDS);
+    let data = arguments.data.clone();
+    let data = data.unwrap_or_else(lpm::Options::default_data);
+    let forwards = matches!(arguments.suite, Suite::Forward | Suite::Graph | Suite::All);
+    let internet = forwards.then(|| Internet::open(&data, &say)).flatten();
     let mut records: Vec<Record> = Vec::new();
-    if matches!(arguments.suite, Suite::Graph | Suite::All) {
-        records.extend(graph::run(rounds, arguments.quick, &say)?);
+    if matches!(arguments.suite, Suite::Forward | Suite::Graph | Suite::All) {
+        records.extend(graph::run(
+            rounds,
+            arguments.quick,
+            internet.as_ref(),
+            &say,
+        )?);
     }
     if matches!(arguments.suite, Suite::Lpm | Suite::All) {
         let options = lpm::Options {
             rounds: rounds_or(LPM_ROUNDS),
             quick: arguments.quick,
-            data: arguments
-                .data
-                .clone()
-                .unwrap_or_else(lpm::Options::default_data),
+            data,
             rte_lpm: arguments.rte_lpm,
         };
         records.extend(lpm::run(&options, &machine, &say)?);
     }
-    if let Some(ways) = ways_of(arguments.suite) {
+    if let Some(mut ways) = ways_of(arguments.suite) {
+        if internet.is_some() {
+            ways.push(Way::ForwardFullTable);
+        }
         let plan = Plan {
             ways,
             points: if arguments.quick {
@@ -118,6 +128,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
             } else {
                 Window::full()
             },
+            internet,
         };
         let sextant = Sextant::find(arguments.sextant.clone())?;
         records.extend(devices::run(&plan, &sextant, &machine, &say)?);

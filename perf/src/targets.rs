@@ -30,6 +30,16 @@ pub const TARGETS: &[Target] = &[
     at_least("npt66-out/64B/1k", Metric::RatioToLinuxSnpt, 8.0),
     at_least("npt66-in/64B/1k", Metric::RatioToLinuxSnpt, 8.0),
     at_most("forward/64B/64k", Metric::GraphClkPerPacket, 65.0),
+    at_most(
+        "forward-full-table/64B/64k",
+        Metric::GraphClkPerPacket,
+        130.0,
+    ),
+    at_least(
+        "forward-full-table/64B/64k",
+        Metric::RatioToTestpmdMacswap,
+        0.60,
+    ),
     at_most("npt66-out/64B/64k", Metric::GraphClkPerPacket, 90.0),
     at_most("npt66-in/64B/64k", Metric::GraphClkPerPacket, 90.0),
     // The real IPv6 table, one leaf for each origin AS.

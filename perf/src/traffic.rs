@@ -29,9 +29,28 @@ pub enum Direction {
 /// Frames of `point`, each flow once; fewer flows than the pattern of lengths has members repeat until it is complete.
 #[must_use]
 pub fn frames(direction: Direction, point: Point) -> Vec<Vec<u8>> {
+    frames_between(direction, point, |random| {
+        random_host(REMOTE_PREFIX, random)
+    })
+}
+
+/// The same from inside to remote hosts of the caller's choice.
+#[must_use]
+pub fn frames_to(point: Point, remote: impl Fn(&mut fastrand::Rng) -> Ipv6Addr) -> Vec<Vec<u8>> {
+    frames_between(Direction::Out, point, remote)
+}
+
+fn frames_between(
+    direction: Direction,
+    point: Point,
+    remote: impl Fn(&mut fastrand::Rng) -> Ipv6Addr,
+) -> Vec<Vec<u8>> {
     let mut random = fastrand::Rng::with_seed(SEED);
     let flows: Vec<Flow> = (0..point.flows.count())
-        .map(|_| Flow::random(direction, &mut random))
+        .map(|_| {
+            let remote = remote(&mut random);
+            Flow::random(direction, remote, &mut random)
+        })
         .collect();
     let pattern = point.sizes.pattern();
     let count = flows.len().max(pattern.len());
@@ -44,10 +63,9 @@ pub fn frames(direction: Direction, point: Point) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Write the frames of `point` to a capture file; says how many there are.
-pub fn write_capture(path: &Path, direction: Direction, point: Point) -> Result<usize> {
-    let frames = frames(direction, point);
-    pcap::write(path, &frames).with_context(|| format!("cannot write {}", path.display()))?;
+/// Write frames to a capture file; says how many there are.
+pub fn write_capture(path: &Path, frames: &[Vec<u8>]) -> Result<usize> {
+    pcap::write(path, frames).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(frames.len())
 }
 
@@ -59,8 +77,7 @@ struct Flow {
 }
 
 impl Flow {
-    fn random(direction: Direction, random: &mut fastrand::Rng) -> Self {
-        let remote = random_host(REMOTE_PREFIX, random);
+    fn random(direction: Direction, remote: Ipv6Addr, random: &mut fastrand::Rng) -> Self {
         let (source, destination) = match direction {
             Direction::Out => (random_host(net::INSIDE_PREFIX, random), remote),
             Direction::In => (remote, random_host(net::OUTSIDE_PREFIX, random)),
@@ -162,7 +179,7 @@ mod tests {
             flows: Flows::One,
         };
         assert_eq!(
-            write_capture(&path, Direction::In, point).expect("written"),
+            write_capture(&path, &frames(Direction::In, point)).expect("written"),
             12
         );
         assert_eq!(

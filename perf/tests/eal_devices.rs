@@ -13,7 +13,8 @@ fn testpmd_forwards_from_the_capture_to_the_sink_in_both_modes() {
         sizes: Sizes::Imix,
         flows: Flows::One,
     };
-    let packets = traffic::write_capture(&capture, Direction::Out, point).expect("a capture");
+    let packets = traffic::write_capture(&capture, &traffic::frames(Direction::Out, point))
+        .expect("a capture");
     let setup = Setup::new(&capture, packets, 32).expect("two cores");
     for mode in [Mode::Io, Mode::Macswap] {
         let rate = testpmd::rate(mode, &setup, &Window::quick()).expect("testpmd runs");

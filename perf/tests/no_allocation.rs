@@ -144,7 +144,7 @@ fn workers_do_not_allocate(count: usize) {
         rings: RingSizes::default(),
         spread_seed: 1,
     };
-    let tables = graph::tables(Way::Npt66Out).expect("the network is valid");
+    let tables = graph::tables(Way::Npt66Out, None).expect("the network is valid");
     let mut publisher = Publisher::new(tables);
     let (mut workers, handles) =
         Crew::build(&config, ports, &mut publisher, |_| Edge::new()).expect("a valid crew");

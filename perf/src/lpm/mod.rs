@@ -44,7 +44,7 @@ const OURS: &str = "ours";
 const OURS_SINGLE: &str = "single";
 
 /// The tables of record, in the folder of measured data.
-const FEED6: &str = "fulltable-2026-06-19-v6.txt.gz";
+pub(crate) const FEED6: &str = "fulltable-2026-06-19-v6.txt.gz";
 const FEED4: &str = "fulltable-2026-06-19-v4.txt.gz";
 
 /// What to measure and how long.
