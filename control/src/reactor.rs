@@ -5,7 +5,7 @@
 //! resolution.
 //!
 //! A bug that panics in the appliance does not stop the forwarding: it is logged and counted, what was being done is
-//! given up, and after [`AFTER_PANIC`] the reactor goes on.
+//! given up, and after a tenth of a second the reactor goes on.
 
 use std::any::Any;
 use std::io;
