@@ -37,11 +37,19 @@ pub(crate) fn neighbor_discovery(config: &Config, position: usize, mac: Mac) -> 
         mac,
         link_local: link_local(interface, mac),
         addresses: interface.addresses.clone(),
+        on_link: on_link(config, position),
         proxied: proxied.map(|rule| rule.outside).collect(),
         statics: statics
             .map(|neighbor| (neighbor.address, neighbor.mac))
             .collect(),
     }
+}
+
+/// Prefixes of routes that lead straight onto an interface's link.
+fn on_link(config: &Config, interface: usize) -> Vec<Ipv6Net> {
+    let routes = config.routes.iter();
+    let direct = routes.filter(|route| route.is_on_link(interface));
+    direct.map(|route| route.prefix).collect()
 }
 
 /// The tables of a configuration at rest: every link is up, every address is ours, and the only neighbours are those it

@@ -123,7 +123,10 @@ fn reload_under_traffic_loses_nothing() {
         .expect("a peer");
     let other = format!(
         "{CONFIG}\n[[npt66]]\nname = \"third\"\ninterface = \"outside\"\ninside = \"fd00:77::/48\"\noutside = \"2001:db8:77::/48\"\n\
-         [[routes]]\nprefix = \"2001:db8:7000::/36\"\nblackhole = true\n[icmp]\nerrors_per_second = 50\n"
+         [[routes]]\nprefix = \"2001:db8:7000::/36\"\nblackhole = true\n[icmp]\nerrors_per_second = 50\n\
+         # The traffic's own destination moves to a prefix of its own, and back.\n\
+         [[routes]]\nprefix = \"{OUTSIDE_HOST}/128\"\nnext_hops = [{{ interface = \"outside\" }}]\n\
+         [[neighbors]]\ninterface = \"outside\"\naddress = \"{OUTSIDE_HOST}\"\nmac = \"0a:00:00:00:01:02\"\n"
     );
     for round in 0..RELOADS {
         stage

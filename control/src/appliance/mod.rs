@@ -164,7 +164,7 @@ impl<P: Platform> Appliance<P> {
         appliance.counts.configurations_applied = 1;
         appliance.set_routes();
         let tables = appliance.build()?;
-        // No worker has seen these prefixes.
+        // No worker has seen any tables yet.
         appliance.rib.commit();
         appliance.publish(now, tables);
         Ok(appliance)
@@ -262,13 +262,15 @@ impl<P: Platform> Appliance<P> {
 
     /// Publish, then let packets go on that waited for it.
     fn publish(&mut self, now: Instant, tables: Tables) {
+        let waits = self.rib.is_pending() && self.rib.has_new_targets();
+        if !waits {
+            self.rib.commit();
+        }
         self.publisher.publish(tables);
         self.counts.publications += 1;
         self.outdated = false;
         self.published = now;
-        if self.rib.is_pending() {
-            self.committing = Some(self.publisher.mark());
-        }
+        self.committing = waits.then(|| self.publisher.mark());
         for waiting in std::mem::take(&mut self.ready) {
             self.resume(waiting);
         }

@@ -205,6 +205,19 @@ pub struct Route {
     pub target: Target,
 }
 
+impl Route {
+    /// Whether it leads straight onto the link of this interface, to hosts that are neighbours.
+    #[must_use]
+    pub fn is_on_link(&self, interface: usize) -> bool {
+        match &self.target {
+            Target::NextHops(hops) => hops
+                .iter()
+                .any(|hop| hop.interface == interface && hop.via.is_none()),
+            Target::Blackhole | Target::Unreachable => false,
+        }
+    }
+}
+
 /// What a route does with a packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -5,9 +5,10 @@
 //! a route that moves changes one prefix and nothing else.
 //!
 //! The prefix table is shared by all versions of the tables, and changed in place. So that no worker ever meets a leaf
-//! that its tables do not know, a change has two steps: [`Builder`](super::Builder) makes tables in which the new targets
-//! have their next hops; once every worker uses them, [`Rib::commit`] changes the prefixes. A target that no prefix leads
-//! to any more keeps its next hop until then, and its index is used again only in tables made later.
+//! that its tables do not know, a change that brings new targets has two steps: [`Builder`](super::Builder) makes tables
+//! in which they have their next hops; once every worker uses them, [`Rib::commit`] changes the prefixes. A target that no
+//! prefix leads to any more keeps its next hop until then, and its index is used again only in tables made later. A change
+//! without new targets is committed first and published then: what a prefix led to may be gone from the new tables.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv6Addr;
@@ -68,6 +69,8 @@ struct Targets {
     /// Target `i` has number `i + 1`; `None` is free. With the number of prefixes that shall lead there.
     slots: Vec<(Option<Target>, u32)>,
     free: Vec<u32>,
+    /// Some target got its number since the last [`Rib::commit`].
+    has_new: bool,
 }
 
 impl Targets {
@@ -79,6 +82,7 @@ impl Targets {
                     self.slots.push((None, 0));
                     u32::try_from(self.slots.len()).expect("fewer than 2^28 targets")
                 });
+                self.has_new = true;
                 self.slot(number).0 = Some(target.clone());
                 self.numbers.insert(target.clone(), number);
                 number
@@ -152,7 +156,14 @@ impl Rib {
         !self.planned.is_empty()
     }
 
-    /// Change the prefixes. To be called when no worker uses tables older than those built last.
+    /// Whether they must wait until all workers use the tables built last; else they are better changed before.
+    #[must_use]
+    pub fn has_new_targets(&self) -> bool {
+        self.targets.has_new
+    }
+
+    /// Change the prefixes. With [new targets](Rib::has_new_targets) to be called when no worker uses tables older than
+    /// those built last.
     pub fn commit(&mut self) {
         let planned = std::mem::take(&mut self.planned);
         // Additions first: where a prefix gives way to longer ones, no address is without a route between.
@@ -170,6 +181,7 @@ impl Rib {
             self.vrfs[usize::from(vrf.0)].remove(prefix.network(), prefix.prefix_len());
         }
         self.targets.sweep();
+        self.targets.has_new = false;
         self.has_retired = true;
     }
 

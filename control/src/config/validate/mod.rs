@@ -45,7 +45,7 @@ pub(super) fn validate(file: File, host: &Host, sink: &mut Sink<'_>) -> Config {
     let interfaces = interfaces::interfaces(interfaces, &port_names, sink);
     let npt66 = npt66::rules(npt66, &interfaces, sink);
     let routes = routes::routes(routes, &interfaces, &npt66, sink);
-    let neighbors = neighbors::neighbors(neighbors, &interfaces, sink);
+    let neighbors = neighbors::neighbors(neighbors, &interfaces, &routes, sink);
     let (vrfs, interfaces) = interfaces.into_model();
     let mut config = Config {
         system: self::system(system, host, sink),

@@ -9,13 +9,14 @@ use super::interfaces::Interfaces;
 use super::names::Seen;
 use crate::config::error::{Place, Sink};
 use crate::config::file::NeighborTable;
-use crate::config::model::{Interface, Neighbor};
+use crate::config::model::{Interface, Neighbor, Route};
 use crate::config::problem::Problem;
 use crate::config::reader::Field;
 
 pub(super) fn neighbors(
     tables: Field<Vec<NeighborTable>>,
     interfaces: &Interfaces,
+    routes: &[Route],
     sink: &mut Sink<'_>,
 ) -> Vec<Neighbor> {
     let tables = tables.or(Vec::new());
@@ -24,14 +25,15 @@ pub(super) fn neighbors(
     for table in tables {
         let interface = interfaces.resolve(&table.interface, sink);
         if let (Some(interface), Some((address, place))) = (interface, table.address.given()) {
-            check_host_on_link(
-                *address,
-                place,
-                interface,
-                interfaces,
-                "a neighbour's address",
-                sink,
-            );
+            let expected = "a neighbour's address";
+            let direct =
+                |route: &Route| route.is_on_link(interface) && route.prefix.contains(address);
+            if routes.iter().any(direct) {
+                let vrf = interfaces.interface(interface).vrf;
+                check_other_host(*address, place, vrf, interfaces, expected, sink);
+            } else {
+                check_host_on_link(*address, place, interface, interfaces, expected, sink);
+            }
             if let Some(first) = seen.insert((interface, *address), place) {
                 let found = address.to_string();
                 let problem = Problem::Duplicate {

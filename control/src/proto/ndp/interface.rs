@@ -59,6 +59,7 @@ impl<P> Interface<P> {
             mac: config.mac,
             link_local: config.link_local,
             addresses: Vec::new(),
+            on_link: Vec::new(),
             proxied: Vec::new(),
             statics: Vec::new(),
         };
@@ -140,6 +141,7 @@ impl<P> Interface<P> {
     fn set_on_link(&mut self, shared: &Shared<P>, now: Instant) {
         let mut on_link = vec![link_local_prefix()];
         on_link.extend(self.config.addresses.iter().map(Ipv6Net::trunc));
+        on_link.extend(self.config.on_link.iter().map(Ipv6Net::trunc));
         on_link.sort_unstable();
         on_link.dedup();
         self.cache.set_on_link(now, &on_link, &shared.settings);

@@ -117,6 +117,8 @@ pub struct InterfaceConfig {
     pub link_local: Ipv6Addr,
     /// Own other addresses, with the prefix that is on-link.
     pub addresses: Vec<Ipv6Net>,
+    /// Further prefixes that are on-link: those of routes without a router.
+    pub on_link: Vec<Ipv6Net>,
     /// Prefixes answered for on behalf of others: outside prefixes of NPT66 rules.
     pub proxied: Vec<Ipv6Net>,
     /// Neighbours that never expire and that no message changes.

@@ -65,6 +65,7 @@ fn config() -> InterfaceConfig {
         mac: MAC,
         link_local: ip(LINK_LOCAL),
         addresses: vec!["2001:db8:a::1/64".parse().unwrap()],
+        on_link: Vec::new(),
         proxied: Vec::new(),
         statics: Vec::new(),
     }

@@ -24,6 +24,7 @@ fn node_config(node: usize) -> InterfaceConfig {
         mac: node_mac(node),
         link_local: node_link_local(node),
         addresses: vec![ipnet::Ipv6Net::new_assert(node_global(node), 64)],
+        on_link: Vec::new(),
         proxied: Vec::new(),
         statics: Vec::new(),
     }

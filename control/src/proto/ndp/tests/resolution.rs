@@ -138,6 +138,23 @@ fn addresses_that_are_no_neighbours_are_refused() {
     bench.drain().assert_silent();
 }
 
+/// RFC 5942 4: a prefix is on-link because of an address of ours, or because it was configured so.
+#[test]
+fn hosts_of_a_route_without_a_router_are_neighbours() {
+    let on_link = vec!["2001:db8:b::/64".parse().unwrap()];
+    let config = InterfaceConfig {
+        on_link,
+        ..config()
+    };
+    let mut bench = Bench::quiet(settings(), config);
+    bench.resolve("2001:db8:b::1", 1).unwrap();
+    assert_eq!(
+        bench.state("2001:db8:b::1"),
+        Some(NeighborState::Incomplete)
+    );
+    assert!(bench.resolve("2001:db8:c::1", 2).is_err());
+}
+
 /// 7.2.5: an unsolicited answer resolves as well, to STALE; sending what waited is its first use (7.3.3).
 #[test]
 fn an_unsolicited_answer_resolves_and_is_then_checked() {
