@@ -246,7 +246,10 @@ struct Lines {
     lines: [UnsafeCell<u32>; 3],
 }
 
-#[expect(unsafe_code, reason = "plain memory, as the vectors of the product read it")]
+#[expect(
+    unsafe_code,
+    reason = "plain memory, as the vectors of the product read it"
+)]
 impl Lines {
     fn read(&self) -> u32 {
         let line = cells::follow(&self.cell) as usize; // `as`: an index

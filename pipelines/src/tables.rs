@@ -10,7 +10,7 @@ use dataplane::frame::Frame;
 use dataplane::port::PortId;
 use dataplane::reason::DropReason;
 use dataplane::table::exact::ExactTable;
-use dataplane::table::lpm::Lpm6;
+use dataplane::table::lpm::{Arena, Lpm6};
 use dataplane::wire::ethernet::{ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Mac};
 use ipnet::Ipv6Net;
 
@@ -273,6 +273,7 @@ impl Builder {
         let mut assembly = Assembly {
             next_hops: vec![NextHop::drop(DropReason::NoRoute)],
             members: Vec::new(),
+            arena: Arena::new(),
             vrfs: Vec::new(),
             hosts: Vec::new(),
             via: BTreeMap::new(),
@@ -293,6 +294,7 @@ impl Builder {
         let Assembly {
             next_hops,
             members,
+            arena,
             vrfs,
             hosts,
             rule_set_of,
@@ -343,7 +345,7 @@ impl Builder {
             .unwrap_or(0);
         let mut vrfs = vrfs;
         while vrfs.len() < usize::from(vrf_count) {
-            vrfs.push(Lpm6::new());
+            vrfs.push(Lpm6::new_in(&arena));
         }
         Tables {
             interfaces: interfaces.into(),
@@ -397,6 +399,8 @@ struct Assembly<'a> {
     builder: &'a Builder,
     next_hops: Vec<NextHop>,
     members: Vec<u32>,
+    /// The memory of all prefix tables: most of them are small.
+    arena: Arena,
     vrfs: Vec<Lpm6>,
     hosts: Vec<((u16, u128), u32)>,
     /// Next hops made so far, so that a neighbour has one.
@@ -412,7 +416,7 @@ impl Assembly<'_> {
 
     fn insert(&mut self, vrf: VrfId, prefix: Ipv6Net, leaf: u32) {
         while self.vrfs.len() <= usize::from(vrf.0) {
-            self.vrfs.push(Lpm6::new());
+            self.vrfs.push(Lpm6::new_in(&self.arena));
         }
         self.vrfs[usize::from(vrf.0)].insert(prefix.network(), prefix.prefix_len(), leaf);
     }

@@ -42,7 +42,12 @@ pub(super) fn words6(
 /// The leaves of 32 IPv4 addresses; all of them are.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt,lzcnt")]
-pub(super) fn words4(memory: &Memory, root: Word, keys: &[[u8; 4]; GROUP], out: &mut [u32; GROUP]) -> bool {
+pub(super) fn words4(
+    memory: &Memory,
+    root: Word,
+    keys: &[[u8; 4]; GROUP],
+    out: &mut [u32; GROUP],
+) -> bool {
     let (halves, _) = keys.as_chunks::<LANES>();
     // SAFETY: the load takes sixteen addresses.
     let load = |keys: &[[u8; 4]; LANES]| unsafe { _mm512_loadu_si512(keys.as_ptr().cast()) };

@@ -51,7 +51,8 @@ impl HostArea {
     pub fn choose(self, seed: u64, key: u128) -> Choice {
         let hash = hash(seed, key);
         // The upper half of the product of a number below 2^32 and the count is below the count.
-        let scale = |part: u64, count: u32| ((part & 0xffff_ffff) * u64::from(count) >> 32) as u32; // `as`: below `count`
+        let scale =
+            |part: u64, count: u32| (((part & 0xffff_ffff) * u64::from(count)) >> 32) as u32; // `as`: below `count`
         let first = scale(hash, self.buckets);
         let second = scale(hash >> 32, self.buckets);
         let overflow = scale(

@@ -279,10 +279,7 @@ mod x86 {
                 // SAFETY: only run where the processor has AVX2; the load takes the eight words.
                 mask |= unsafe {
                     let words = _mm256_loadu_si256(eight.as_ptr().cast());
-                    let forms = _mm256_and_si256(
-                        words,
-                        _mm256_set1_epi32(upper.cast_signed()),
-                    );
+                    let forms = _mm256_and_si256(words, _mm256_set1_epi32(upper.cast_signed()));
                     let equal = _mm256_cmpeq_epi32(forms, _mm256_set1_epi32(form.cast_signed()));
                     _mm256_movemask_ps(_mm256_castsi256_ps(equal)).cast_unsigned()
                 } << shift;
@@ -339,10 +336,7 @@ mod x86 {
                 // SAFETY: only run where the processor has AVX-512 F; the load takes the sixteen words.
                 u32::from(unsafe {
                     let words = _mm512_loadu_si512(sixteen.as_ptr().cast());
-                    let forms = _mm512_and_si512(
-                        words,
-                        _mm512_set1_epi32(upper.cast_signed()),
-                    );
+                    let forms = _mm512_and_si512(words, _mm512_set1_epi32(upper.cast_signed()));
                     _mm512_cmpeq_epi32_mask(forms, _mm512_set1_epi32(form.cast_signed()))
                 })
             };

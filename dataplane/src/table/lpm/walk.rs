@@ -30,7 +30,12 @@ pub(super) trait Key: Copy + Default {
     /// # Safety
     /// The processor has AVX-512 F, BW, VL and DQ, BMI, POPCNT and LZCNT.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn wide_words(memory: &Memory, root: Word, keys: &[Self; GROUP], out: &mut [u32; GROUP]) -> bool;
+    unsafe fn wide_words(
+        memory: &Memory,
+        root: Word,
+        keys: &[Self; GROUP],
+        out: &mut [u32; GROUP],
+    ) -> bool;
 }
 
 impl Key for [u8; 16] {

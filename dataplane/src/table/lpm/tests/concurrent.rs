@@ -26,11 +26,18 @@ fn subjects(count: u32) -> Vec<Subject> {
                 0 => (0x2001_u128 << 112 | u128::from(number) << 96, 32),
                 1 => (0x2002_0001_u128 << 96 | u128::from(number) << 80, 48),
                 2 => (0x2003_0001_0001_u128 << 80 | u128::from(number) << 64, 64),
-                3 => (0x2004_0001_u128 << 96 | u128::from(random.next()) << 16 | u128::from(number), 128),
+                3 => (
+                    0x2004_0001_u128 << 96 | u128::from(random.next()) << 16 | u128::from(number),
+                    128,
+                ),
                 _ => (0x3000_u128 << 112 | u128::from(number) << 104, 24),
             };
             let leaf = 2 * number + 2;
-            Subject { network, length, leaf }
+            Subject {
+                network,
+                length,
+                leaf,
+            }
         })
         .collect()
 }
@@ -103,7 +110,11 @@ fn run(large: usize, rounds: usize) {
     assert_eq!(table.bytes(), before);
 }
 
-const ROUNDS: usize = if cfg!(debug_assertions) { 10_000 } else { 200_000 };
+const ROUNDS: usize = if cfg!(debug_assertions) {
+    10_000
+} else {
+    200_000
+};
 
 #[test]
 fn readers_of_a_small_table_see_old_or_new() {

@@ -95,7 +95,11 @@ fn dense_siblings_take_every_form_and_leave_nothing() {
 
 #[test]
 fn hosts_answer_before_their_prefixes_and_memory_comes_back() {
-    let count = if cfg!(debug_assertions) { 3_000 } else { 300_000 };
+    let count = if cfg!(debug_assertions) {
+        3_000
+    } else {
+        300_000
+    };
     let mut table = Lpm6::with_large(1000);
     let empty = table.bytes();
     Family::insert(&mut table, CHAIN, 32, 1);
@@ -190,7 +194,10 @@ impl Grace for ByHand {
 #[test]
 fn nothing_is_reused_before_its_grace_period_ends() {
     let mut table = Lpm6::new();
-    let mut grace = ByHand { epoch: 0, passed: 0 };
+    let mut grace = ByHand {
+        epoch: 0,
+        passed: 0,
+    };
     let view = table.view();
     let site = Ipv6Addr::from(CHAIN);
     let before = table.bytes();
@@ -233,5 +240,8 @@ fn the_largest_leaf_is_kept() {
     for length in [0, 20, 32, 48, 64, 127, 128] {
         table.insert(Ipv6Addr::from(CHAIN), length, crate::table::lpm::LEAF_MAX);
     }
-    assert_eq!(table.lookups(&[CHAIN, !CHAIN]), [crate::table::lpm::LEAF_MAX; 2]);
+    assert_eq!(
+        table.lookups(&[CHAIN, !CHAIN]),
+        [crate::table::lpm::LEAF_MAX; 2]
+    );
 }

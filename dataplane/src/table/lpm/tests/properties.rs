@@ -54,7 +54,10 @@ fn apply<T: Family>(table: &mut T, oracle: &mut LinearScan, change: Change) {
             assert_eq!(old, oracle.insert(network, length, leaf));
         }
         Change::Remove(network, length) => {
-            assert_eq!(table.remove(network, length), oracle.remove(network, length));
+            assert_eq!(
+                table.remove(network, length),
+                oracle.remove(network, length)
+            );
         }
         Change::Withdraw(which) => {
             if !oracle.0.is_empty() {

@@ -22,14 +22,19 @@ impl Maps {
     }
 
     fn lookup(&self, key: u128) -> u32 {
-        let mut found = self.0.iter().map(|(length, map)| map.get(&(key & mask(*length))));
+        let mut found = self
+            .0
+            .iter()
+            .map(|(length, map)| map.get(&(key & mask(*length))));
         found.find_map(|leaf| leaf.copied()).unwrap_or(0)
     }
 }
 
 /// Networks and lengths of a table, or nothing if it is not there.
 fn read(name: &str, parse: fn(&str) -> Option<u128>) -> Option<Vec<(u128, u8)>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/data")
+        .join(name);
     if !path.exists() {
         eprintln!("SKIPPED: {} is not there", path.display());
         return None;
@@ -42,7 +47,11 @@ fn read(name: &str, parse: fn(&str) -> Option<u128>) -> Option<Vec<(u128, u8)>> 
         let (network, length) = prefix.split_once('/')?;
         Some((parse(network)?, length.parse().ok()?))
     };
-    Some(text.lines().map(|text| line(text).expect("prefix/length")).collect())
+    Some(
+        text.lines()
+            .map(|text| line(text).expect("prefix/length"))
+            .collect(),
+    )
 }
 
 fn check<T: Family>(prefixes: Vec<(u128, u8)>, leaf_of: impl Fn(usize) -> u32) {
@@ -88,16 +97,25 @@ fn check<T: Family>(prefixes: Vec<(u128, u8)>, leaf_of: impl Fn(usize) -> u32) {
         map.expect("has this length").1.remove(network);
     }
     let leaves = table.lookups(&keys);
-    assert!(keys.iter().zip(&leaves).all(|(key, leaf)| meanwhile.lookup(*key) == *leaf));
+    assert!(
+        keys.iter()
+            .zip(&leaves)
+            .all(|(key, leaf)| meanwhile.lookup(*key) == *leaf)
+    );
     for (network, length, leaf) in &changed {
         table.insert(*network, *length, *leaf);
     }
-    assert!(table.lookups(&keys) == wanted, "after all changes were taken back");
+    assert!(
+        table.lookups(&keys) == wanted,
+        "after all changes were taken back"
+    );
     assert_eq!(table.bytes(), bytes);
 }
 
 fn check_both<T: Family>(name: &str, parse: fn(&str) -> Option<u128>) {
-    let Some(prefixes) = read(name, parse) else { return };
+    let Some(prefixes) = read(name, parse) else {
+        return;
+    };
     let number = |number: usize| u32::try_from(number + 1).expect("a few million prefixes");
     check::<T>(prefixes.clone(), number);
     // Few leaves: neighbours are joined.
