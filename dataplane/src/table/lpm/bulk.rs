@@ -346,14 +346,20 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
             }
             return;
         }
-        for i in bits(hosted) {
+        let mut left = hosted;
+        while left != 0 {
+            let i = left.trailing_zeros() as usize % GROUP; // `as`: u32 to index
             choices[i] = area.choose(self.shared.seed, keys[i].whole());
             prefetch::read(memory.cell(line_start(choices[i].first)));
             prefetch::read(memory.cell(line_start(choices[i].second)));
+            left &= left - 1;
         }
-        for i in bits(hosted) {
+        let mut left = hosted;
+        while left != 0 {
+            let i = left.trailing_zeros() as usize % GROUP; // `as`: u32 to index
             let found = hosts::find(memory, choices[i], keys[i].whole());
             words[i] = found.unwrap_or(Word(words[i]).place());
+            left &= left - 1;
         }
     }
 }

@@ -14,6 +14,7 @@
 //! A slot is readable while its leaf is not 0. The writer stores the key, then publishes the leaf; to remove, it stores 0
 //! and leaves the key alone until every reader has passed. So a reader that sees a leaf sees its key.
 
+use std::hint::select_unpredictable;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::cells::{follow, publish};
@@ -51,7 +52,8 @@ impl HostArea {
     pub fn choose(self, seed: u64, key: u128) -> Choice {
         let hash = hash(seed, key);
         // The upper half of the product of a number below 2^32 and the count is below the count.
-        let scale = |part: u64, count: u32| ((part & 0xffff_ffff) * u64::from(count) >> 32) as u32; // `as`: below `count`
+        let scale =
+            |part: u64, count: u32| (((part & 0xffff_ffff) * u64::from(count)) >> 32) as u32; // `as`: below `count`
         let first = scale(hash, self.buckets);
         let second = scale(hash >> 32, self.buckets);
         let overflow = scale(
@@ -77,11 +79,10 @@ impl HostArea {
 #[inline(always)]
 pub(super) fn find(memory: &Memory, choice: Choice, key: u128) -> Option<u32> {
     let state = memory.cell(cell(choice.first, STATE)).load(Relaxed);
-    let leaf = find_in(memory, choice.first, key);
-    if leaf != 0 {
-        return Some(leaf);
-    }
-    let leaf = find_in(memory, choice.second, key);
+    // A key stands in one of the two; which one is not worth a guess.
+    let first = find_in(memory, choice.first, key);
+    let second = find_in(memory, choice.second, key);
+    let leaf = select_unpredictable(first != 0, first, second);
     if leaf != 0 {
         return Some(leaf);
     }
@@ -98,9 +99,9 @@ fn find_in(memory: &Memory, line: u32, key: u128) -> u32 {
     let mut found = 0;
     for slot in 0..SLOTS {
         let leaf = follow(memory.cell(cell(line, LEAVES + slot)));
-        if key_of(memory, line, slot) == key {
-            found |= leaf;
-        }
+        // Selected, never mixed: a key that goes and comes back meanwhile may be met in two slots.
+        let is_here = (leaf != 0) & (key_of(memory, line, slot) == key);
+        found = select_unpredictable(is_here, leaf, found);
     }
     found
 }

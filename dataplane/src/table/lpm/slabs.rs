@@ -181,10 +181,12 @@ impl Slabs {
 }
 
 fn rounded(lines: u32) -> u32 {
-    match lines {
-        ..=EXACT => lines,
-        ..SLAB => lines.next_power_of_two(),
-        _ => lines.next_multiple_of(SLAB),
+    if lines <= EXACT {
+        lines
+    } else if lines <= SLAB {
+        lines.next_power_of_two()
+    } else {
+        lines.next_multiple_of(SLAB)
     }
 }
 

@@ -82,7 +82,7 @@ impl Word {
     /// A DIRECT node at a line that is a multiple of four.
     pub fn direct(line: u32, shift: u32) -> Self {
         debug_assert!(line.is_multiple_of(4) && line < 1 << 26 && shift < 16);
-        Self(DIRECT | line * LINE_CELLS | shift)
+        Self(DIRECT | (line * LINE_CELLS) | shift)
     }
 
     /// A node of any other form.

@@ -32,7 +32,8 @@ fn subjects(count: u32) -> Vec<Subject> {
                 ),
                 _ => (0x3000_u128 << 112 | u128::from(number) << 104, 24),
             };
-            let leaf = 2 * number + 2;
+            // This one and the next: bits of both would be neither.
+            let leaf = 4 * number + 1;
             Subject {
                 network,
                 length,
