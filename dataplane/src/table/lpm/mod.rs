@@ -36,7 +36,7 @@
 //! their /32.
 //!
 //! The writer keeps all prefixes in a trie (`rib`) of its own, renders from it (`table`) the part that changed, and
-//! publishes by one store. Nodes live in an region (`memory`) that never moves; small tables can share one.
+//! publishes by one store. Nodes live in a region (`memory`) that never moves; small tables can share one.
 //!
 //! # Figures
 //!
