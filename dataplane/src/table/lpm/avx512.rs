@@ -1,8 +1,8 @@
 //! Bulk lookups below the large root with AVX-512: sixteen addresses in a register.
 //!
-//! Places are computed sixteen at a time; only loads are one by one. The addresses that need a node are packed, so that the loops over nodes have no
-//! gaps and hardly a branch to guess, and what they find is unpacked to where it belongs. What goes deeper than bit 48 is
-//! left to `bulk`.
+//! Places are computed sixteen at a time; most loads are one by one. The addresses that need a node are packed, so that the
+//! loops over nodes have no gaps and hardly a branch to guess, and what they find is unpacked to where it belongs. What
+//! goes deeper than bit 48 is left to `bulk`.
 
 use std::arch::x86_64::*;
 

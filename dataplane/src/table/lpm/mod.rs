@@ -29,22 +29,23 @@
 //!   few prefixes, both:  a node for each 16 bits
 //! ```
 //!
-//! A cell is a word (`word`): a leaf, or where to go on. A `node` over 16 bits has one of three forms by how many ranges
-//! with different answers it has: LINE (11, one cache line), INDEX (363, one line and one LINE beside it), DIRECT. So
-//! most of the Internet's table is found in three cache lines out of a few megabytes. Addresses of full length, which
-//! mobile hosts bring by the million, stand in a hash table (`hosts`) and cost the trie one mark in their /32.
+//! A cell is a word (`word`): a leaf, or where to go on. A node (`node`) over 16 bits has one of three forms by how
+//! many ranges with different answers it has: LINE (11, one cache line), INDEX (363, one line and one LINE beside it),
+//! DIRECT. So most of the Internet's table is found in three cache lines out of a few megabytes. Addresses of full
+//! length, which mobile hosts bring by the million, stand in a hash table (`hosts`) and cost the trie one mark in
+//! their /32.
 //!
-//! The writer keeps all prefixes in a trie (`rib`) of its own, renders (`table`) from it the part that changed, and
-//! publishes by one store. Nodes live in an arena (`memory`) that never moves; small tables can share one.
+//! The writer keeps all prefixes in a trie (`rib`) of its own, renders from it (`table`) the part that changed, and
+//! publishes by one store. Nodes live in a region (`memory`) that never moves; small tables can share one.
 //!
 //! # Figures
 //!
-//! Real table of 279,855 prefixes: 22 MB with a leaf for each origin, 44 MB with one for each prefix. A table of ten
-//! prefixes: under 1 KiB, and about as much for the writer. A host: 45 to 70 bytes. A lookup: 3 or 4 loads; a change: a
-//! few microseconds, and a microsecond more for each /32 below a short prefix; tens of microseconds where the form of a
-//! dense node changes, milliseconds where the large root comes or goes, or the host table grows. A full table is one
-//! whose nodes fill 4 GiB: the next insertion panics; the number of prefixes is for the configuration to limit, long
-//! before.
+//! Real table of 279,855 prefixes: 23 MB with a leaf for each origin, 48 MB with one for each prefix. A table of ten
+//! prefixes: under 1 KiB, and about as much for the writer. A host: 45 to 70 bytes. A lookup: 3 or 4 loads; a change:
+//! a few microseconds, and a microsecond more for each /32 below a short prefix; tens of microseconds where the form
+//! of a dense node changes, milliseconds where the large root comes or goes, or the host table grows. A full table is
+//! one whose nodes fill 4 GiB: the next insertion panics; the number of prefixes is for the configuration to limit,
+//! long before.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;

@@ -3,7 +3,7 @@
 //! ```text
 //!   LINE     10 bounds of 16 bits, 11 cells: cell i answers for the keys after bound i-1, up to and with bound i
 //!   INDEX    a line of 32 bounds, beside it up to 33 LINEs: the same, for LINEs instead of cells
-//!   DIRECT   2^k cells, by the upper k bits
+//!   DIRECT   a cell for each key; below the large root, for each 2^k keys in a row
 //! ```
 //!
 //! Unused bounds are 0xffff: no key is larger, so nothing behind them is ever found. Bounds never change while readers may

@@ -15,7 +15,7 @@ use super::hosts::{EmptySlot, Hosts, Inserted};
 use super::memory::Memory;
 use super::node::{self, INDEX_RANGES, LINE_RANGES, Portable, Range, cell_of};
 use super::retired::Retired;
-use super::rib::{KEYS, Node, Rib, TOP, finest};
+use super::rib::{KEYS, Node, Rib, TOP};
 use super::shared::{Arena, Block, Head, Region, Shared};
 use super::word::{INDEX, LEAF_MAX, LINE, LINE_CELLS, Word};
 
@@ -23,8 +23,6 @@ use super::word::{INDEX, LEAF_MAX, LINE, LINE_CELLS, Word};
 const DENSE: usize = 2048;
 /// The level at which host routes are marked: below it answers ask the host table.
 const HOST_LEVEL: u32 = 2;
-/// A DIRECT node has at least 64 cells.
-pub(super) const DIRECT_BITS_MIN: u32 = 6;
 
 /// What differs between the families.
 #[derive(Debug, Clone, Copy)]
@@ -340,22 +338,15 @@ impl Table {
                 return self.write_ranges(ranges);
             }
         }
-        let shift = 16 - finest(items).max(DIRECT_BITS_MIN);
-        if node.word.is_direct() && node.word.shift() == shift {
-            let unit = (1 << shift) - 1;
-            let (from, to) = (from & !unit, (to + unit) & !unit);
+        // A cell for each key, even if fewer would do: a finer prefix then never means another node.
+        if node.word.is_direct() {
             let cover = node.covering(from, 16, from);
-            self.store_cells(
-                node.word,
-                number,
-                node.slice(from, 0, to),
-                (from, to),
-                cover,
-            );
+            let items = node.slice(from, 0, to);
+            self.store_cells(node.word, number, items, (from, to), cover);
             return node.word;
         }
-        let line = self.take((1 << (16 - shift)) / LINE_CELLS);
-        let word = Word::direct(line, shift);
+        let line = self.take(KEYS / LINE_CELLS);
+        let word = Word::direct(line, 0);
         let items = self.rib.items(number);
         self.store_cells(word, number, items, (0, KEYS), inherited);
         word

@@ -13,9 +13,11 @@ use super::cells::publish;
 use super::node::{LINE_RANGES, Portable, Range, line_cell};
 use super::rib::{Item, KEYS, TOP, finest};
 use super::shared::Block;
-use super::table::{DIRECT_BITS_MIN, Table, low16};
+use super::table::{Table, low16};
 use super::word::{LINE_CELLS, ROOT, SPARSE, Word};
 
+/// A chunk has at least 64 cells: that is how its place is counted.
+const CHUNK_BITS_MIN: u32 = 6;
 /// Items of a slot that always fit one LINE: each begins and ends a range.
 const SPARSE_ITEMS: usize = (LINE_RANGES - 1) / 2;
 
@@ -137,7 +139,7 @@ impl Table {
             self.ranges = ranges;
             word
         } else {
-            let shift = bits - finest_below(items, above).max(DIRECT_BITS_MIN);
+            let shift = bits - finest_below(items, above).max(CHUNK_BITS_MIN);
             if old.is_direct() && old.shift() == shift {
                 let unit = (1 << shift) - 1;
                 let (from, to) = (from & !unit, (to + unit) & !unit);
