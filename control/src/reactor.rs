@@ -136,7 +136,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::appliance::tests::{Bench, text};
+    use crate::appliance::tests::bench::{Bench, text};
 
     #[test]
     fn a_panic_is_survived_counted_and_told() {
