@@ -25,7 +25,7 @@ const LINES: u32 = 1 << 28;
 const BYTES: usize = (1 << 32) * size_of::<u32>();
 
 /// The region.
-pub(super) struct Memory {
+pub struct Memory {
     mapping: NonNull<u8>,
     /// The first multiple of [`HUGE`] in the mapping.
     base: NonNull<u8>,

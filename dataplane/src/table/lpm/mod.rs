@@ -53,8 +53,7 @@ mod bulk;
 mod cells;
 mod hosts;
 mod load;
-mod lookup4;
-mod lookup6;
+mod lookup;
 mod memory;
 mod node;
 mod retired;
@@ -70,8 +69,7 @@ mod word;
 
 use super::atomics;
 
-pub use lookup4::{Lpm4, View4};
-pub use lookup6::{Lpm6, View6};
+pub use lookup::{Lpm, Lpm4, Lpm6, View, View4, View6};
 pub use shared::{Arena, Version};
 pub use word::LEAF_MAX;
 

@@ -27,7 +27,7 @@ const HOST_LEVEL: u32 = 2;
 
 /// What differs between the families.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
+pub struct Shape {
     /// Bits of an address. All of it 16 at a time.
     pub address_bits: u32,
     /// Bits of the large root: the first level of a table with many prefixes.

@@ -11,7 +11,7 @@ use super::shared::{Shared, Version};
 use super::word::{HOSTS, LINE_CELLS, ROOT, SPARSE, Word};
 
 /// An address in network order.
-pub(super) trait Key: Copy + Default {
+pub trait Key: Copy + Default {
     /// Parts of 16 bits.
     const LEVELS: usize;
     /// Bits the large root is indexed by.

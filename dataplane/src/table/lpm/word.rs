@@ -36,7 +36,7 @@ const PLACE: u32 = !FORM;
 /// What a cell holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
-pub(super) struct Word(pub u32);
+pub struct Word(pub u32);
 
 impl Word {
     #[inline(always)]

@@ -1,14 +1,16 @@
-//! The IPv6 table: see the [module](super) for what it is and does.
+//! The tables as their users see them, one for each family: see the [module](super) for what they are and do.
 
-use std::net::Ipv6Addr;
+use std::marker::PhantomData;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::Grace;
 use super::bulk::{self, Isa, Work};
 use super::load::Entry;
 use super::node;
 use super::shared::{Arena, Shared, Version};
 use super::table::{Shape, Table};
-use super::{Grace, walk};
+use super::walk::{self, Key};
 
 /// Single lookups compare with what every processor of the architecture has.
 #[cfg(target_arch = "x86_64")]
@@ -16,25 +18,78 @@ type Single = node::Sse2;
 #[cfg(not(target_arch = "x86_64"))]
 type Single = node::Portable;
 
-const SHAPE: Shape = Shape {
-    address_bits: 128,
-    root_bits: 20,
-    large: 8192,
-    has_hosts: true,
-};
+/// An address family, named by its addresses: [`Ipv6Addr`] or [`Ipv4Addr`]. Public, as its users are, but not exported:
+/// there are no others.
+pub trait Family: Copy {
+    /// An address in network order.
+    type Bytes: Key;
+    /// What differs from the other family.
+    const SHAPE: Shape;
+    /// The address from the upper bit of 128.
+    fn whole(self) -> u128;
+    /// The inverse of [`Family::whole`].
+    fn of(whole: u128) -> Self;
+}
 
-/// The writer of an IPv6 table. Looks up as well.
-pub struct Lpm6 {
+impl Family for Ipv6Addr {
+    type Bytes = [u8; 16];
+    const SHAPE: Shape = Shape {
+        address_bits: 128,
+        root_bits: 20,
+        large: 8192,
+        has_hosts: true,
+    };
+
+    fn whole(self) -> u128 {
+        u128::from(self)
+    }
+
+    fn of(whole: u128) -> Self {
+        Self::from(whole)
+    }
+}
+
+impl Family for Ipv4Addr {
+    type Bytes = [u8; 4];
+    const SHAPE: Shape = Shape {
+        address_bits: 32,
+        root_bits: 24,
+        large: 65_536,
+        has_hosts: false,
+    };
+
+    fn whole(self) -> u128 {
+        u128::from(u32::from(self)) << 96
+    }
+
+    fn of(whole: u128) -> Self {
+        Self::from((whole >> 96) as u32) // `as`: the upper 32 bits
+    }
+}
+
+/// The writer of a table. Looks up as well.
+pub struct Lpm<A> {
     table: Table,
+    family: PhantomData<A>,
 }
 
 /// A reader's handle: cheap to clone, to be shared and to be sent.
 #[derive(Clone)]
-pub struct View6 {
+pub struct View<A> {
     shared: Arc<Shared>,
+    family: PhantomData<A>,
 }
 
-impl Lpm6 {
+/// The writer of an IPv6 table.
+pub type Lpm6 = Lpm<Ipv6Addr>;
+/// The writer of an IPv4 table.
+pub type Lpm4 = Lpm<Ipv4Addr>;
+/// A reader's handle of an IPv6 table.
+pub type View6 = View<Ipv6Addr>;
+/// A reader's handle of an IPv4 table.
+pub type View4 = View<Ipv4Addr>;
+
+impl<A: Family> Lpm<A> {
     /// A table without a prefix, in memory of its own.
     ///
     /// # Panics
@@ -48,62 +103,64 @@ impl Lpm6 {
     #[must_use]
     pub fn new_in(arena: &Arena) -> Self {
         Self {
-            table: Table::new(arena, SHAPE),
+            table: Table::new(arena, A::SHAPE),
+            family: PhantomData,
         }
     }
 
-    /// A handle for readers. From now on, while one exists, memory is reused only by [`Lpm6::reclaim`].
+    /// A handle for readers. From now on, while one exists, memory is reused only by [`Lpm::reclaim`].
     #[must_use]
-    pub fn view(&self) -> View6 {
-        View6 {
+    pub fn view(&self) -> View<A> {
+        View {
             shared: Arc::clone(&self.table.shared),
+            family: PhantomData,
         }
     }
 
     /// Insert or replace a prefix; returns the leaf it had. Bits of `network` after `length` are ignored.
     ///
     /// # Panics
-    /// When `leaf` is 0 or above [`super::LEAF_MAX`], or `length` above 128: both come from our own builders. When the
+    /// When `leaf` is 0 or above [`super::LEAF_MAX`], or `length` longer than an address: both come from our own builders. When the
     /// arena is full.
-    pub fn insert(&mut self, network: Ipv6Addr, length: u8, leaf: u32) -> Option<u32> {
-        self.table.insert(whole(network), u32::from(length), leaf)
+    pub fn insert(&mut self, network: A, length: u8, leaf: u32) -> Option<u32> {
+        self.table.insert(network.whole(), u32::from(length), leaf)
     }
 
     /// Remove a prefix; returns the leaf it had.
     ///
     /// # Panics
-    /// When `length` is above 128.
-    pub fn remove(&mut self, network: Ipv6Addr, length: u8) -> Option<u32> {
-        self.table.remove(whole(network), u32::from(length))
+    /// When `length` is longer than an address.
+    pub fn remove(&mut self, network: A, length: u8) -> Option<u32> {
+        self.table.remove(network.whole(), u32::from(length))
     }
 
     /// The leaf of exactly this prefix.
     #[must_use]
-    pub fn leaf(&self, network: Ipv6Addr, length: u8) -> Option<u32> {
-        self.table.leaf(whole(network), u32::from(length))
+    pub fn leaf(&self, network: A, length: u8) -> Option<u32> {
+        self.table.leaf(network.whole(), u32::from(length))
     }
 
     /// Insert or replace many prefixes: built aside and published by one store when they are many beside those already
     /// there, else one by one. Quickest in order of address and length. Of several leaves for one prefix the last counts.
     ///
     /// # Panics
-    /// As [`Lpm6::insert`].
-    pub fn load(&mut self, prefixes: impl IntoIterator<Item = (Ipv6Addr, u8, u32)>) {
+    /// As [`Lpm::insert`].
+    pub fn load(&mut self, prefixes: impl IntoIterator<Item = (A, u8, u32)>) {
         self.table.load(prefixes.into_iter().map(entry).collect());
     }
 
     /// Make these the only prefixes, published by one store.
     ///
     /// # Panics
-    /// As [`Lpm6::insert`].
-    pub fn replace(&mut self, prefixes: impl IntoIterator<Item = (Ipv6Addr, u8, u32)>) {
+    /// As [`Lpm::insert`].
+    pub fn replace(&mut self, prefixes: impl IntoIterator<Item = (A, u8, u32)>) {
         self.table
             .replace(prefixes.into_iter().map(entry).collect());
     }
 
     /// Every prefix with its leaf, in no order that is promised.
     #[must_use]
-    pub fn prefixes(&self) -> Vec<(Ipv6Addr, u8, u32)> {
+    pub fn prefixes(&self) -> Vec<(A, u8, u32)> {
         let entries = self.table.entries().into_iter();
         entries.map(prefix).collect()
     }
@@ -138,34 +195,34 @@ impl Lpm6 {
         self.table.rib.bytes()
     }
 
-    /// As [`View6::lookup`].
+    /// As [`View::lookup`].
     #[inline]
     #[must_use]
-    pub fn lookup(&self, address: &[u8; 16]) -> u32 {
+    pub fn lookup(&self, address: &A::Bytes) -> u32 {
         walk::lookup::<_, Single>(&self.table.shared, address)
     }
 
-    /// As [`View6::lookup_bulk`].
+    /// As [`View::lookup_bulk`].
     ///
     /// # Panics
     /// When the lengths differ.
     #[inline]
-    pub fn lookup_bulk(&self, addresses: &[[u8; 16]], leaves: &mut [u32]) {
+    pub fn lookup_bulk(&self, addresses: &[A::Bytes], leaves: &mut [u32]) {
         lookup_bulk(&self.table.shared, addresses, leaves);
     }
 }
 
-impl Default for Lpm6 {
+impl<A: Family> Default for Lpm<A> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl View6 {
+impl<A: Family> View<A> {
     /// The leaf of the longest prefix that matches an address in network order; 0 if none does.
     #[inline]
     #[must_use]
-    pub fn lookup(&self, address: &[u8; 16]) -> u32 {
+    pub fn lookup(&self, address: &A::Bytes) -> u32 {
         walk::lookup::<_, Single>(&self.shared, address)
     }
 
@@ -174,12 +231,12 @@ impl View6 {
     /// # Panics
     /// When the lengths differ.
     #[inline]
-    pub fn lookup_bulk(&self, addresses: &[[u8; 16]], leaves: &mut [u32]) {
+    pub fn lookup_bulk(&self, addresses: &[A::Bytes], leaves: &mut [u32]) {
         lookup_bulk(&self.shared, addresses, leaves);
     }
 
-    /// The version for a batch whose passes are spread over several nodes of a graph: [`View6::root_pass`],
-    /// [`View6::cell_pass`], [`View6::node_pass`], in this order, with the same version.
+    /// The version for a batch whose passes are spread over several nodes of a graph: [`View::root_pass`],
+    /// [`View::cell_pass`], [`View::node_pass`], in this order, with the same version.
     #[inline]
     #[must_use]
     pub fn version(&self) -> Version {
@@ -188,55 +245,52 @@ impl View6 {
 
     /// First pass: where each address goes on, prefetched.
     #[inline]
-    pub fn root_pass(&self, version: Version, addresses: &[[u8; 16]], at: &mut [u32]) {
+    pub fn root_pass(&self, version: Version, addresses: &[A::Bytes], at: &mut [u32]) {
         self.pass(version, Work::Root(addresses, at));
     }
 
     /// Second pass: what is found there.
     #[inline]
     pub fn cell_pass(&self, version: Version, at: &mut [u32]) {
-        self.pass(version, Work::<[u8; 16]>::Cell(at));
+        self.pass(version, Work::<A::Bytes>::Cell(at));
     }
 
     /// Third pass: leaves.
     #[inline]
-    pub fn node_pass(&self, version: Version, addresses: &[[u8; 16]], at: &mut [u32]) {
+    pub fn node_pass(&self, version: Version, addresses: &[A::Bytes], at: &mut [u32]) {
         self.pass(version, Work::Node(addresses, at));
     }
 
     #[inline]
-    fn pass(&self, version: Version, work: Work<'_, [u8; 16]>) {
+    fn pass(&self, version: Version, work: Work<'_, A::Bytes>) {
         let staged = version.is_staged(self.shared.memory());
         bulk::run(Isa::best(), &self.shared, version, staged, work);
     }
 }
 
 #[inline]
-fn lookup_bulk(shared: &Shared, addresses: &[[u8; 16]], leaves: &mut [u32]) {
+fn lookup_bulk<K: Key>(shared: &Shared, addresses: &[K], leaves: &mut [u32]) {
     assert_eq!(addresses.len(), leaves.len(), "a leaf for each address");
     bulk::lookup(Isa::best(), shared, addresses, leaves);
 }
 
-fn whole(address: Ipv6Addr) -> u128 {
-    u128::from(address)
+fn entry<A: Family>((network, length, leaf): (A, u8, u32)) -> Entry {
+    (network.whole(), u32::from(length), leaf)
 }
 
-fn entry((network, length, leaf): (Ipv6Addr, u8, u32)) -> Entry {
-    (whole(network), u32::from(length), leaf)
-}
-
-fn prefix((address, length, leaf): Entry) -> (Ipv6Addr, u8, u32) {
+fn prefix<A: Family>((address, length, leaf): Entry) -> (A, u8, u32) {
     let length = u8::try_from(length).expect("a length is at most 128");
-    (Ipv6Addr::from(address), length, leaf)
+    (A::of(address), length, leaf)
 }
 
 #[cfg(test)]
-impl Lpm6 {
+impl<A: Family> Lpm<A> {
     /// A table that changes to the large root, and back, at other sizes.
     pub(super) fn with_large(large: usize) -> Self {
-        let shape = Shape { large, ..SHAPE };
+        let shape = Shape { large, ..A::SHAPE };
         Self {
             table: Table::new(&Arena::new(), shape),
+            family: PhantomData,
         }
     }
 
@@ -245,7 +299,7 @@ impl Lpm6 {
         &self,
         isa: Isa,
         staged: bool,
-        addresses: &[[u8; 16]],
+        addresses: &[A::Bytes],
         leaves: &mut [u32],
     ) {
         let version = self.table.shared.version();
