@@ -164,6 +164,54 @@ fn a_down_interface_is_avoided_by_ecmp_and_answered_alone() {
     assert_eq!(bench.drops(), [(DropReason::InterfaceDown, 1)]);
 }
 
+/// Packets of one burst that belong to different VRFs, in runs of any length, are each looked up in their own.
+#[test]
+fn vrfs_of_one_burst_are_kept_apart() {
+    let mut builder = usual();
+    let mut tenant = interface(INSIDE, &["fd01:203:405:1::1/64"]);
+    (tenant.vrf, tenant.vlan) = (VrfId(1), vec![5]);
+    builder.interface(tenant);
+    let mut abroad = interface(2, &["2001:db8:fffe::2/64"]);
+    abroad.vrf = VrfId(1);
+    let abroad = builder.interface(abroad);
+    builder.neighbor(abroad, address("2001:db8:fffe::1"), mac(0x33));
+    let hop = Hop {
+        interface: abroad,
+        via: Some(address("2001:db8:fffe::1")),
+        weight: 1,
+    };
+    builder.route(VrfId(1), net("::/0"), Route::Hops(vec![hop]));
+    let mut bench = Bench::new(builder);
+    let packet = |is_tenant: bool, port: u16| {
+        let link = if is_tenant {
+            from_inside().vlan(5, 0)
+        } else {
+            from_inside()
+        };
+        link.ipv6(address(HOST), address(PEER))
+            .udp(port, 2, b"")
+            .build()
+    };
+    let pattern = [true, false, false, true, true, true, false, true, false];
+    let frames: Vec<_> = (0..60_u16)
+        .map(|number| packet(pattern[usize::from(number) % pattern.len()], number))
+        .collect();
+    let mut sent = bench.receive(INSIDE, &frames);
+    // A port's frames leave together; their source ports say which they are.
+    sent.sort_by_key(|(_, frame)| u16::from_be_bytes([frame[54], frame[55]]));
+    assert_eq!(sent.len(), frames.len());
+    for ((port, frame), number) in sent.iter().zip(0_u16..) {
+        assert_eq!(frame[54..56], number.to_be_bytes());
+        let expected = if pattern[usize::from(number) % pattern.len()] {
+            (2, 0x33)
+        } else {
+            (UPLINK, 0x22)
+        };
+        assert_eq!((*port, frame[5]), expected);
+    }
+    assert_eq!(bench.drops(), []);
+}
+
 /// Interfaces of two VRFs with overlapping addresses do not see each other.
 #[test]
 fn vrfs_are_separate() {

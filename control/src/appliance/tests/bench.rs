@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,8 +14,7 @@ use dataplane::table::publish::Publisher;
 use dataplane::testing::builder::Packet;
 use dataplane::testing::{HeapFrame, MemoryPort};
 use dataplane::wire::ethernet::Mac;
-use dataplane::wire::icmpv6;
-use dataplane::wire::icmpv6::AdvertisementFlags;
+use dataplane::wire::icmpv6::{self, AdvertisementFlags};
 use dataplane::worker::{Crew, CrewConfig, RingSizes, Worker, WorkerConfig};
 use pipelines::Edge;
 use pipelines::tables::Builder;
@@ -24,8 +22,7 @@ use tempfile::TempDir;
 
 use super::super::{Appliance, Parts};
 use crate::admin::protocol::{Answer, Command, Subject};
-use crate::admin::view;
-use crate::admin::view::Link;
+use crate::admin::view::{self, Link};
 use crate::platform::{Platform, PortFacts};
 use crate::{config, publish};
 
