@@ -26,6 +26,9 @@ use crate::trace::Tracer;
 /// Most workers one process may have: what one word of flags can tell apart.
 pub const WORKERS_MAX: usize = 64;
 
+/// From this many frames on, waiting for more of them is not worth moving them.
+const WORTH_A_CALL: usize = 16;
+
 /// How this worker reaches a port's transmit side.
 pub enum TxPath<F> {
     /// It owns a queue.
@@ -195,6 +198,25 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
         }
     }
 
+    /// The same for a burst of `bytes` bytes, which is empty afterwards. One that is worth a call of the device's driver is
+    /// sent at once, from where it is.
+    #[inline]
+    pub fn transmit_burst(&mut self, port: PortId, burst: &mut Burst<F>, bytes: u64) {
+        let index = port.index();
+        let is_first = self.dirty_ports & 1 << index == 0;
+        if burst.len() >= WORTH_A_CALL
+            && is_first
+            && let Some(PortSlot {
+                path: TxPath::Queue(queue),
+                ..
+            }) = self.ports.get_mut(index)
+        {
+            send(index, &mut **queue, burst, bytes, &self.counters);
+        } else {
+            self.transmit_all(port, burst.drain(..));
+        }
+    }
+
     /// Drop a frame.
     #[inline]
     pub fn discard(&mut self, reason: DropReason, frame: F) {
@@ -254,23 +276,7 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
         let bytes = std::mem::take(&mut slot.bytes);
         match &mut slot.path {
             TxPath::Queue(queue) => {
-                let mut sent = 0;
-                // A device may take only so many at a time; it is full when it takes none.
-                while !slot.burst.is_empty() {
-                    match queue.transmit(&mut slot.burst) {
-                        0 => break,
-                        taken => sent += taken,
-                    }
-                }
-                let left: u64 = slot.burst.iter().map(|f| f.bytes().len() as u64).sum(); // `as`: a length
-                let tx = &self.counters.ports[index].tx;
-                tx.packets.add(sent as u64); // `as`: at most BURST_MAX
-                tx.bytes.add(bytes.saturating_sub(left));
-                if !slot.burst.is_empty() {
-                    let refused = slot.burst.len() as u64; // `as`: at most BURST_MAX
-                    self.counters.count_drop(DropReason::TxQueueFull, refused);
-                    F::free_burst(&mut slot.burst);
-                }
+                send(index, &mut **queue, &mut slot.burst, bytes, &self.counters);
             }
             TxPath::Worker(owner) => {
                 let owner = *owner;
@@ -318,6 +324,34 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
             Handoff::Received { frame, .. } => self.discard(DropReason::SpreadRingFull, frame),
             Handoff::Transmit { frame, .. } => self.discard(DropReason::TxQueueFull, frame),
         }
+    }
+}
+
+/// Send a burst of `bytes` bytes by a port's queue, as far as the device takes it, and drop the rest.
+#[inline]
+fn send<F: Frame>(
+    port: usize,
+    queue: &mut dyn TxQueue<Frame = F>,
+    burst: &mut Burst<F>,
+    bytes: u64,
+    counters: &WorkerCounters,
+) {
+    let mut sent = 0;
+    // A device may take only so many at a time; it is full when it takes none.
+    while !burst.is_empty() {
+        match queue.transmit(burst) {
+            0 => break,
+            taken => sent += taken,
+        }
+    }
+    let tx = &counters.ports[port].tx;
+    tx.packets.add(sent as u64); // `as`: at most BURST_MAX
+    let left: u64 = burst.iter().map(|f| f.bytes().len() as u64).sum(); // `as`: a length
+    tx.bytes.add(bytes.saturating_sub(left));
+    if !burst.is_empty() {
+        let refused = burst.len() as u64; // `as`: at most BURST_MAX
+        counters.count_drop(DropReason::TxQueueFull, refused);
+        F::free_burst(burst);
     }
 }
 

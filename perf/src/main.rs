@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 use perf::appliance::Sextant;
 use perf::cases::{Point, Way};
@@ -42,6 +42,9 @@ struct Arguments {
     /// How often each contender runs [default: 7, lpm: 9, quick: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
+    /// On devices: only this traffic, such as 64B/1k or IMIX/1k.
+    #[arg(long, value_name = "TRAFFIC")]
+    only: Option<String>,
     /// The sextant to measure [default: beside this program].
     #[arg(long, value_name = "PATH")]
     sextant: Option<PathBuf>,
@@ -117,11 +120,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         }
         let plan = Plan {
             ways,
-            points: if arguments.quick {
-                Point::quick()
-            } else {
-                Point::all()
-            },
+            points: points(arguments)?,
             rounds,
             window: if arguments.quick {
                 Window::quick()
@@ -145,6 +144,24 @@ fn measure(arguments: &Arguments) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The traffic to measure with on devices.
+fn points(arguments: &Arguments) -> Result<Vec<Point>> {
+    let mut points = match (&arguments.only, arguments.quick) {
+        (None, true) => Point::quick(),
+        _ => Point::all(),
+    };
+    if let Some(only) = &arguments.only {
+        let names: Vec<String> = points.iter().map(Point::to_string).collect();
+        points.retain(|point| point.to_string() == *only);
+        ensure!(
+            !points.is_empty(),
+            "there is no traffic {only}: there is {}",
+            names.join(", ")
+        );
+    }
+    Ok(points)
 }
 
 /// The ways a suite measures on devices; `None`: it needs none.

@@ -21,6 +21,7 @@ use dataplane::reason::DropReason;
 use dataplane::worker::Pipeline;
 
 use crate::egress::Egress;
+use crate::express::Express;
 use crate::fib::Lookup;
 use crate::icmp_error::{self, IcmpError};
 use crate::ingress::Ingress;
@@ -28,7 +29,7 @@ use crate::local::Local;
 use crate::meta::{Entry, Meta, Next};
 use crate::npt66::Direction;
 use crate::npt66::node::{Inbound, Outbound, step};
-use crate::tables::{IcmpLimits, Tables};
+use crate::tables::{IcmpLimits, PortTable, Tables};
 
 /// Names of the nodes, by their index in the counters.
 pub const NODE_NAMES: [&str; 7] = [
@@ -49,6 +50,8 @@ pub struct Edge<F> {
     local: Batch<F, Meta>,
     diverted: Vec<(Next, F, Meta)>,
     lookup: Lookup,
+    /// `None`: every packet goes through the nodes.
+    express: Option<Box<Express>>,
     limits: IcmpLimits,
     errors: TokenBucket,
 }
@@ -64,9 +67,60 @@ impl<F: Frame> Edge<F> {
             local: Batch::new(),
             diverted: Vec::with_capacity(dataplane::frame::BURST_MAX),
             lookup: Lookup::default(),
+            express: Some(Box::new(Express::new())),
             limits,
             errors: TokenBucket::new(limits.per_second, limits.burst),
         }
+    }
+
+    /// A pipeline without the short way: what [`Edge::new`] is compared with.
+    #[must_use]
+    pub fn without_express() -> Self {
+        Self {
+            express: None,
+            ..Self::new()
+        }
+    }
+
+    /// A received burst by the short way, and what leaves it by the nodes.
+    fn express(
+        &mut self,
+        express: &mut Express,
+        tables: &Tables,
+        port: &PortTable,
+        burst: &mut Burst<F>,
+        out: &mut Outputs<F, Meta>,
+    ) {
+        let finished = express.run(tables, port, burst, out.counters(), &mut self.diverted);
+        if finished.ports.is_power_of_two() {
+            let port = PortId::new(finished.ports.trailing_zeros() as usize); // `as`: below 32
+            let port = port.expect("it came from a port");
+            out.transmit_burst(port, burst, finished.bytes);
+        } else {
+            for (index, frame) in burst.drain(..).enumerate() {
+                out.transmit(tables.next_hop(express.leaf(index)).port, frame);
+            }
+        }
+        if !self.diverted.is_empty() {
+            self.leave(tables, port, out);
+        }
+    }
+
+    /// What left the short way.
+    #[cold]
+    fn leave(&mut self, tables: &Tables, port: &PortTable, out: &mut Outputs<F, Meta>) {
+        let mut diverted = std::mem::take(&mut self.diverted);
+        for (next, frame, meta) in diverted.drain(..) {
+            match next {
+                Next::Continue => self.batch.push(frame, meta),
+                _ => self.settle_one(next, frame, meta, tables, out),
+            }
+        }
+        self.diverted = diverted;
+        if port.has_rules {
+            self.translate(Direction::In, tables, out);
+        }
+        self.forward(tables, out);
     }
 
     /// From the lookup on, for what is in `batch`; then for what comes back in `again`.
@@ -289,6 +343,14 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
             }
             return;
         };
+        if port.untagged.is_some()
+            && !out.tracer.is_armed()
+            && let Some(mut express) = self.express.take()
+        {
+            self.express(&mut express, tables, port, burst, out);
+            self.express = Some(express);
+            return;
+        }
         self.batch.fill(burst, port.start);
         if out.tracer.is_armed() {
             for meta in self.batch.parts().1 {

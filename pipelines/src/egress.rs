@@ -4,7 +4,7 @@ use dataplane::frame::Frame;
 use dataplane::node::{Leaving, Node};
 use dataplane::reason::DropReason;
 
-use crate::fib::HOP_LIMIT;
+use crate::fib::{HOP_LIMIT, NextHop};
 use crate::meta::{Entry, Meta, Next};
 use crate::tables::Tables;
 
@@ -49,26 +49,43 @@ impl<F: Frame> Node<F> for Egress {
                 head[ETHERNET + HOP_LIMIT] = head[ETHERNET + HOP_LIMIT].wrapping_sub(hop);
                 continue;
             }
-            if let Some(hop_limit) = bytes.get_mut(l3 + HOP_LIMIT) {
-                *hop_limit = hop_limit.wrapping_sub(hop);
+            if let Err(next) = rewrite(next_hop, frame, meta) {
+                leaving.push(index, next);
             }
-            let room = if link_len > l3 {
-                frame.prepend(link_len - l3)
-            } else {
-                frame.trim_front(l3 - link_len)
-            };
-            if room.is_err() {
-                leaving.push(index, Next::Drop(DropReason::NoHeadroom));
-                continue;
-            }
-            if let Some(link) = frame.bytes_mut().get_mut(..link_len) {
-                link.copy_from_slice(&next_hop.link[..link_len]);
-                // The priority a frame came with stays with it; the tag is the interface's.
-                if let Some(tci) = link.get_mut(ETHERNET).filter(|_| link_len > ETHERNET) {
-                    *tci |= meta.priority.to_be_bytes()[0];
-                }
-            }
-            meta.l3 = next_hop.link_len;
         }
     }
+}
+
+/// The same for any link header, and for packets whose hop limit stays.
+///
+/// # Errors
+/// Where the packet goes that cannot have the header.
+#[inline(never)]
+pub(crate) fn rewrite<F: Frame>(
+    next_hop: &NextHop,
+    frame: &mut F,
+    meta: &mut Meta,
+) -> Result<(), Next> {
+    let (l3, link_len) = (meta.l3_offset(), usize::from(next_hop.link_len));
+    let hop = u8::from(meta.entry == Entry::Received);
+    if let Some(hop_limit) = frame.bytes_mut().get_mut(l3 + HOP_LIMIT) {
+        *hop_limit = hop_limit.wrapping_sub(hop);
+    }
+    let room = if link_len > l3 {
+        frame.prepend(link_len - l3)
+    } else {
+        frame.trim_front(l3 - link_len)
+    };
+    if room.is_err() {
+        return Err(Next::Drop(DropReason::NoHeadroom));
+    }
+    if let Some(link) = frame.bytes_mut().get_mut(..link_len) {
+        link.copy_from_slice(&next_hop.link[..link_len]);
+        // The priority a frame came with stays with it; the tag is the interface's.
+        if let Some(tci) = link.get_mut(ETHERNET).filter(|_| link_len > ETHERNET) {
+            *tci |= meta.priority.to_be_bytes()[0];
+        }
+    }
+    meta.l3 = next_hop.link_len;
+    Ok(())
 }

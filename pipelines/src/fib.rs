@@ -53,6 +53,8 @@ pub struct NextHop {
     pub(crate) mtu: u16,
     /// NPT66 rules of the uplink it leaves by; 0: none.
     pub(crate) rule_set: u16,
+    /// The longest frame, with a plain link header, that is simply forwarded; 0: none is, ask the other fields.
+    pub(crate) express_max: u16,
     /// Group: members.
     pub(crate) first: u32,
     pub(crate) count: u32,
@@ -74,6 +76,7 @@ impl NextHop {
             interface: InterfaceId(0),
             mtu: 1280, // ipv6::MIN_MTU
             rule_set: 0,
+            express_max: 0,
             first: 0,
             count: 0,
             down: false,
@@ -163,7 +166,7 @@ fn forward<'t>(tables: &'t Tables, bytes: &[u8], meta: &Meta) -> Option<&'t Next
 
 /// A packet that is not simply forwarded to the neighbour its leaf names: follow the leaf, then judge.
 #[inline(never)]
-fn exceptional(tables: &Tables, bytes: &[u8], meta: &mut Meta) -> Next {
+pub(crate) fn exceptional(tables: &Tables, bytes: &[u8], meta: &mut Meta) -> Next {
     let packet = bytes.get(meta.l3_offset()..).unwrap_or(&[]);
     let Some(header) = packet.first_chunk() else {
         return Next::Drop(DropReason::Truncated);

@@ -86,8 +86,8 @@ impl<F: Frame> Node<F> for Ingress<'_> {
 }
 
 /// Whether this is the common packet: all that [`admit`] would find is in [`PortTable::start`].
-#[inline]
-fn is_common<F: Frame>(port: &PortTable, frame: &F) -> bool {
+#[inline(always)]
+pub(crate) fn is_common<F: Frame>(port: &PortTable, frame: &F) -> bool {
     let bytes = frame.bytes();
     let Some(head) = bytes.first_chunk::<{ HEADER_LEN + ipv6::HEADER_LEN }>() else {
         return false;
@@ -104,7 +104,12 @@ fn is_common<F: Frame>(port: &PortTable, frame: &F) -> bool {
 
 /// Check one frame and fill its record.
 #[inline(never)]
-fn admit<F: Frame>(tables: &Tables, port: &PortTable, frame: &mut F, meta: &mut Meta) -> Next {
+pub(crate) fn admit<F: Frame>(
+    tables: &Tables,
+    port: &PortTable,
+    frame: &mut F,
+    meta: &mut Meta,
+) -> Next {
     if !frame.is_contiguous() {
         return Next::Drop(DropReason::NotContiguous);
     }

@@ -8,6 +8,7 @@
 
 mod edge;
 mod egress;
+mod express;
 mod fib;
 mod icmp_error;
 mod ingress;

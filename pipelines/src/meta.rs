@@ -106,6 +106,11 @@ impl Meta {
         }
     }
 
+    /// Whether this record says of a packet that has just been admitted what `start` says of all.
+    pub(crate) fn is_like(&self, start: &Self) -> bool {
+        (self.interface, self.l3, self.entry) == (start.interface, start.l3, start.entry)
+    }
+
     /// Interface it came in by.
     #[must_use]
     pub fn interface(&self) -> InterfaceId {

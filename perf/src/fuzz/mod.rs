@@ -10,6 +10,8 @@ mod corpus;
 mod network;
 mod outcome;
 mod source;
+#[cfg(test)]
+mod twin;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

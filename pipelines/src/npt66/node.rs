@@ -1,10 +1,12 @@
 //! The loop round `translate`: which packets, which rule, counters.
 
-use dataplane::counters::WorkerCounters;
+use dataplane::counters::{Traffic, WorkerCounters};
 use dataplane::frame::Frame;
 use dataplane::node::{Leaving, Node};
+use dataplane::wire::ipv6;
 
-use super::rule::{Direction, Reject, Rule, halves};
+use super::rule::{Direction, Quick, Reject, Rule, halves};
+use super::table::RuleSet;
 use super::translate::{translate, translate_common, translated_address};
 use crate::meta::{Meta, Next};
 use crate::tables::Tables;
@@ -30,7 +32,8 @@ impl<F: Frame> Node<F> for Inbound<'_> {
         leaving: &mut Leaving<Next>,
     ) {
         let set = |meta: &Meta| tables.interface(meta.interface).rule_set;
-        walk(tables, Direction::In, set, frames, meta, leaving, self.0);
+        let state = Walk::new(tables, Direction::In, self.0);
+        walk(state, set, frames, meta, leaving);
     }
 }
 
@@ -50,7 +53,8 @@ impl<F: Frame> Node<F> for Outbound<'_> {
         leaving: &mut Leaving<Next>,
     ) {
         let set = |meta: &Meta| tables.next_hop(meta.next_hop).rule_set;
-        walk(tables, Direction::Out, set, frames, meta, leaving, self.0);
+        let state = Walk::new(tables, Direction::Out, self.0);
+        walk(state, set, frames, meta, leaving);
     }
 }
 
@@ -60,66 +64,152 @@ struct Run<'t> {
     set: u16,
     number: u16,
     rule: &'t Rule,
+    quick: Option<Quick>,
     packets: u64,
     bytes: u64,
 }
 
-impl Run<'_> {
+impl<'t> Run<'t> {
+    /// Nothing translated yet by rule `number` of `set`.
+    fn new(tables: &'t Tables, direction: Direction, set: u16, number: u16) -> Self {
+        let rule = tables.rule(number);
+        Self {
+            set,
+            number,
+            rule,
+            quick: Quick::new(rule, direction),
+            packets: 0,
+            bytes: 0,
+        }
+    }
+
     fn count(&self, direction: Direction, counters: &WorkerCounters) {
-        let rule = &counters.rules[usize::from(self.number)];
-        let traffic = match direction {
-            Direction::Out => &rule.out,
-            Direction::In => &rule.r#in,
-        };
+        let traffic = traffic(counters, direction, self.number);
         traffic.packets.add(self.packets);
         traffic.bytes.add(self.bytes);
+    }
+}
+
+/// The counters of a rule.
+fn traffic(counters: &WorkerCounters, direction: Direction, number: u16) -> &Traffic {
+    let rule = &counters.rules[usize::from(number)];
+    match direction {
+        Direction::Out => &rule.out,
+        Direction::In => &rule.r#in,
+    }
+}
+
+/// Translates the packets of a batch, one after the other, in one direction. [`Walk::finish`] ends it.
+pub(crate) struct Walk<'t> {
+    tables: &'t Tables,
+    direction: Direction,
+    counters: &'t WorkerCounters,
+    run: Option<Run<'t>>,
+}
+
+impl<'t> Walk<'t> {
+    #[inline(always)] // so that the direction is a constant
+    pub(crate) fn new(
+        tables: &'t Tables,
+        direction: Direction,
+        counters: &'t WorkerCounters,
+    ) -> Self {
+        Self {
+            tables,
+            direction,
+            counters,
+            run: None,
+        }
+    }
+
+    /// Translate the next packet, in a frame of `frame_len` bytes, if it is TCP or UDP and the rule of the one before
+    /// translates it: that rule's number, and the new address's halves as
+    /// they stand in the packet. Else it is as it was, and one for [`Walk::uncommon`].
+    #[inline(always)]
+    pub(crate) fn common(
+        &mut self,
+        set: u16,
+        header: &mut [u8; ipv6::HEADER_LEN],
+        frame_len: usize,
+    ) -> Option<(u16, [u64; 2])> {
+        if self.run.as_ref().is_none_or(|run| run.set != set) {
+            self.begin(set);
+        }
+        let run = self.run.as_mut().filter(|run| run.set == set)?;
+        let halves = translate_common(run.rule, run.quick.as_ref(), self.direction, header)?;
+        run.packets += 1;
+        run.bytes += frame_len as u64; // `as`: a frame's length
+        Some((run.number, halves))
+    }
+
+    /// Translate the next packet by rule set `set`, if any, and if one of its rules covers it.
+    ///
+    /// # Errors
+    /// Where the packet goes that must not go on.
+    pub(crate) fn uncommon<F: Frame>(
+        &mut self,
+        set: u16,
+        frame: &mut F,
+        meta: &mut Meta,
+    ) -> Result<(), Next> {
+        let (tables, direction) = (self.tables, self.direction);
+        let number = step(tables, direction, set, frame, meta, self.counters)?;
+        if let Some(number) = number
+            && tables.rule_set(set).is_some_and(|set| !set.holds_own)
+        {
+            self.go_on_with(set, number);
+        }
+        Ok(())
+    }
+
+    /// The next packets have this set. If it has one rule, that will be theirs.
+    #[cold]
+    #[inline(never)]
+    fn begin(&mut self, set: u16) {
+        if let Some(number) = self.tables.rule_set(set).and_then(RuleSet::only) {
+            self.go_on_with(set, number);
+        }
+    }
+
+    fn go_on_with(&mut self, set: u16, number: u16) {
+        let next = Run::new(self.tables, self.direction, set, number);
+        if let Some(run) = self.run.replace(next) {
+            run.count(self.direction, self.counters);
+        }
+    }
+
+    /// Count what is not counted yet.
+    #[inline(always)]
+    pub(crate) fn finish(self) {
+        if let Some(run) = self.run {
+            run.count(self.direction, self.counters);
+        }
     }
 }
 
 /// Both nodes: every packet by the rule set that `set` finds for it.
 #[inline(always)] // with a constant direction
 fn walk<F: Frame>(
-    tables: &Tables,
-    direction: Direction,
+    mut walk: Walk<'_>,
     set: impl Fn(&Meta) -> u16,
     frames: &mut [F],
     meta: &mut [Meta],
     leaving: &mut Leaving<Next>,
-    counters: &WorkerCounters,
 ) {
-    let mut run: Option<Run> = None;
+    let direction = walk.direction;
     for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
         let set = set(meta);
         let bytes = frame.bytes_mut();
-        if let Some(run) = run.as_mut()
-            && run.set == set
-            && translate_common(run.rule, direction, bytes, meta.l3_offset())
-        {
-            *meta.rule_mut(direction) = run.number;
-            run.packets += 1;
-            run.bytes += bytes.len() as u64; // `as`: a frame's length
-            continue;
-        }
-        match step(tables, direction, set, frame, meta, counters) {
-            Ok(Some(number)) if tables.rule_set(set).is_some_and(|set| !set.holds_own) => {
-                let next = Run {
-                    set,
-                    number,
-                    rule: tables.rule(number),
-                    packets: 0,
-                    bytes: 0,
-                };
-                if let Some(run) = run.replace(next) {
-                    run.count(direction, counters);
-                }
-            }
-            Ok(_) => {}
-            Err(next) => leaving.push(index, next),
+        let frame_len = bytes.len();
+        let header = bytes.get_mut(meta.l3_offset()..);
+        let header = header.and_then(<[u8]>::first_chunk_mut);
+        if let Some((number, _)) = header.and_then(|header| walk.common(set, header, frame_len)) {
+            *meta.rule_mut(direction) = number;
+        } else if let Err(next) = walk.uncommon(set, frame, meta) {
+            leaving.push(index, next);
         }
     }
-    if let Some(run) = run {
-        run.count(direction, counters);
-    }
+    walk.finish();
 }
 
 /// Translate one packet by rule set `set`, if any, and if one of its rules covers the packet; says which.
@@ -162,14 +252,9 @@ pub(crate) fn step<F: Frame>(
         return Err(refuse(reject, direction));
     }
     *meta.rule_mut(direction) = number;
-    let one = Run {
-        set: 0,
-        number,
-        rule,
-        packets: 1,
-        bytes: frame_len as u64, // `as`: a frame's length
-    };
-    one.count(direction, counters);
+    let traffic = traffic(counters, direction, number);
+    traffic.packets.add(1);
+    traffic.bytes.add(frame_len as u64); // `as`: a frame's length
     Ok(Some(number))
 }
 

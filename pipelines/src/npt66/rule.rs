@@ -196,16 +196,22 @@ impl Rule {
         }
     }
 
+    /// The prefix that is replaced, the one that replaces it, and what is added to the chosen word.
+    #[inline(always)] // with a constant direction
+    fn ends(&self, direction: Direction) -> (u64, u64, u16) {
+        match direction {
+            Direction::Out => (self.inside, self.outside, self.adjustment),
+            Direction::In => (self.outside, self.inside, !self.adjustment),
+        }
+    }
+
     /// The counterpart of an address that the rule covers (N4 to N9).
     ///
     /// # Errors
     /// When there is none.
     #[inline(always)] // with a constant direction
     pub fn map(&self, direction: Direction, (prefix, iid): Halves) -> Result<Halves, Reject> {
-        let (from, to, adjustment) = match direction {
-            Direction::Out => (self.inside, self.outside, self.adjustment),
-            Direction::In => (self.outside, self.inside, !self.adjustment),
-        };
+        let (from, to, adjustment) = self.ends(direction);
         // "the bits between the shorter prefix and L must be its zero extension", RFC 6296 3.2 (N4)
         if prefix & self.mask != from {
             return Err(Reject::NoMapping);
@@ -234,6 +240,49 @@ impl Rule {
         let adjusted = adjust(word, adjustment);
         let iid = iid & !(0xffff << shift) | u64::from(adjusted) << shift;
         Ok((to | kept, iid))
+    }
+}
+
+/// [`Rule::map`] in one direction for rules whose adjusted word is the subnet, on an address's first eight bytes as they
+/// stand in a packet, read from the lower one: one's complement sums come out right in either order of bytes (RFC 1071 2),
+/// so none is reversed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quick {
+    mask: u64,
+    from: u64,
+    to: u64,
+    /// Bits that stay: after the prefixes, before the subnet.
+    kept: u64,
+    adjustment: u16,
+}
+
+/// Where the subnet stands: bits 48 to 63 of the address are the last two of eight bytes.
+const SUBNET_SHIFT: u32 = 48;
+
+impl Quick {
+    /// `None` for rules that adjust the interface identifier.
+    pub(crate) fn new(rule: &Rule, direction: Direction) -> Option<Self> {
+        let (from, to, adjustment) = rule.ends(direction);
+        rule.subnet_word.then(|| Self {
+            mask: rule.mask.swap_bytes(),
+            from: from.swap_bytes(),
+            to: to.swap_bytes(),
+            kept: (!rule.mask & !0xffff).swap_bytes(),
+            adjustment: adjustment.swap_bytes(),
+        })
+    }
+
+    /// The counterpart; `None` where [`Rule::map`] says why there is none.
+    #[inline(always)]
+    pub(crate) fn map(&self, prefix: [u8; 8]) -> Option<[u8; 8]> {
+        let prefix = u64::from_le_bytes(prefix);
+        let subnet = (prefix >> SUBNET_SHIFT) as u16; // `as`: what is left has 16 bits
+        if prefix & self.mask != self.from || subnet == 0xffff {
+            return None;
+        }
+        let subnet = adjust(subnet, self.adjustment);
+        let mapped = self.to | (prefix & self.kept) | u64::from(subnet) << SUBNET_SHIFT;
+        Some(mapped.to_le_bytes())
     }
 }
 

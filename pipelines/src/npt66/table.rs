@@ -38,6 +38,15 @@ impl RuleSet {
         }
     }
 
+    /// The only rule, if every address it covers is translated.
+    #[must_use]
+    pub(crate) fn only(&self) -> Option<u16> {
+        match *self.out {
+            [(.., number)] if !self.holds_own => Some(number),
+            _ => None,
+        }
+    }
+
     /// The number of the rule that covers an address with this first half.
     #[inline]
     #[must_use]

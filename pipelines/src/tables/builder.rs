@@ -400,10 +400,16 @@ fn with_link_header(base: NextHop, spec: &InterfaceSpec, neighbor: Mac) -> NextH
     let mut link = [0; 24];
     link[..header.len()].copy_from_slice(&header);
     let link_len = u8::try_from(header.len()).expect("at most 22 bytes");
+    let is_plain = spec.vlan.is_empty();
     NextHop {
         kind: Kind::Neighbor,
         link,
         link_len,
+        express_max: if is_plain {
+            base.mtu.saturating_add(u16::from(link_len))
+        } else {
+            0
+        },
         ..base
     }
 }
