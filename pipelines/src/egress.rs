@@ -34,7 +34,7 @@ impl<F: Frame> Node<F> for Egress {
         self.ports = 0;
         for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
             let next_hop = tables.next_hop(meta.next_hop);
-            self.ports |= 1 << next_hop.port.index();
+            self.ports |= next_hop.port_bit;
             let l3 = meta.l3_offset();
             let bytes = frame.bytes_mut();
             // The lookup has seen that the hop limit is at least 2.

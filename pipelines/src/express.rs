@@ -23,8 +23,7 @@ use crate::egress::{self, Egress};
 use crate::fib::{self, HOP_LIMIT, Lookup};
 use crate::ingress::{self, Ingress};
 use crate::meta::{Meta, NO_RULE, Next};
-use crate::npt66::Direction;
-use crate::npt66::node::{Inbound, Outbound, Walk};
+use crate::npt66::node::{Amount, Inbound, Outbound, Walk};
 use crate::tables::{PortTable, Tables};
 
 /// Offset of the IPv6 header of an untagged frame.
@@ -123,27 +122,29 @@ impl Express {
         counters: &WorkerCounters,
     ) {
         let rule_set = tables.interface(port.start.interface).rule_set;
-        let mut walk = Walk::new(tables, Direction::In, counters);
+        let mut walk = Walk::<false>::new(tables, counters);
+        let mut so_far = (0, 0);
         let notes = self.destinations.iter_mut().zip(&mut self.rules_in);
         for (index, (frame, (destination, rule_in))) in frames.iter_mut().zip(notes).enumerate() {
             let is_common = ingress::is_common(port, frame);
             let bytes = frame.bytes_mut();
-            let len = bytes.len();
+            let len = bytes.len() as u64; // `as`: a frame's length
             if is_common && let Some(header) = header_mut(bytes) {
                 if !IN {
                     *destination = destination_of(header);
                     continue;
                 }
-                if let Some((number, mapped)) = walk.common(rule_set, header, len) {
+                if let Some(mapped) = walk.common(rule_set, header, so_far) {
                     for (half, mapped) in destination.chunks_exact_mut(8).zip(mapped) {
                         half.copy_from_slice(&mapped.to_ne_bytes());
                     }
-                    *rule_in = number;
+                    *rule_in = walk.number();
+                    so_far = (so_far.0 + 1, so_far.1 + len);
                     continue;
                 }
             }
             let mut meta = port.start;
-            match admit_odd::<F, IN>(tables, port, frame, &mut meta, &mut walk) {
+            match admit_odd::<F, IN>(tables, port, frame, &mut meta, &mut walk, so_far) {
                 Ok(()) => {
                     let header = header_mut(frame.bytes_mut());
                     *destination = header.map_or([0; 16], |header| destination_of(header));
@@ -153,7 +154,7 @@ impl Express {
                 Err(next) => self.leaving.push((index as u8, next, meta)),
             }
         }
-        walk.finish();
+        walk.finish(so_far);
     }
 
     /// Last loop: whatever remains to be done to a packet whose leaf is known. `OUT`: there are uplinks with rules. Also
@@ -166,49 +167,65 @@ impl Express {
         frames: &mut [F],
         counters: &WorkerCounters,
     ) -> (Finished, bool) {
-        let mut walk = Walk::new(tables, Direction::Out, counters);
+        let mut walk = Walk::<true>::new(tables, counters);
         let (mut ports, mut total, mut rule_sets) = (0, 0, 0);
-        let notes = self.leaves.iter_mut().zip(&self.rules_in);
-        for (index, (frame, (leaf, rule_in))) in frames.iter_mut().zip(notes).enumerate() {
-            let bytes = frame.bytes_mut();
+        // What of the packets before `index`, and of `total`, the walk has not translated.
+        let mut others = (0, 0);
+        // By index: three iterators side by side would take the registers that the loop needs.
+        for index in 0..frames.len().min(BURST_MAX) {
+            let bytes = frames[index].bytes_mut();
             let len = bytes.len();
-            let next_hop = tables.next_hop(*leaf);
+            let next_hop = tables.next_hop(self.leaves[index]);
+            // `as`: indexes and lengths
+            let translated = |others: Amount| (index as u64 - others.0, total - others.1);
             if len <= usize::from(next_hop.express_max)
                 && let Some((link, rest)) = bytes.split_first_chunk_mut::<L3>()
                 && let Some(header) = rest.first_chunk_mut::<{ ipv6::HEADER_LEN }>()
                 && header[HOP_LIMIT] > 1
                 && (!OUT
                     || next_hop.rule_set == 0
-                    || walk.common(next_hop.rule_set, header, len).is_some())
+                    || walk
+                        .common(next_hop.rule_set, header, translated(others))
+                        .is_some())
             {
                 link.copy_from_slice(&next_hop.link[..L3]);
                 header[HOP_LIMIT] -= 1;
                 if OUT {
                     rule_sets |= next_hop.rule_set;
+                    if next_hop.rule_set == 0 {
+                        others = (others.0 + 1, others.1 + len as u64);
+                    }
                 }
-                ports |= 1 << next_hop.port.index();
-                total += len as u64; // `as`: a frame's length
+                ports |= next_hop.port_bit;
+                total += len as u64;
                 continue;
             }
-            let rule_in = if port.has_rules { *rule_in } else { NO_RULE };
+            let rule_in = port.has_rules.then_some(self.rules_in[index]);
             let mut meta = Meta {
-                next_hop: *leaf,
-                rule_in,
+                next_hop: self.leaves[index],
+                rule_in: rule_in.unwrap_or(NO_RULE),
                 ..port.start
             };
-            match finish_odd(tables, frame, &mut meta, &mut walk) {
+            let frame = &mut frames[index];
+            match finish_odd(tables, frame, &mut meta, &mut walk, translated(others)) {
                 Ok(()) => {
-                    *leaf = meta.next_hop;
-                    let next_hop = tables.next_hop(*leaf);
+                    self.leaves[index] = meta.next_hop;
+                    let next_hop = tables.next_hop(meta.next_hop);
                     rule_sets |= next_hop.rule_set;
-                    ports |= 1 << next_hop.port.index();
-                    total += frame.bytes().len() as u64; // `as`: a frame's length
+                    ports |= next_hop.port_bit;
+                    let len = frame.bytes().len() as u64;
+                    total += len;
+                    others = (others.0 + 1, others.1 + len);
                 }
-                // `as`: below BURST_MAX
-                Err(next) => self.leaving.push((index as u8, next, meta)),
+                Err(next) => {
+                    self.leaving.push((index as u8, next, meta)); // `as`: below BURST_MAX
+                    others.0 += 1;
+                }
             }
         }
-        walk.finish();
+        if OUT {
+            walk.finish((frames.len() as u64 - others.0, total - others.1));
+        }
         let finished = Finished {
             ports,
             bytes: total,
@@ -245,7 +262,8 @@ fn admit_odd<F: Frame, const IN: bool>(
     port: &PortTable,
     frame: &mut F,
     meta: &mut Meta,
-    walk: &mut Walk,
+    walk: &mut Walk<'_, false>,
+    so_far: Amount,
 ) -> Result<(), Next> {
     let next = ingress::admit(tables, port, frame, meta);
     if next != Next::Continue || !meta.is_like(&port.start) {
@@ -253,7 +271,7 @@ fn admit_odd<F: Frame, const IN: bool>(
     }
     if IN {
         let rule_set = tables.interface(meta.interface).rule_set;
-        walk.uncommon(rule_set, frame, meta)?;
+        walk.uncommon(rule_set, frame, meta, so_far)?;
     }
     Ok(())
 }
@@ -266,7 +284,8 @@ fn finish_odd<F: Frame>(
     tables: &Tables,
     frame: &mut F,
     meta: &mut Meta,
-    walk: &mut Walk,
+    walk: &mut Walk<'_, true>,
+    so_far: Amount,
 ) -> Result<(), Next> {
     match fib::exceptional(tables, frame.bytes(), meta) {
         Next::Continue => {}
@@ -274,7 +293,7 @@ fn finish_odd<F: Frame>(
     }
     let next_hop = tables.next_hop(meta.next_hop);
     if next_hop.rule_set != 0 {
-        walk.uncommon(next_hop.rule_set, frame, meta)?;
+        walk.uncommon(next_hop.rule_set, frame, meta, so_far)?;
     }
     egress::rewrite(next_hop, frame, meta)
 }

@@ -5,6 +5,7 @@
 //! ingress node drops it.
 
 use std::fmt;
+use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::slice;
 
@@ -20,6 +21,7 @@ pub struct Mbuf(NonNull<rte_mbuf>);
 // `Burst<Mbuf>` is given to drivers as their array of pointers.
 const _: () = assert!(size_of::<Mbuf>() == size_of::<*mut rte_mbuf>());
 const _: () = assert!(size_of::<Option<Mbuf>>() == size_of::<*mut rte_mbuf>());
+const _: () = assert!(offset_of!(rte_mbuf, nb_segs) == offset_of!(rte_mbuf, refcnt) + 2);
 
 // SAFETY: a descriptor has one owner at a time, and mempools take buffers back from any thread.
 unsafe impl Send for Mbuf {}
@@ -134,8 +136,16 @@ impl Frame for Mbuf {
     /// One segment and one owner. Both counters are in one 8-byte word that the driver has just written.
     #[inline]
     fn is_contiguous(&self) -> bool {
-        let descriptor = self.descriptor();
-        descriptor.nb_segs == 1 && descriptor.refcnt == 1
+        let descriptor: *const rte_mbuf = self.descriptor();
+        // SAFETY: the two counters stand side by side in a descriptor of ours.
+        let counters = unsafe {
+            descriptor
+                .byte_add(offset_of!(rte_mbuf, refcnt))
+                .cast::<[u16; 2]>()
+                .read_unaligned()
+        };
+        // Compared as one number.
+        counters == [1, 1]
     }
 
     #[inline]

@@ -7,7 +7,7 @@ use dataplane::wire::ipv6;
 
 use super::rule::{Direction, Quick, Reject, Rule, halves};
 use super::table::RuleSet;
-use super::translate::{translate, translate_common, translated_address};
+use super::translate::{translate, translate_common, translate_header, translated_address};
 use crate::meta::{Meta, Next};
 use crate::tables::Tables;
 
@@ -32,8 +32,13 @@ impl<F: Frame> Node<F> for Inbound<'_> {
         leaving: &mut Leaving<Next>,
     ) {
         let set = |meta: &Meta| tables.interface(meta.interface).rule_set;
-        let state = Walk::new(tables, Direction::In, self.0);
-        walk(state, set, frames, meta, leaving);
+        walk(
+            Walk::<false>::new(tables, self.0),
+            set,
+            frames,
+            meta,
+            leaving,
+        );
     }
 }
 
@@ -53,40 +58,139 @@ impl<F: Frame> Node<F> for Outbound<'_> {
         leaving: &mut Leaving<Next>,
     ) {
         let set = |meta: &Meta| tables.next_hop(meta.next_hop).rule_set;
-        let state = Walk::new(tables, Direction::Out, self.0);
-        walk(state, set, frames, meta, leaving);
+        walk(
+            Walk::<true>::new(tables, self.0),
+            set,
+            frames,
+            meta,
+            leaving,
+        );
     }
 }
 
-/// The rule by which the packets before were translated: most often that of the next one as well, since the rules of
-/// one uplink never overlap. It counts for all of them at once.
-struct Run<'t> {
+/// Packets and bytes.
+pub(crate) type Amount = (u64, u64);
+
+/// Translates the packets of a batch, one after the other, in one direction.
+///
+/// It remembers the rule by which the packets before were translated: most often that of the next one as well, since
+/// the rules of one uplink never overlap. What that rule has done is counted for all of them at once: whoever calls says how
+/// much [`Walk::common`] has translated so far, and [`Walk::finish`] ends it.
+pub(crate) struct Walk<'t, const OUT: bool> {
+    tables: &'t Tables,
+    counters: &'t WorkerCounters,
+    /// The rule set; 0: none yet.
     set: u16,
     number: u16,
-    rule: &'t Rule,
-    quick: Option<Quick>,
-    packets: u64,
-    bytes: u64,
+    quick: Quick,
+    /// Adjusts the interface identifier: `quick` knows nothing.
+    slow: Option<&'t Rule>,
+    counted: Amount,
 }
 
-impl<'t> Run<'t> {
-    /// Nothing translated yet by rule `number` of `set`.
-    fn new(tables: &'t Tables, direction: Direction, set: u16, number: u16) -> Self {
-        let rule = tables.rule(number);
+impl<'t, const OUT: bool> Walk<'t, OUT> {
+    const DIRECTION: Direction = if OUT { Direction::Out } else { Direction::In };
+
+    #[inline(always)]
+    pub(crate) fn new(tables: &'t Tables, counters: &'t WorkerCounters) -> Self {
         Self {
-            set,
-            number,
-            rule,
-            quick: Quick::new(rule, direction),
-            packets: 0,
-            bytes: 0,
+            tables,
+            counters,
+            set: 0,
+            number: 0,
+            quick: Quick::NONE,
+            slow: None,
+            counted: (0, 0),
         }
     }
 
-    fn count(&self, direction: Direction, counters: &WorkerCounters) {
-        let traffic = traffic(counters, direction, self.number);
-        traffic.packets.add(self.packets);
-        traffic.bytes.add(self.bytes);
+    /// Translate the next packet if it is TCP or UDP and the rule of the one before translates it: the new address's halves
+    /// as they stand in the packet. Else it is as it was, and one for [`Walk::uncommon`].
+    #[inline(always)]
+    pub(crate) fn common(
+        &mut self,
+        set: u16,
+        header: &mut [u8; ipv6::HEADER_LEN],
+        so_far: Amount,
+    ) -> Option<[u64; 2]> {
+        if self.set != set {
+            self.begin(set, so_far);
+        }
+        let halves = translate_common(&self.quick, Self::DIRECTION, header);
+        if halves.is_none()
+            && let Some(rule) = self.slow
+        {
+            return translate_header(rule, Self::DIRECTION, header);
+        }
+        halves
+    }
+
+    /// Number of the rule of the packet before.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Translate the next packet by rule set `set`, if any, and if one of its rules covers it. It is not among what
+    /// [`Walk::common`] has translated.
+    ///
+    /// # Errors
+    /// Where the packet goes that must not go on.
+    pub(crate) fn uncommon<F: Frame>(
+        &mut self,
+        set: u16,
+        frame: &mut F,
+        meta: &mut Meta,
+        so_far: Amount,
+    ) -> Result<(), Next> {
+        let number = step(
+            self.tables,
+            Self::DIRECTION,
+            set,
+            frame,
+            meta,
+            self.counters,
+        )?;
+        if let Some(number) = number
+            && self.tables.rule_set(set).is_some_and(|set| !set.holds_own)
+        {
+            self.go_on_with(set, Some(number), so_far);
+        }
+        Ok(())
+    }
+
+    /// The next packets have this set. If it has one rule, that will be theirs.
+    #[cold]
+    #[inline(never)]
+    fn begin(&mut self, set: u16, so_far: Amount) {
+        let number = self.tables.rule_set(set).and_then(RuleSet::only);
+        self.go_on_with(set, number, so_far);
+    }
+
+    fn go_on_with(&mut self, set: u16, number: Option<u16>, so_far: Amount) {
+        self.finish(so_far);
+        self.set = set;
+        (self.quick, self.slow) = (Quick::NONE, None);
+        if let Some(number) = number {
+            let rule = self.tables.rule(number);
+            self.number = number;
+            match Quick::new(rule, Self::DIRECTION) {
+                Some(quick) => self.quick = quick,
+                None => self.slow = Some(rule),
+            }
+        }
+    }
+
+    /// Count what is not counted yet.
+    #[inline(always)]
+    pub(crate) fn finish(&mut self, so_far: Amount) {
+        let (packets, bytes) = (so_far.0 - self.counted.0, so_far.1 - self.counted.1);
+        if packets > 0 {
+            let traffic = traffic(self.counters, Self::DIRECTION, self.number);
+            traffic.packets.add(packets);
+            traffic.bytes.add(bytes);
+        }
+        self.counted = so_far;
     }
 }
 
@@ -99,117 +203,30 @@ fn traffic(counters: &WorkerCounters, direction: Direction, number: u16) -> &Tra
     }
 }
 
-/// Translates the packets of a batch, one after the other, in one direction. [`Walk::finish`] ends it.
-pub(crate) struct Walk<'t> {
-    tables: &'t Tables,
-    direction: Direction,
-    counters: &'t WorkerCounters,
-    run: Option<Run<'t>>,
-}
-
-impl<'t> Walk<'t> {
-    #[inline(always)] // so that the direction is a constant
-    pub(crate) fn new(
-        tables: &'t Tables,
-        direction: Direction,
-        counters: &'t WorkerCounters,
-    ) -> Self {
-        Self {
-            tables,
-            direction,
-            counters,
-            run: None,
-        }
-    }
-
-    /// Translate the next packet, in a frame of `frame_len` bytes, if it is TCP or UDP and the rule of the one before
-    /// translates it: that rule's number, and the new address's halves as
-    /// they stand in the packet. Else it is as it was, and one for [`Walk::uncommon`].
-    #[inline(always)]
-    pub(crate) fn common(
-        &mut self,
-        set: u16,
-        header: &mut [u8; ipv6::HEADER_LEN],
-        frame_len: usize,
-    ) -> Option<(u16, [u64; 2])> {
-        if self.run.as_ref().is_none_or(|run| run.set != set) {
-            self.begin(set);
-        }
-        let run = self.run.as_mut().filter(|run| run.set == set)?;
-        let halves = translate_common(run.rule, run.quick.as_ref(), self.direction, header)?;
-        run.packets += 1;
-        run.bytes += frame_len as u64; // `as`: a frame's length
-        Some((run.number, halves))
-    }
-
-    /// Translate the next packet by rule set `set`, if any, and if one of its rules covers it.
-    ///
-    /// # Errors
-    /// Where the packet goes that must not go on.
-    pub(crate) fn uncommon<F: Frame>(
-        &mut self,
-        set: u16,
-        frame: &mut F,
-        meta: &mut Meta,
-    ) -> Result<(), Next> {
-        let (tables, direction) = (self.tables, self.direction);
-        let number = step(tables, direction, set, frame, meta, self.counters)?;
-        if let Some(number) = number
-            && tables.rule_set(set).is_some_and(|set| !set.holds_own)
-        {
-            self.go_on_with(set, number);
-        }
-        Ok(())
-    }
-
-    /// The next packets have this set. If it has one rule, that will be theirs.
-    #[cold]
-    #[inline(never)]
-    fn begin(&mut self, set: u16) {
-        if let Some(number) = self.tables.rule_set(set).and_then(RuleSet::only) {
-            self.go_on_with(set, number);
-        }
-    }
-
-    fn go_on_with(&mut self, set: u16, number: u16) {
-        let next = Run::new(self.tables, self.direction, set, number);
-        if let Some(run) = self.run.replace(next) {
-            run.count(self.direction, self.counters);
-        }
-    }
-
-    /// Count what is not counted yet.
-    #[inline(always)]
-    pub(crate) fn finish(self) {
-        if let Some(run) = self.run {
-            run.count(self.direction, self.counters);
-        }
-    }
-}
-
 /// Both nodes: every packet by the rule set that `set` finds for it.
-#[inline(always)] // with a constant direction
-fn walk<F: Frame>(
-    mut walk: Walk<'_>,
+#[inline(always)]
+fn walk<F: Frame, const OUT: bool>(
+    mut walk: Walk<'_, OUT>,
     set: impl Fn(&Meta) -> u16,
     frames: &mut [F],
     meta: &mut [Meta],
     leaving: &mut Leaving<Next>,
 ) {
-    let direction = walk.direction;
+    let mut so_far = (0, 0);
     for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
         let set = set(meta);
         let bytes = frame.bytes_mut();
-        let frame_len = bytes.len();
+        let len = bytes.len() as u64; // `as`: a frame's length
         let header = bytes.get_mut(meta.l3_offset()..);
         let header = header.and_then(<[u8]>::first_chunk_mut);
-        if let Some((number, _)) = header.and_then(|header| walk.common(set, header, frame_len)) {
-            *meta.rule_mut(direction) = number;
-        } else if let Err(next) = walk.uncommon(set, frame, meta) {
+        if header.is_some_and(|header| walk.common(set, header, so_far).is_some()) {
+            *meta.rule_mut(Walk::<OUT>::DIRECTION) = walk.number();
+            so_far = (so_far.0 + 1, so_far.1 + len);
+        } else if let Err(next) = walk.uncommon(set, frame, meta, so_far) {
             leaving.push(index, next);
         }
     }
-    walk.finish();
+    walk.finish(so_far);
 }
 
 /// Translate one packet by rule set `set`, if any, and if one of its rules covers the packet; says which.

@@ -260,6 +260,15 @@ pub(crate) struct Quick {
 const SUBNET_SHIFT: u32 = 48;
 
 impl Quick {
+    /// No address has a counterpart.
+    pub(crate) const NONE: Self = Self {
+        mask: 0,
+        from: 1,
+        to: 0,
+        kept: 0,
+        adjustment: 0,
+    };
+
     /// `None` for rules that adjust the interface identifier.
     pub(crate) fn new(rule: &Rule, direction: Direction) -> Option<Self> {
         let (from, to, adjustment) = rule.ends(direction);

@@ -55,24 +55,19 @@ pub fn translate<'r>(
     Ok(())
 }
 
-/// [`translate`] for the common packet, TCP or UDP, if `rule` has a counterpart for its address: the two halves of the
-/// counterpart, as they stand in the packet. A packet without is as it was, and [`translate`] says why. `quick` is the
-/// rule's, if it has one.
+/// [`translate`] for the common packet, TCP or UDP, by a rule that adjusts the subnet: the two halves of the counterpart,
+/// as they stand in the packet. A packet that is not common, or has no counterpart, is as it was.
 ///
 /// Halves go through registers: who reads sixteen bytes soon after eight of them were written waits for the store.
 #[inline(always)] // with a constant direction
 pub(crate) fn translate_common(
-    rule: &Rule,
-    quick: Option<&Quick>,
+    quick: &Quick,
     direction: Direction,
     header: &mut [u8; ipv6::HEADER_LEN],
 ) -> Option<[u64; 2]> {
-    if header[6] != proto::TCP && header[6] != proto::UDP {
+    if !is_transport(header) {
         return None;
     }
-    let Some(quick) = quick else {
-        return translate_header(rule, direction, header);
-    };
     let (prefix, identifier) = address_mut(header, offset(direction)).split_at_mut(8);
     let prefix = prefix.first_chunk_mut().expect("8 bytes of 16");
     *prefix = quick.map(*prefix)?;
@@ -80,17 +75,26 @@ pub(crate) fn translate_common(
     Some([*prefix, identifier].map(u64::from_ne_bytes))
 }
 
-/// The address alone.
+/// The same by any rule.
 #[inline(never)] // inline it would take registers from the loop
-fn translate_header(
+pub(crate) fn translate_header(
     rule: &Rule,
     direction: Direction,
     header: &mut [u8; ipv6::HEADER_LEN],
 ) -> Option<[u64; 2]> {
+    if !is_transport(header) {
+        return None;
+    }
     let at = offset(direction);
     let mapped = rule.map(direction, halves(address(header, at))).ok()?;
     *address_mut(header, at) = join(mapped);
     Some([mapped.0.to_be(), mapped.1.to_be()])
+}
+
+/// Whether there is no ICMPv6 error in it, nor anything else to look at.
+#[inline(always)]
+fn is_transport(header: &[u8; ipv6::HEADER_LEN]) -> bool {
+    header[6] == proto::TCP || header[6] == proto::UDP
 }
 
 /// Translate the quote if the packet is an ICMPv6 error (N12). The mirrored address: an error comes back to who sent

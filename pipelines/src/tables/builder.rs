@@ -331,6 +331,7 @@ impl Assembly<'_> {
             kind: Kind::Glean,
             interface,
             port: spec.port,
+            port_bit: 1 << spec.port.index(),
             mtu: spec.mtu,
             rule_set: self.rule_set_of.get(&interface).copied().unwrap_or(0),
             via,
