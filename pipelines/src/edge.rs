@@ -87,11 +87,12 @@ impl<F: Frame> Edge<F> {
         &mut self,
         express: &mut Express,
         tables: &Tables,
-        port: &PortTable,
+        (ingress, port): (PortId, &PortTable),
         burst: &mut Burst<F>,
         out: &mut Outputs<F, Meta>,
     ) {
-        let finished = express.run(tables, port, burst, out.counters(), &mut self.diverted);
+        let diverted = &mut self.diverted;
+        let finished = express.run(tables, (ingress, port), burst, out.counters(), diverted);
         if finished.ports.is_power_of_two() {
             let port = PortId::new(finished.ports.trailing_zeros() as usize); // `as`: below 32
             let port = port.expect("it came from a port");
@@ -347,7 +348,7 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
             && !out.tracer.is_armed()
             && let Some(mut express) = self.express.take()
         {
-            self.express(&mut express, tables, port, burst, out);
+            self.express(&mut express, tables, (ingress, port), burst, out);
             self.express = Some(express);
             return;
         }

@@ -17,6 +17,7 @@ use arrayvec::ArrayVec;
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::{BURST_MAX, Burst, Frame};
 use dataplane::node::Node;
+use dataplane::port::PortId;
 use dataplane::wire::{ethernet, ipv6};
 
 use crate::egress::{self, Egress};
@@ -44,6 +45,8 @@ pub(crate) struct Express {
     leaves: [u32; BURST_MAX],
     /// NPT66 rule by which the destination was translated.
     rules_in: [u16; BURST_MAX],
+    /// One bit for each port whose last burst had packets for an uplink with rules.
+    uplinks_behind: u32,
     /// Frames that leave the short way, in their order.
     leaving: ArrayVec<(u8, Next, Meta), BURST_MAX>,
 }
@@ -54,6 +57,7 @@ impl Express {
             destinations: [[0; 16]; BURST_MAX],
             leaves: [0; BURST_MAX],
             rules_in: [NO_RULE; BURST_MAX],
+            uplinks_behind: 0,
             leaving: ArrayVec::new(),
         }
     }
@@ -65,7 +69,7 @@ impl Express {
     pub(crate) fn run<F: Frame>(
         &mut self,
         tables: &Tables,
-        port: &PortTable,
+        (ingress, port): (PortId, &PortTable),
         burst: &mut Burst<F>,
         counters: &WorkerCounters,
         diverted: &mut Vec<(Next, F, Meta)>,
@@ -91,11 +95,18 @@ impl Express {
         let destinations = &self.destinations[..burst.len()];
         let leaves = &mut self.leaves[..burst.len()];
         tables.fib(port.start.vrf).lookup_bulk(destinations, leaves);
-        let (finished, translated) = if tables.has_rules() {
+        // Most likely this burst is like the one before; either loop does for all.
+        let bit = 1 << ingress.index();
+        let (finished, translated) = if self.uplinks_behind & bit != 0 {
             self.finish::<F, true>(tables, port, burst, counters)
         } else {
             self.finish::<F, false>(tables, port, burst, counters)
         };
+        if translated {
+            self.uplinks_behind |= bit;
+        } else {
+            self.uplinks_behind &= !bit;
+        }
         if !self.leaving.is_empty() {
             self.part(burst, diverted);
         }
@@ -157,8 +168,8 @@ impl Express {
         walk.finish(so_far);
     }
 
-    /// Last loop: whatever remains to be done to a packet whose leaf is known. `OUT`: there are uplinks with rules. Also
-    /// tells whether there are such among the next hops.
+    /// Last loop: whatever remains to be done to a packet whose leaf is known. `OUT`: packets for uplinks with rules are
+    /// common. Also tells whether there are such.
     #[inline(always)]
     fn finish<F: Frame, const OUT: bool>(
         &mut self,
@@ -176,9 +187,16 @@ impl Express {
             let bytes = frames[index].bytes_mut();
             let len = bytes.len();
             let next_hop = tables.next_hop(self.leaves[index]);
-            // `as`: indexes and lengths
-            let translated = |others: Amount| (index as u64 - others.0, total - others.1);
-            if len <= usize::from(next_hop.express_max)
+            let translated = |others: Amount| match OUT {
+                true => (index as u64 - others.0, total - others.1), // `as`: below BURST_MAX
+                false => (0, 0),
+            };
+            let most = if OUT {
+                next_hop.express_max
+            } else {
+                next_hop.express_max_untranslated
+            };
+            if len <= usize::from(most)
                 && let Some((link, rest)) = bytes.split_first_chunk_mut::<L3>()
                 && let Some(header) = rest.first_chunk_mut::<{ ipv6::HEADER_LEN }>()
                 && header[HOP_LIMIT] > 1

@@ -55,6 +55,8 @@ pub struct NextHop {
     pub(crate) rule_set: u16,
     /// The longest frame, with a plain link header, that is simply forwarded; 0: none is, ask the other fields.
     pub(crate) express_max: u16,
+    /// The same; 0 as well where there are rules.
+    pub(crate) express_max_untranslated: u16,
     /// The bit of `port`.
     pub(crate) port_bit: u32,
     /// Group: members.
@@ -79,6 +81,7 @@ impl NextHop {
             mtu: 1280, // ipv6::MIN_MTU
             rule_set: 0,
             express_max: 0,
+            express_max_untranslated: 0,
             port_bit: 1,
             first: 0,
             count: 0,

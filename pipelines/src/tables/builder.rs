@@ -401,16 +401,17 @@ fn with_link_header(base: NextHop, spec: &InterfaceSpec, neighbor: Mac) -> NextH
     let mut link = [0; 24];
     link[..header.len()].copy_from_slice(&header);
     let link_len = u8::try_from(header.len()).expect("at most 22 bytes");
-    let is_plain = spec.vlan.is_empty();
+    let express_max = if spec.vlan.is_empty() {
+        base.mtu.saturating_add(u16::from(link_len))
+    } else {
+        0
+    };
     NextHop {
         kind: Kind::Neighbor,
         link,
         link_len,
-        express_max: if is_plain {
-            base.mtu.saturating_add(u16::from(link_len))
-        } else {
-            0
-        },
+        express_max,
+        express_max_untranslated: if base.rule_set == 0 { express_max } else { 0 },
         ..base
     }
 }

@@ -165,12 +165,6 @@ impl Tables {
         &self.vrfs[usize::from(vrf.0)]
     }
 
-    /// Whether any uplink has rules.
-    #[inline]
-    pub(crate) fn has_rules(&self) -> bool {
-        !self.rule_sets.is_empty()
-    }
-
     /// A rule by number, if it (still) exists.
     pub(crate) fn rule_checked(&self, number: u16) -> Option<&Rule> {
         self.rules.get(usize::from(number))
