@@ -129,8 +129,7 @@ pub(super) fn chunk_cell<K: Key>(chunk: Word, upper: u32) -> u32 {
 #[inline(always)]
 pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
     let memory = shared.memory();
-    let version = shared.version();
-    let mut word = version.top(memory);
+    let (version, mut word) = shared.current();
     let mut level = 0;
     if word.form() == ROOT {
         word = Word(follow(memory.cell(root_cell::<K>(word, key.upper()))));
