@@ -70,7 +70,7 @@ impl Key for [u8; 16] {
         out: &mut [u32; GROUP],
     ) -> bool {
         // SAFETY: the caller's promise is the same.
-        unsafe { super::avx512::words6(memory, root, keys, out) }
+        unsafe { super::wide6::words6(memory, root, keys, out) }
     }
 }
 
