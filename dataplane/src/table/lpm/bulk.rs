@@ -63,15 +63,14 @@ impl Isa {
 /// Addresses to leaves, by an instruction set that the processor must have: [`Isa::available`] has told.
 #[inline]
 pub(super) fn lookup<K: Key>(isa: Isa, shared: &Shared, keys: &[K], leaves: &mut [u32]) {
-    let version = shared.version();
-    let top = version.top(shared.memory());
+    let (version, top) = shared.current();
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512 && top.form() == ROOT {
         // SAFETY: `Isa::available` says `Avx512` only where the processor has what the function is compiled for.
         unsafe { lookup_wide(shared, version, top, keys, leaves) };
         return;
     }
-    let staged = version.is_staged(shared.memory());
+    let staged = top.form() == ROOT;
     run(isa, shared, version, staged, Work::All(keys, leaves));
 }
 

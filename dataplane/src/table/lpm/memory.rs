@@ -24,20 +24,28 @@ const LINES: u32 = 1 << 28;
 /// Every cell a `u32` can name.
 const BYTES: usize = (1 << 32) * size_of::<u32>();
 
-/// The region.
-pub struct Memory {
+/// The address space, given back when this is dropped.
+pub struct Mapping {
     mapping: NonNull<u8>,
+    memory: Memory,
+}
+
+/// The region in it.
+pub struct Memory {
     /// The first multiple of [`HUGE`] in the mapping.
     base: NonNull<u8>,
 }
 
-// SAFETY: the region is cells that are atomics, and bytes that are shared by the rules at the top of this file; the
-// mapping belongs to this value alone and may be removed on any thread.
+// SAFETY: the mapping belongs to this value alone and may be removed on any thread.
+unsafe impl Send for Mapping {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Mapping {}
+// SAFETY: the region is cells that are atomics, and bytes that are shared by the rules at the top of this file.
 unsafe impl Send for Memory {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Memory {}
 
-impl Memory {
+impl Mapping {
     /// Reserve the address space: 16 GiB of it, and no memory yet.
     ///
     /// # Errors
@@ -57,12 +65,23 @@ impl Memory {
         let offset = mapping.as_ptr().align_offset(HUGE);
         // SAFETY: the mapping has `HUGE` bytes more than are used, and the offset is smaller.
         let base = unsafe { mapping.add(offset) };
-        let memory = Self { mapping, base };
+        let memory = Memory { base };
         // The first two megabytes stay small pages: most tables never need more.
         memory.advise(HUGE, BYTES - HUGE, Advice::LinuxHugepage);
-        Ok(memory)
+        Ok(Self { mapping, memory })
     }
 
+    /// The region once more, for who keeps it near what else a lookup begins with.
+    ///
+    /// # Safety
+    /// It must not be used when the mapping is gone.
+    pub unsafe fn memory(&self) -> Memory {
+        let base = self.memory.base;
+        Memory { base }
+    }
+}
+
+impl Memory {
     /// Huge pages for the beginning too: at once where nothing was stored yet, else when the kernel finds the time.
     pub fn grow_large(&self) {
         self.advise(0, HUGE, Advice::LinuxHugepage);
@@ -85,7 +104,7 @@ impl Memory {
     /// A cell.
     #[inline(always)]
     pub fn cell(&self, index: u32) -> &AtomicU32 {
-        // SAFETY: every `u32` is a cell of the region, which lives as long as `self` and is aligned; all writes to it are
+        // SAFETY: every `u32` is a cell of the region, which is there as long as `self` may be used (`Mapping::memory`) and is aligned; all writes to it are
         // atomic.
         unsafe { &*self.base.as_ptr().cast::<AtomicU32>().add(index as usize) } // `as`: u32 to usize
     }
@@ -120,7 +139,7 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
+impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `reserve` with this size, and nothing borrows from it any more.
         let _ = unsafe { munmap(self.mapping.as_ptr().cast(), BYTES + HUGE) };

@@ -65,6 +65,8 @@ mod table;
 mod tests;
 mod top;
 mod walk;
+#[cfg(target_arch = "x86_64")]
+mod wide6;
 mod word;
 
 use super::atomics;

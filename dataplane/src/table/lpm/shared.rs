@@ -2,14 +2,16 @@
 //!
 //! A head says all about one version of a table: its top word and its host table. A change that concerns both, or replaces
 //! the whole table, writes a new head aside and publishes its line by one store; a lookup loads that line once and so
-//! never mixes two versions.
+//! never mixes two versions. The top word stands beside the line's number in what is stored, so that most lookups need
+//! not look at the head.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::atomics::{AtomicU64, order};
 use super::cells::{follow, publish};
 use super::hosts::HostArea;
-use super::memory::Memory;
+use super::memory::{Mapping, Memory};
 use super::slabs::Slabs;
 use super::word::{LINE_CELLS, Word};
 
@@ -23,6 +25,7 @@ pub struct Arena(Arc<Region>);
 /// The memory and its allocator.
 pub(super) struct Region {
     pub memory: Memory,
+    mapping: Mapping,
     slabs: Mutex<Slabs>,
 }
 
@@ -33,9 +36,12 @@ impl Arena {
     /// When the system gives no address space.
     #[must_use]
     pub fn new() -> Self {
-        let memory = Memory::reserve().expect("16 GiB of address space can be reserved");
+        let mapping = Mapping::reserve().expect("16 GiB of address space can be reserved");
+        // SAFETY: it stands beside the mapping, and nobody takes it from there.
+        let memory = unsafe { mapping.memory() };
         Self(Arc::new(Region {
             memory,
+            mapping,
             slabs: Mutex::default(),
         }))
     }
@@ -80,11 +86,14 @@ pub(super) struct Block {
     pub lines: u32,
 }
 
-/// The shared part of a table.
+/// The shared part of a table. All that a lookup begins with is in one cache line.
+#[repr(align(64))]
 pub(super) struct Shared {
+    /// That of the region.
+    memory: Memory,
+    /// The line of the head in the lower half, its top word in the upper.
+    now: AtomicU64,
     region: Arc<Region>,
-    /// The line of the head.
-    head: AtomicU32,
     /// Of the host table's hash.
     pub seed: u64,
     /// What the table still held when its writer went, given back when the last reader goes.
@@ -110,19 +119,22 @@ pub(super) struct Head {
 impl Shared {
     pub fn new(arena: &Arena, head: Head, seed: u64) -> Self {
         let region = Arc::clone(&arena.0);
+        let line = region.take(1);
         let shared = Self {
-            head: AtomicU32::new(region.take(1)),
+            // SAFETY: it stands beside a handle to the region, and nobody takes it from there.
+            memory: unsafe { region.mapping.memory() },
+            now: AtomicU64::new(now(line, head.top)),
             region,
             seed,
             left: Mutex::default(),
         };
-        shared.write_head(shared.head.load(Relaxed), head);
+        shared.write_head(line, head);
         shared
     }
 
     #[inline(always)]
     pub fn memory(&self) -> &Memory {
-        &self.region.memory
+        &self.memory
     }
 
     pub fn region(&self) -> &Region {
@@ -132,32 +144,45 @@ impl Shared {
     /// The version that is current now, for the lookups of one batch.
     #[inline(always)]
     pub fn version(&self) -> Version {
-        Version(follow(&self.head).wrapping_mul(LINE_CELLS))
+        self.current().0
     }
 
-    /// The cell of the top word, for a change in place.
-    pub fn top_cell(&self) -> u32 {
-        self.head.load(Relaxed) * LINE_CELLS + TOP
+    /// The same, and its top word.
+    #[inline(always)]
+    pub fn current(&self) -> (Version, Word) {
+        let now = self.now.load(order::follow_node());
+        // `as`: the lower and the upper half.
+        (
+            Version((now as u32).wrapping_mul(LINE_CELLS)),
+            Word((now >> 32) as u32),
+        )
+    }
+
+    /// Publish another top word of the same head.
+    pub fn publish_top(&self, top: Word) {
+        let line = self.head_line();
+        publish(self.memory().cell(line * LINE_CELLS + TOP), top.0);
+        self.now.store(now(line, top), order::publish_node());
     }
 
     /// Publish another head; returns the block of the old one.
     pub fn publish_head(&self, head: Head) -> Block {
         let line = self.region.take(1);
         self.write_head(line, head);
-        let old = self.head.load(Relaxed);
-        publish(&self.head, line);
-        Block {
-            line: old,
-            lines: 1,
-        }
+        let old = self.head_block();
+        self.now.store(now(line, head.top), order::publish_node());
+        old
     }
 
     /// The block of the head.
     pub fn head_block(&self) -> Block {
-        Block {
-            line: self.head.load(Relaxed),
-            lines: 1,
-        }
+        let line = self.head_line();
+        Block { line, lines: 1 }
+    }
+
+    /// The writer asks: nobody else stores there.
+    fn head_line(&self) -> u32 {
+        self.now.load(Relaxed) as u32 // `as`: the lower half
     }
 
     /// The writer goes; its blocks follow when the last reader does.
@@ -179,6 +204,11 @@ impl Shared {
                 .store(value, Relaxed);
         }
     }
+}
+
+/// What says where readers begin: a head and its top word.
+fn now(line: u32, top: Word) -> u64 {
+    u64::from(line) | u64::from(top.0) << 32
 }
 
 /// One version of a table: what a batch of lookups begins with, and keeps to. A small `Copy` value; it is worth nothing

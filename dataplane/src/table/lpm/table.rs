@@ -205,7 +205,7 @@ impl Table {
         };
         self.bytes += new.block().map_or(0, bytes);
         let old = std::mem::replace(&mut self.hosts, new);
-        let top = self.shared.version().top(self.memory());
+        let (_, top) = self.shared.current();
         self.publish_head(top);
         if let Some(block) = old.block() {
             self.retire(block);
@@ -283,8 +283,7 @@ impl Table {
         } else if self.is_top(level) || before == Some(word) {
             // Changed in place, or not at all.
         } else if number == TOP {
-            let cell = self.shared.top_cell();
-            publish(self.memory().cell(cell), word.0);
+            self.shared.publish_top(word);
         } else if word.is_node() && before.is_some_and(Word::is_node) {
             let cell = self.cell_in(parent, start);
             publish(self.memory().cell(cell), word.0);

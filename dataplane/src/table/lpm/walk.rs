@@ -70,7 +70,7 @@ impl Key for [u8; 16] {
         out: &mut [u32; GROUP],
     ) -> bool {
         // SAFETY: the caller's promise is the same.
-        unsafe { super::avx512::words6(memory, root, keys, out) }
+        unsafe { super::wide6::words6(memory, root, keys, out) }
     }
 }
 
@@ -129,8 +129,7 @@ pub(super) fn chunk_cell<K: Key>(chunk: Word, upper: u32) -> u32 {
 #[inline(always)]
 pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
     let memory = shared.memory();
-    let version = shared.version();
-    let mut word = version.top(memory);
+    let (version, mut word) = shared.current();
     let mut level = 0;
     if word.form() == ROOT {
         word = Word(follow(memory.cell(root_cell::<K>(word, key.upper()))));
