@@ -15,9 +15,10 @@ use super::cells::follow;
 use super::hosts::{self, Choice};
 use super::memory::Memory;
 use super::node::{Compare, Portable, direct_cell, index_line, line_cell};
+use super::ranges;
 use super::shared::{Shared, Version};
 use super::walk::{self, Key, chunk_cell, root_cell};
-use super::word::{DIRECT, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, ROOT, SPARSE, Word};
+use super::word::{DIRECT, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, RANGES, ROOT, SPARSE, Word};
 use crate::prefetch;
 
 /// Addresses of a group: one bit each in a mask.
@@ -64,6 +65,10 @@ impl Isa {
 #[inline]
 pub(super) fn lookup<K: Key>(isa: Isa, shared: &Shared, keys: &[K], leaves: &mut [u32]) {
     let (version, top) = shared.current();
+    if top.form() == RANGES {
+        small(isa, shared, version, top, keys, leaves);
+        return;
+    }
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512 && top.form() == ROOT {
         // SAFETY: `Isa::available` says `Avx512` only where the processor has what the function is compiled for.
@@ -72,6 +77,87 @@ pub(super) fn lookup<K: Key>(isa: Isa, shared: &Shared, keys: &[K], leaves: &mut
     }
     let staged = top.form() == ROOT;
     run(isa, shared, version, staged, Work::All(keys, leaves));
+}
+
+/// By ranges.
+fn small<K: Key>(
+    isa: Isa,
+    shared: &Shared,
+    version: Version,
+    top: Word,
+    keys: &[K],
+    leaves: &mut [u32],
+) {
+    match isa {
+        Isa::Portable => small_with::<K, Portable>(shared, version, top, keys, leaves),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` other than `Portable` comes from `Isa::available` alone.
+        Isa::Avx2 => unsafe { small_avx2(shared, version, top, keys, leaves) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx512 => unsafe { small_avx512(shared, version, top, keys, leaves) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
+fn small_avx2<K: Key>(
+    shared: &Shared,
+    version: Version,
+    top: Word,
+    keys: &[K],
+    leaves: &mut [u32],
+) {
+    small_with::<K, super::node::Avx2>(shared, version, top, keys, leaves);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
+fn small_avx512<K: Key>(
+    shared: &Shared,
+    version: Version,
+    top: Word,
+    keys: &[K],
+    leaves: &mut [u32],
+) {
+    small_with::<K, super::node::Avx512>(shared, version, top, keys, leaves);
+}
+
+#[inline(always)]
+fn small_with<K: Key, C: Compare>(
+    shared: &Shared,
+    version: Version,
+    top: Word,
+    keys: &[K],
+    leaves: &mut [u32],
+) {
+    let (groups, keys) = keys.as_chunks::<GROUP>();
+    let (outs, leaves) = leaves.as_chunks_mut::<GROUP>();
+    for (keys, out) in groups.iter().zip(outs) {
+        if ranges::words(shared.memory(), top, keys, out) {
+            below_ranges::<K, C>(shared, version, keys, out);
+        }
+    }
+    if !keys.is_empty() {
+        let (mut group, mut out) = ([K::default(); GROUP], [0; GROUP]);
+        group[..keys.len()].copy_from_slice(keys);
+        if ranges::words(shared.memory(), top, &group, &mut out) {
+            below_ranges::<K, C>(shared, version, &group, &mut out);
+        }
+        leaves.copy_from_slice(&out[..leaves.len()]);
+    }
+}
+
+/// Nodes after bit 64, and hosts.
+#[inline(always)]
+fn below_ranges<K: Key, C: Compare>(
+    shared: &Shared,
+    version: Version,
+    keys: &[K; GROUP],
+    out: &mut [u32; GROUP],
+) {
+    let passes = Passes::<false> { shared, version };
+    passes.node_pass_from::<K, C>(ranges::BELOW, keys, out);
 }
 
 /// Below the large root, sixteen addresses at a time.

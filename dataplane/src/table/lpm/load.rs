@@ -35,7 +35,9 @@ impl Table {
     pub fn replace(&mut self, entries: Vec<Entry>) {
         let entries = self.in_order(entries);
         let old = self.blocks_in_sight();
+        (self.few, self.few_block) = (Vec::new(), None);
         self.build(&entries);
+        self.publish_ranges();
         for block in old {
             self.retire(block);
         }
@@ -161,7 +163,12 @@ impl Table {
 
     /// All blocks of what is published, but not the head.
     fn blocks_in_sight(&self) -> Vec<Block> {
-        let mut blocks: Vec<Block> = self.hosts.block().into_iter().collect();
+        let mut blocks: Vec<Block> = self
+            .hosts
+            .block()
+            .into_iter()
+            .chain(self.few_block)
+            .collect();
         for number in self.rib.subtree(TOP) {
             blocks.extend(self.block_of(self.rib.node(number).word, 16));
         }

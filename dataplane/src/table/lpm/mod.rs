@@ -26,7 +26,7 @@
 //! ```text
 //!   IPv6   root, 2^20 cells -> chunk, up to 2^12 cells -> a node for each further 16 bits -> leaf [-> host table]
 //!   IPv4   root, 2^24 cells -> chunk, up to 2^8 cells
-//!   few prefixes, both:  a node for each 16 bits
+//!   few prefixes, both:  a node for each 16 bits; IPv6 with a handful: ranges of the first 64 bits
 //! ```
 //!
 //! A cell is a word (`word`): a leaf, or where to go on. A node (`node`) over 16 bits has one of three forms by how
@@ -56,6 +56,7 @@ mod load;
 mod lookup;
 mod memory;
 mod node;
+mod ranges;
 mod retired;
 mod rib;
 mod shared;

@@ -153,6 +153,11 @@ impl Rib {
         &mut self.nodes[number as usize] // `as`: u32 to index
     }
 
+    /// Nodes in use.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len() - self.free.len()
+    }
+
     /// Bytes of the nodes and their lists.
     pub fn bytes(&self) -> usize {
         let items = self.nodes.iter().map(|node| node.items.capacity());

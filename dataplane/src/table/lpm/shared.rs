@@ -165,6 +165,17 @@ impl Shared {
         self.now.store(now(line, top), order::publish_node());
     }
 
+    /// Let lookups begin with ranges; the head keeps the trie's top word.
+    pub fn publish_ranges(&self, ranges: Word) {
+        let line = self.head_line();
+        self.now.store(now(line, ranges), order::publish_node());
+    }
+
+    /// Let lookups begin with the trie's top word.
+    pub fn publish_trie(&self) {
+        self.publish_ranges(self.version().top(self.memory()));
+    }
+
     /// Publish another head; returns the block of the old one.
     pub fn publish_head(&self, head: Head) -> Block {
         let line = self.region.take(1);

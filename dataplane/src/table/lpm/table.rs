@@ -58,6 +58,9 @@ pub(super) struct Table {
     /// Bytes of blocks in use or retired.
     pub(super) bytes: usize,
     pub(super) ranges: Vec<Range>,
+    /// What is published of a small table, and its block.
+    pub(super) few: Vec<(u64, Word)>,
+    pub(super) few_block: Option<Block>,
 }
 
 impl Table {
@@ -80,6 +83,8 @@ impl Table {
             root: None,
             bytes: LINE_CELLS as usize * size_of::<u32>(), // `as`: u32 to usize
             ranges: Vec::new(),
+            few: Vec::new(),
+            few_block: None,
         }
     }
 
@@ -101,6 +106,7 @@ impl Table {
                 self.enlarge();
             }
         }
+        self.publish_ranges();
         self.settle();
         old
     }
@@ -117,6 +123,7 @@ impl Table {
         if self.root.is_some() && self.len < self.shape.large.div_ceil(4) {
             self.reduce();
         }
+        self.publish_ranges();
         self.settle();
         Some(old)
     }
@@ -205,7 +212,7 @@ impl Table {
         };
         self.bytes += new.block().map_or(0, bytes);
         let old = std::mem::replace(&mut self.hosts, new);
-        let (_, top) = self.shared.current();
+        let top = self.shared.version().top(self.memory());
         self.publish_head(top);
         if let Some(block) = old.block() {
             self.retire(block);

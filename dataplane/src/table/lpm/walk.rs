@@ -7,8 +7,9 @@ use super::hosts;
 #[cfg(target_arch = "x86_64")]
 use super::memory::Memory;
 use super::node::{Compare, cell_of, line_cell};
+use super::ranges;
 use super::shared::{Shared, Version};
-use super::word::{HOSTS, LINE_CELLS, ROOT, SPARSE, Word};
+use super::word::{HOSTS, LINE_CELLS, RANGES, ROOT, SPARSE, Word};
 
 /// An address in network order.
 pub trait Key: Copy + Default {
@@ -20,6 +21,8 @@ pub trait Key: Copy + Default {
     fn upper(&self) -> u32;
     /// The 16 bits of a level below [`Key::LEVELS`].
     fn part(&self, level: usize) -> u16;
+    /// The first 64 bits; a shorter address ends with zeros.
+    fn prefix(&self) -> u64;
     /// The address from the upper bit of 128.
     fn whole(&self) -> u128;
     /// The level of the nodes that [`Key::wide_words`] leaves.
@@ -51,6 +54,12 @@ impl Key for [u8; 16] {
     #[inline(always)]
     fn part(&self, level: usize) -> u16 {
         u16::from_be_bytes(self.as_chunks::<2>().0[level])
+    }
+
+    #[inline(always)]
+    fn prefix(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = *self;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     #[inline(always)]
@@ -86,6 +95,11 @@ impl Key for [u8; 4] {
     #[inline(always)]
     fn part(&self, level: usize) -> u16 {
         u16::from_be_bytes(self.as_chunks::<2>().0[level])
+    }
+
+    #[inline(always)]
+    fn prefix(&self) -> u64 {
+        u64::from(self.upper()) << 32
     }
 
     #[inline(always)]
@@ -140,6 +154,9 @@ pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
             let cell = line_cell::<C>(memory, word.place(), key.part(1));
             word = Word(follow(memory.cell(cell)));
         }
+    } else if word.form() == RANGES {
+        word = ranges::word(memory, word, key);
+        level = ranges::BELOW;
     }
     while word.is_node() && level < K::LEVELS {
         let cell = cell_of::<C>(memory, word, key.part(level));

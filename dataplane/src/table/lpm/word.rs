@@ -4,6 +4,7 @@
 //!   0000 leaf, 28 bits, 0 = no match
 //!   0100 ROOT    line number, 28 bits: the large root, found only in a head
 //!   0101 SPARSE  line number, 28 bits: a LINE over the second 16 bits, found only in the large root
+//!   0110 RANGES  line number, 28 bits: all of a small table, found only where a lookup begins
 //!   10   DIRECT  first cell, 30 bits, of which the lower six are 0, and stand for the shift
 //!   1100 LINE    line number, 28 bits
 //!   1101 INDEX   line number, 28 bits
@@ -22,6 +23,7 @@ pub(super) const LINE_CELLS: u32 = 16;
 pub(super) const FORM: u32 = 0xf000_0000;
 pub(super) const ROOT: u32 = 0x4000_0000;
 pub(super) const SPARSE: u32 = 0x5000_0000;
+pub(super) const RANGES: u32 = 0x6000_0000;
 pub(super) const LINE: u32 = 0xc000_0000;
 pub(super) const INDEX: u32 = 0xd000_0000;
 pub(super) const HOSTS: u32 = 0xe000_0000;
@@ -48,6 +50,12 @@ impl Word {
     #[inline(always)]
     pub fn is_node(self) -> bool {
         self.0 >= DIRECT && self.form() != HOSTS
+    }
+
+    /// Whether this is anything but a plain leaf, where no ROOT, SPARSE or RANGES can be.
+    #[inline(always)]
+    pub fn is_marked(self) -> bool {
+        self.0 >= DIRECT
     }
 
     /// The line number of any form but DIRECT, or the leaf.
