@@ -9,7 +9,7 @@
 //! It does what ingress, NPT66, lookup and egress do, with the same functions wherever a packet is not common, in three
 //! loops instead of five, and keeps no record beside a frame: that of a common packet is [`PortTable::start`]. A packet
 //! leaves the short way with the record it would have on the long one. The graph of nodes stays, for tagged interfaces and
-//! for packets that are traced, and as the twin: `tests/graph/express.rs` compares the two.
+//! for packets that are traced, and as the twin: the fuzzer's tests compare the two.
 //!
 //! Packets of one flow stay in order: they are all common, or all not, but for those that are dropped or answered.
 
@@ -21,10 +21,10 @@ use dataplane::port::PortId;
 use dataplane::wire::{ethernet, ipv6};
 
 use crate::egress::{self, Egress};
-use crate::fib::{self, HOP_LIMIT, Lookup};
+use crate::fib::{self, HOP_LIMIT, Lookup, NextHop};
 use crate::ingress::{self, Ingress};
 use crate::meta::{Meta, NO_RULE, Next};
-use crate::npt66::node::{Amount, Inbound, Outbound, Walk};
+use crate::npt66::node::{Inbound, Outbound, Walk};
 use crate::tables::{PortTable, Tables};
 
 /// Offset of the IPv6 header of an untagged frame.
@@ -37,6 +37,19 @@ pub(crate) struct Finished {
     pub(crate) ports: u32,
     /// Bytes of all of them.
     pub(crate) bytes: u64,
+    /// Not 0: some leave by an uplink with rules.
+    rule_sets: u16,
+}
+
+impl Finished {
+    #[inline(always)]
+    fn add<const OUT: bool>(&mut self, next_hop: &NextHop, len: usize) {
+        self.ports |= next_hop.port_bit;
+        self.bytes += len as u64; // `as`: a frame's length
+        if OUT {
+            self.rule_sets |= next_hop.rule_set;
+        }
+    }
 }
 
 /// Scratch space: what the loops tell each other of frame `i`.
@@ -80,14 +93,12 @@ impl Express {
         };
         count(<Ingress<'_> as Node<F>>::INDEX, burst.len());
         if port.has_rules {
-            count(<Inbound<'_> as Node<F>>::INDEX, burst.len());
             self.admit::<F, true>(tables, port, burst, counters);
+            count(<Inbound<'_> as Node<F>>::INDEX, burst.len());
         } else {
             self.admit::<F, false>(tables, port, burst, counters);
         }
-        if !self.leaving.is_empty() {
-            self.part(burst, diverted);
-        }
+        self.part(burst, diverted);
         if burst.is_empty() {
             return Finished::default();
         }
@@ -95,22 +106,17 @@ impl Express {
         let destinations = &self.destinations[..burst.len()];
         let leaves = &mut self.leaves[..burst.len()];
         tables.fib(port.start.vrf).lookup_bulk(destinations, leaves);
-        // Most likely this burst is like the one before; either loop does for all.
+        // Most likely this burst is like the one before; whatever is not expected is found to be odd, and done all the same.
         let bit = 1 << ingress.index();
-        let (finished, translated) = if self.uplinks_behind & bit != 0 {
+        let finished = if self.uplinks_behind & bit != 0 {
             self.finish::<F, true>(tables, port, burst, counters)
         } else {
             self.finish::<F, false>(tables, port, burst, counters)
         };
-        if translated {
+        self.part(burst, diverted);
+        self.uplinks_behind &= !bit;
+        if finished.rule_sets != 0 {
             self.uplinks_behind |= bit;
-        } else {
-            self.uplinks_behind &= !bit;
-        }
-        if !self.leaving.is_empty() {
-            self.part(burst, diverted);
-        }
-        if translated {
             count(<Outbound<'_> as Node<F>>::INDEX, burst.len());
         }
         count(<Egress as Node<F>>::INDEX, burst.len());
@@ -123,7 +129,7 @@ impl Express {
         self.leaves[index]
     }
 
-    /// First loop: is it common, and where does it go? `IN`: translate the destination first.
+    /// First loop: is it common, and where does it go? `IN`: it came in by an uplink, and its destination is translated.
     #[inline(always)]
     fn admit<F: Frame, const IN: bool>(
         &mut self,
@@ -134,42 +140,39 @@ impl Express {
     ) {
         let rule_set = tables.interface(port.start.interface).rule_set;
         let mut walk = Walk::<false>::new(tables, counters);
-        let mut so_far = (0, 0);
-        let notes = self.destinations.iter_mut().zip(&mut self.rules_in);
-        for (index, (frame, (destination, rule_in))) in frames.iter_mut().zip(notes).enumerate() {
+        let destinations = &mut self.destinations;
+        for (index, (frame, destination)) in frames.iter_mut().zip(destinations).enumerate() {
             let is_common = ingress::is_common(port, frame);
             let bytes = frame.bytes_mut();
-            let len = bytes.len() as u64; // `as`: a frame's length
+            let len = bytes.len();
             if is_common && let Some(header) = header_mut(bytes) {
                 if !IN {
                     *destination = destination_of(header);
                     continue;
                 }
-                if let Some(mapped) = walk.common(rule_set, header, so_far) {
+                if let Some(mapped) = walk.common(rule_set, header, len) {
                     for (half, mapped) in destination.chunks_exact_mut(8).zip(mapped) {
                         half.copy_from_slice(&mapped.to_ne_bytes());
                     }
-                    *rule_in = walk.number();
-                    so_far = (so_far.0 + 1, so_far.1 + len);
+                    self.rules_in[index] = walk.number();
                     continue;
                 }
             }
             let mut meta = port.start;
-            match admit_odd::<F, IN>(tables, port, frame, &mut meta, &mut walk, so_far) {
+            match admit_odd::<F, IN>(tables, port, frame, &mut meta, &mut walk) {
                 Ok(()) => {
                     let header = header_mut(frame.bytes_mut());
                     *destination = header.map_or([0; 16], |header| destination_of(header));
-                    *rule_in = meta.rule_in;
+                    self.rules_in[index] = meta.rule_in;
                 }
-                // `as`: below BURST_MAX
-                Err(next) => self.leaving.push((index as u8, next, meta)),
+                Err(next) => self.leaving.push((index as u8, next, meta)), // `as`: below BURST_MAX
             }
         }
-        walk.finish(so_far);
+        walk.finish();
     }
 
-    /// Last loop: whatever remains to be done to a packet whose leaf is known. `OUT`: packets for uplinks with rules are
-    /// common. Also tells whether there are such.
+    /// Last loop: whatever remains to be done to a packet whose leaf is known. `OUT`: packets that leave by an uplink are
+    /// common too.
     #[inline(always)]
     fn finish<F: Frame, const OUT: bool>(
         &mut self,
@@ -177,84 +180,66 @@ impl Express {
         port: &PortTable,
         frames: &mut [F],
         counters: &WorkerCounters,
-    ) -> (Finished, bool) {
+    ) -> Finished {
         let mut walk = Walk::<true>::new(tables, counters);
-        let (mut ports, mut total, mut rule_sets) = (0, 0, 0);
-        // What of the packets before `index`, and of `total`, the walk has not translated.
-        let mut others = (0, 0);
-        // By index: three iterators side by side would take the registers that the loop needs.
+        let mut finished = Finished::default();
         for index in 0..frames.len().min(BURST_MAX) {
             let bytes = frames[index].bytes_mut();
             let len = bytes.len();
             let next_hop = tables.next_hop(self.leaves[index]);
-            let translated = |others: Amount| match OUT {
-                true => (index as u64 - others.0, total - others.1), // `as`: below BURST_MAX
-                false => (0, 0),
-            };
             let most = if OUT {
                 next_hop.express_max
             } else {
                 next_hop.express_max_untranslated
             };
-            if len <= usize::from(most)
-                && let Some((link, rest)) = bytes.split_first_chunk_mut::<L3>()
-                && let Some(header) = rest.first_chunk_mut::<{ ipv6::HEADER_LEN }>()
+            if let Some((link, rest)) = bytes.split_first_chunk_mut::<L3>()
+                && let Some(header) = rest.first_chunk_mut()
+                && len <= usize::from(most)
                 && header[HOP_LIMIT] > 1
                 && (!OUT
                     || next_hop.rule_set == 0
-                    || walk
-                        .common(next_hop.rule_set, header, translated(others))
-                        .is_some())
+                    || walk.common(next_hop.rule_set, header, len).is_some())
             {
                 link.copy_from_slice(&next_hop.link[..L3]);
                 header[HOP_LIMIT] -= 1;
-                if OUT {
-                    rule_sets |= next_hop.rule_set;
-                    if next_hop.rule_set == 0 {
-                        others = (others.0 + 1, others.1 + len as u64);
-                    }
-                }
-                ports |= next_hop.port_bit;
-                total += len as u64;
+                finished.add::<OUT>(next_hop, len);
                 continue;
             }
-            let rule_in = port.has_rules.then_some(self.rules_in[index]);
-            let mut meta = Meta {
-                next_hop: self.leaves[index],
-                rule_in: rule_in.unwrap_or(NO_RULE),
-                ..port.start
-            };
+            let mut meta = self.meta(port, index);
             let frame = &mut frames[index];
-            match finish_odd(tables, frame, &mut meta, &mut walk, translated(others)) {
+            match finish_odd(tables, frame, &mut meta, &mut walk) {
                 Ok(()) => {
                     self.leaves[index] = meta.next_hop;
-                    let next_hop = tables.next_hop(meta.next_hop);
-                    rule_sets |= next_hop.rule_set;
-                    ports |= next_hop.port_bit;
-                    let len = frame.bytes().len() as u64;
-                    total += len;
-                    others = (others.0 + 1, others.1 + len);
+                    finished.add::<true>(tables.next_hop(meta.next_hop), frame.bytes().len());
                 }
-                Err(next) => {
-                    self.leaving.push((index as u8, next, meta)); // `as`: below BURST_MAX
-                    others.0 += 1;
-                }
+                Err(next) => self.leaving.push((index as u8, next, meta)), // `as`: below BURST_MAX
             }
         }
-        if OUT {
-            walk.finish((frames.len() as u64 - others.0, total - others.1));
+        walk.finish();
+        finished
+    }
+
+    /// The record of a frame whose leaf is known.
+    fn meta(&self, port: &PortTable, index: usize) -> Meta {
+        let rule_in = port.has_rules.then_some(self.rules_in[index]);
+        Meta {
+            next_hop: self.leaves[index],
+            rule_in: rule_in.unwrap_or(NO_RULE),
+            ..port.start
         }
-        let finished = Finished {
-            ports,
-            bytes: total,
-        };
-        (finished, rule_sets != 0)
     }
 
     /// Move the frames that leave to `diverted`, and close the ranks of the others.
+    #[inline(always)]
+    fn part<F: Frame>(&mut self, burst: &mut Burst<F>, diverted: &mut Vec<(Next, F, Meta)>) {
+        if !self.leaving.is_empty() {
+            self.part_from(burst, diverted);
+        }
+    }
+
     #[cold]
     #[inline(never)]
-    fn part<F: Frame>(&mut self, burst: &mut Burst<F>, diverted: &mut Vec<(Next, F, Meta)>) {
+    fn part_from<F: Frame>(&mut self, burst: &mut Burst<F>, diverted: &mut Vec<(Next, F, Meta)>) {
         let mut leaving = self.leaving.drain(..).peekable();
         for (index, frame) in std::mem::take(burst).into_iter().enumerate() {
             if let Some((_, next, meta)) = leaving.next_if(|(left, ..)| usize::from(*left) == index)
@@ -281,7 +266,6 @@ fn admit_odd<F: Frame, const IN: bool>(
     frame: &mut F,
     meta: &mut Meta,
     walk: &mut Walk<'_, false>,
-    so_far: Amount,
 ) -> Result<(), Next> {
     let next = ingress::admit(tables, port, frame, meta);
     if next != Next::Continue || !meta.is_like(&port.start) {
@@ -289,7 +273,7 @@ fn admit_odd<F: Frame, const IN: bool>(
     }
     if IN {
         let rule_set = tables.interface(meta.interface).rule_set;
-        walk.uncommon(rule_set, frame, meta, so_far)?;
+        walk.uncommon(rule_set, frame, meta)?;
     }
     Ok(())
 }
@@ -303,7 +287,6 @@ fn finish_odd<F: Frame>(
     frame: &mut F,
     meta: &mut Meta,
     walk: &mut Walk<'_, true>,
-    so_far: Amount,
 ) -> Result<(), Next> {
     match fib::exceptional(tables, frame.bytes(), meta) {
         Next::Continue => {}
@@ -311,7 +294,7 @@ fn finish_odd<F: Frame>(
     }
     let next_hop = tables.next_hop(meta.next_hop);
     if next_hop.rule_set != 0 {
-        walk.uncommon(next_hop.rule_set, frame, meta, so_far)?;
+        walk.uncommon(next_hop.rule_set, frame, meta)?;
     }
     egress::rewrite(next_hop, frame, meta)
 }

@@ -68,24 +68,23 @@ impl<F: Frame> Node<F> for Outbound<'_> {
     }
 }
 
-/// Packets and bytes.
-pub(crate) type Amount = (u64, u64);
-
 /// Translates the packets of a batch, one after the other, in one direction.
 ///
 /// It remembers the rule by which the packets before were translated: most often that of the next one as well, since
-/// the rules of one uplink never overlap. What that rule has done is counted for all of them at once: whoever calls says how
-/// much [`Walk::common`] has translated so far, and [`Walk::finish`] ends it.
+/// the rules of one uplink never overlap. What that rule has done is counted for all of them at once; [`Walk::finish`] ends
+/// it.
 pub(crate) struct Walk<'t, const OUT: bool> {
     tables: &'t Tables,
     counters: &'t WorkerCounters,
     /// The rule set; 0: none yet.
     set: u16,
     number: u16,
-    quick: Quick,
-    /// Adjusts the interface identifier: `quick` knows nothing.
-    slow: Option<&'t Rule>,
-    counted: Amount,
+    quick: &'t Quick,
+    /// The rule, if there is one.
+    rule: Option<&'t Rule>,
+    /// Not counted yet.
+    packets: u64,
+    bytes: u64,
 }
 
 impl<'t, const OUT: bool> Walk<'t, OUT> {
@@ -98,31 +97,32 @@ impl<'t, const OUT: bool> Walk<'t, OUT> {
             counters,
             set: 0,
             number: 0,
-            quick: Quick::NONE,
-            slow: None,
-            counted: (0, 0),
+            quick: &Quick::NONE,
+            rule: None,
+            packets: 0,
+            bytes: 0,
         }
     }
 
-    /// Translate the next packet if it is TCP or UDP and the rule of the one before translates it: the new address's halves
+    /// Translate the next packet, in a frame of `frame_len` bytes, if it is TCP or UDP and the rule of the one before translates it: the new address's halves
     /// as they stand in the packet. Else it is as it was, and one for [`Walk::uncommon`].
     #[inline(always)]
     pub(crate) fn common(
         &mut self,
         set: u16,
         header: &mut [u8; ipv6::HEADER_LEN],
-        so_far: Amount,
+        frame_len: usize,
     ) -> Option<[u64; 2]> {
         if self.set != set {
-            self.begin(set, so_far);
+            self.begin(set);
         }
-        let halves = translate_common(&self.quick, Self::DIRECTION, header);
-        if halves.is_none()
-            && let Some(rule) = self.slow
-        {
-            return translate_header(rule, Self::DIRECTION, header);
-        }
-        halves
+        let halves = match translate_common(self.quick, Self::DIRECTION, header) {
+            None => translate_header(self.rule?, Self::DIRECTION, header)?,
+            Some(halves) => halves,
+        };
+        self.packets += 1;
+        self.bytes += frame_len as u64; // `as`: a frame's length
+        Some(halves)
     }
 
     /// Number of the rule of the packet before.
@@ -131,8 +131,7 @@ impl<'t, const OUT: bool> Walk<'t, OUT> {
         self.number
     }
 
-    /// Translate the next packet by rule set `set`, if any, and if one of its rules covers it. It is not among what
-    /// [`Walk::common`] has translated.
+    /// Translate the next packet by rule set `set`, if any, and if one of its rules covers it.
     ///
     /// # Errors
     /// Where the packet goes that must not go on.
@@ -141,7 +140,6 @@ impl<'t, const OUT: bool> Walk<'t, OUT> {
         set: u16,
         frame: &mut F,
         meta: &mut Meta,
-        so_far: Amount,
     ) -> Result<(), Next> {
         let number = step(
             self.tables,
@@ -154,7 +152,7 @@ impl<'t, const OUT: bool> Walk<'t, OUT> {
         if let Some(number) = number
             && self.tables.rule_set(set).is_some_and(|set| !set.holds_own)
         {
-            self.go_on_with(set, Some(number), so_far);
+            self.go_on_with(set, Some(number));
         }
         Ok(())
     }
@@ -162,35 +160,30 @@ impl<'t, const OUT: bool> Walk<'t, OUT> {
     /// The next packets have this set. If it has one rule, that will be theirs.
     #[cold]
     #[inline(never)]
-    fn begin(&mut self, set: u16, so_far: Amount) {
+    fn begin(&mut self, set: u16) {
         let number = self.tables.rule_set(set).and_then(RuleSet::only);
-        self.go_on_with(set, number, so_far);
+        self.go_on_with(set, number);
     }
 
-    fn go_on_with(&mut self, set: u16, number: Option<u16>, so_far: Amount) {
-        self.finish(so_far);
+    fn go_on_with(&mut self, set: u16, number: Option<u16>) {
+        self.finish();
         self.set = set;
-        (self.quick, self.slow) = (Quick::NONE, None);
-        if let Some(number) = number {
-            let rule = self.tables.rule(number);
-            self.number = number;
-            match Quick::new(rule, Self::DIRECTION) {
-                Some(quick) => self.quick = quick,
-                None => self.slow = Some(rule),
-            }
-        }
+        self.rule = number.map(|number| self.tables.rule(number));
+        self.quick = self
+            .rule
+            .map_or(&Quick::NONE, |rule| rule.quick(Self::DIRECTION));
+        self.number = number.unwrap_or(0);
     }
 
     /// Count what is not counted yet.
     #[inline(always)]
-    pub(crate) fn finish(&mut self, so_far: Amount) {
-        let (packets, bytes) = (so_far.0 - self.counted.0, so_far.1 - self.counted.1);
-        if packets > 0 {
+    pub(crate) fn finish(&mut self) {
+        if self.packets > 0 {
             let traffic = traffic(self.counters, Self::DIRECTION, self.number);
-            traffic.packets.add(packets);
-            traffic.bytes.add(bytes);
+            traffic.packets.add(self.packets);
+            traffic.bytes.add(self.bytes);
+            (self.packets, self.bytes) = (0, 0);
         }
-        self.counted = so_far;
     }
 }
 
@@ -212,21 +205,19 @@ fn walk<F: Frame, const OUT: bool>(
     meta: &mut [Meta],
     leaving: &mut Leaving<Next>,
 ) {
-    let mut so_far = (0, 0);
     for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
         let set = set(meta);
         let bytes = frame.bytes_mut();
-        let len = bytes.len() as u64; // `as`: a frame's length
+        let len = bytes.len();
         let header = bytes.get_mut(meta.l3_offset()..);
         let header = header.and_then(<[u8]>::first_chunk_mut);
-        if header.is_some_and(|header| walk.common(set, header, so_far).is_some()) {
+        if header.is_some_and(|header| walk.common(set, header, len).is_some()) {
             *meta.rule_mut(Walk::<OUT>::DIRECTION) = walk.number();
-            so_far = (so_far.0 + 1, so_far.1 + len);
-        } else if let Err(next) = walk.uncommon(set, frame, meta, so_far) {
+        } else if let Err(next) = walk.uncommon(set, frame, meta) {
             leaving.push(index, next);
         }
     }
-    walk.finish(so_far);
+    walk.finish();
 }
 
 /// Translate one packet by rule set `set`, if any, and if one of its rules covers the packet; says which.

@@ -135,7 +135,7 @@ impl Reject {
 /// An address as two halves in host order: prefix and subnet, and interface identifier.
 pub(crate) type Halves = (u64, u64);
 
-/// A prefix pair, prepared: 64 bytes, one line.
+/// A prefix pair, prepared: two lines.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 pub struct Rule {
@@ -154,6 +154,8 @@ pub struct Rule {
     /// Whether L is at most 48.
     subnet_word: bool,
     drop_zero_iid: bool,
+    /// Going out, coming in.
+    quick: [Quick; 2],
 }
 
 impl Rule {
@@ -170,7 +172,7 @@ impl Rule {
         let (outside, _) = halves(&spec.outside.network().octets());
         // Inside minus outside, in one's complement: subtracting is adding the complement.
         let adjustment = add(words_sum(inside), !words_sum(outside));
-        Ok(Self {
+        let mut rule = Self {
             mask: mask(length),
             inside,
             outside,
@@ -179,7 +181,22 @@ impl Rule {
             adjustment,
             subnet_word: length <= SUBNET_WORD_MAX,
             drop_zero_iid: spec.zero_iid == ZeroIid::Drop,
-        })
+            quick: [Quick::NONE; 2],
+        };
+        if rule.subnet_word {
+            rule.quick =
+                [Direction::Out, Direction::In].map(|direction| Quick::new(&rule, direction));
+        }
+        Ok(rule)
+    }
+
+    /// [`Rule::map`] made quick; without a counterpart for any address where that is not possible.
+    #[inline(always)] // with a constant direction
+    pub(crate) fn quick(&self, direction: Direction) -> &Quick {
+        match direction {
+            Direction::Out => &self.quick[0],
+            Direction::In => &self.quick[1],
+        }
     }
 
     /// Added to the chosen word going out (RFC 6296 3.1).
@@ -269,16 +286,16 @@ impl Quick {
         adjustment: 0,
     };
 
-    /// `None` for rules that adjust the interface identifier.
-    pub(crate) fn new(rule: &Rule, direction: Direction) -> Option<Self> {
+    /// Of a rule that adjusts the subnet.
+    fn new(rule: &Rule, direction: Direction) -> Self {
         let (from, to, adjustment) = rule.ends(direction);
-        rule.subnet_word.then(|| Self {
+        Self {
             mask: rule.mask.swap_bytes(),
             from: from.swap_bytes(),
             to: to.swap_bytes(),
             kept: (!rule.mask & !0xffff).swap_bytes(),
             adjustment: adjustment.swap_bytes(),
-        })
+        }
     }
 
     /// The counterpart; `None` where [`Rule::map`] says why there is none.

@@ -134,14 +134,14 @@ fn small_with<K: Key, C: Compare>(
     let (groups, keys) = keys.as_chunks::<GROUP>();
     let (outs, leaves) = leaves.as_chunks_mut::<GROUP>();
     for (keys, out) in groups.iter().zip(outs) {
-        if ranges::words(shared.memory(), top, keys, out) {
+        if ranges::words::<K, C>(shared.memory(), top, keys, out) {
             below_ranges::<K, C>(shared, version, keys, out);
         }
     }
     if !keys.is_empty() {
         let (mut group, mut out) = ([K::default(); GROUP], [0; GROUP]);
         group[..keys.len()].copy_from_slice(keys);
-        if ranges::words(shared.memory(), top, &group, &mut out) {
+        if ranges::words::<K, C>(shared.memory(), top, &group, &mut out) {
             below_ranges::<K, C>(shared, version, &group, &mut out);
         }
         leaves.copy_from_slice(&out[..leaves.len()]);

@@ -37,6 +37,13 @@ pub(super) trait Compare {
     fn index(memory: &Memory, line: u32, key: u16) -> u32;
     /// Bit i: whether word i has this form in these upper bits.
     fn form_mask(words: &[u32; 32], upper: u32, form: u32) -> u32;
+    /// Of the 32 cells from `first` on, which begin a line and do not change: cell `which[i]` to `out[i]`.
+    #[inline(always)]
+    fn pick(memory: &Memory, first: u32, which: &[u32; 32], out: &mut [u32; 32]) {
+        for (out, which) in out.iter_mut().zip(which) {
+            *out = memory.cell(first.wrapping_add(which % 32)).load(Relaxed);
+        }
+    }
 }
 
 /// The cell of `key` in a LINE.
@@ -327,6 +334,25 @@ mod x86 {
                 _mm512_cmplt_epu16_mask(bounds, _mm512_set1_epi16(key.cast_signed()))
             };
             mask.count_ones()
+        }
+
+        #[inline(always)]
+        fn pick(memory: &Memory, first: u32, which: &[u32; 32], out: &mut [u32; 32]) {
+            let line = first / super::LINE_CELLS;
+            let lines = [memory.line(line), memory.line(line.wrapping_add(1))];
+            // SAFETY: only run where the processor has AVX-512 F; the loads take the two lines, which nobody writes while a
+            // reader may be here.
+            let cells = unsafe { lines.map(|line| _mm512_loadu_si512(line.cast())) };
+            let (which, _) = which.as_chunks::<16>();
+            let (out, _) = out.as_chunks_mut::<16>();
+            for (which, out) in which.iter().zip(out) {
+                // SAFETY: only run where the processor has AVX-512 F; sixteen words are loaded and stored.
+                unsafe {
+                    let which = _mm512_loadu_si512(which.as_ptr().cast());
+                    let picked = _mm512_permutex2var_epi32(cells[0], which, cells[1]);
+                    _mm512_storeu_si512(out.as_mut_ptr().cast(), picked);
+                }
+            }
         }
 
         #[inline(always)]

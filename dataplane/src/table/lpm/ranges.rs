@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::bulk::GROUP;
 use super::memory::Memory;
+use super::node::Compare;
 use super::rib::{KEYS, TOP};
 use super::shared::Block;
 use super::table::Table;
@@ -38,7 +39,7 @@ type Range64 = (u64, Word);
 
 /// The words of a group of addresses, leaves or nodes of level [`BELOW`]; tells whether some are not plain leaves.
 #[inline(always)]
-pub(super) fn words<K: Key>(
+pub(super) fn words<K: Key, C: Compare>(
     memory: &Memory,
     block: Word,
     keys: &[K; GROUP],
@@ -47,20 +48,16 @@ pub(super) fn words<K: Key>(
     let first = block.place().wrapping_mul(LINE_CELLS);
     let count = memory.cell(first.wrapping_add(COUNT)).load(Relaxed);
     let prefixes = keys.each_ref().map(Key::prefix);
-    let mut below = [0_u64; GROUP];
+    let mut below = [0_u32; GROUP];
     for number in 0..count.min(RANGES_MAX as u32) {
         let bound = memory.pair(first.wrapping_add(number * BOUND_CELLS));
         let bound = bound.load(Relaxed);
         for (below, prefix) in below.iter_mut().zip(&prefixes) {
-            *below += u64::from(bound < *prefix);
+            *below += u32::from(bound < *prefix);
         }
     }
-    let mut all = 0;
-    for (out, below) in out.iter_mut().zip(&below) {
-        let cell = first.wrapping_add(FIRST_CELL + *below as u32); // `as`: below RANGES_MAX
-        *out = memory.cell(cell).load(Relaxed);
-        all |= *out;
-    }
+    C::pick(memory, first.wrapping_add(FIRST_CELL), &below, out);
+    let all = out.iter().fold(0, |all, word| all | word);
     Word(all).is_marked()
 }
 
