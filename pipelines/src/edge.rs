@@ -93,8 +93,8 @@ impl<F: Frame> Edge<F> {
     ) {
         let diverted = &mut self.diverted;
         let finished = express.run(tables, (ingress, port), burst, out.counters(), diverted);
-        if finished.ports.is_power_of_two() {
-            let port = PortId::new(finished.ports.trailing_zeros() as usize); // `as`: below 32
+        if finished.ports().is_power_of_two() {
+            let port = PortId::new(finished.ports().trailing_zeros() as usize); // `as`: below 32
             let port = port.expect("it came from a port");
             out.transmit_burst(port, burst, finished.bytes);
         } else {

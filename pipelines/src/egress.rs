@@ -34,7 +34,7 @@ impl<F: Frame> Node<F> for Egress {
         self.ports = 0;
         for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
             let next_hop = tables.next_hop(meta.next_hop);
-            self.ports |= next_hop.port_bit;
+            self.ports |= next_hop.marks as u32; // `as`: the lower half
             let l3 = meta.l3_offset();
             let bytes = frame.bytes_mut();
             // The lookup has seen that the hop limit is at least 2.

@@ -33,22 +33,29 @@ const L3: usize = ethernet::HEADER_LEN;
 /// Where finished frames go.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Finished {
-    /// One bit for each port by which some leave.
-    pub(crate) ports: u32,
+    /// All their [`NextHop::marks`].
+    marks: u64,
     /// Bytes of all of them.
     pub(crate) bytes: u64,
-    /// Not 0: some leave by an uplink with rules.
-    rule_sets: u16,
 }
 
 impl Finished {
     #[inline(always)]
-    fn add<const OUT: bool>(&mut self, next_hop: &NextHop, len: usize) {
-        self.ports |= next_hop.port_bit;
+    fn add(&mut self, next_hop: &NextHop, len: usize) {
+        self.marks |= next_hop.marks;
         self.bytes += len as u64; // `as`: a frame's length
-        if OUT {
-            self.rule_sets |= next_hop.rule_set;
-        }
+    }
+
+    /// One bit for each port by which some leave.
+    #[inline]
+    pub(crate) fn ports(self) -> u32 {
+        self.marks as u32 // `as`: the lower half
+    }
+
+    /// Whether some leave by an uplink with rules.
+    #[inline]
+    fn is_translated(self) -> bool {
+        self.marks & fib::HAS_RULES != 0
     }
 }
 
@@ -115,7 +122,7 @@ impl Express {
         };
         self.part(burst, diverted);
         self.uplinks_behind &= !bit;
-        if finished.rule_sets != 0 {
+        if finished.is_translated() {
             self.uplinks_behind |= bit;
             count(<Outbound<'_> as Node<F>>::INDEX, burst.len());
         }
@@ -183,10 +190,11 @@ impl Express {
     ) -> Finished {
         let mut walk = Walk::<true>::new(tables, counters);
         let mut finished = Finished::default();
-        for index in 0..frames.len().min(BURST_MAX) {
-            let bytes = frames[index].bytes_mut();
+        let leaves = &mut self.leaves;
+        for (index, (frame, leaf)) in frames.iter_mut().zip(leaves).enumerate() {
+            let bytes = frame.bytes_mut();
             let len = bytes.len();
-            let next_hop = tables.next_hop(self.leaves[index]);
+            let next_hop = tables.next_hop(*leaf);
             let most = if OUT {
                 next_hop.express_max
             } else {
@@ -202,31 +210,25 @@ impl Express {
             {
                 link.copy_from_slice(&next_hop.link[..L3]);
                 header[HOP_LIMIT] -= 1;
-                finished.add::<OUT>(next_hop, len);
+                finished.add(next_hop, len);
                 continue;
             }
-            let mut meta = self.meta(port, index);
-            let frame = &mut frames[index];
+            let rule_in = port.has_rules.then_some(self.rules_in[index]);
+            let mut meta = Meta {
+                next_hop: *leaf,
+                rule_in: rule_in.unwrap_or(NO_RULE),
+                ..port.start
+            };
             match finish_odd(tables, frame, &mut meta, &mut walk) {
                 Ok(()) => {
-                    self.leaves[index] = meta.next_hop;
-                    finished.add::<true>(tables.next_hop(meta.next_hop), frame.bytes().len());
+                    *leaf = meta.next_hop;
+                    finished.add(tables.next_hop(meta.next_hop), frame.bytes().len());
                 }
                 Err(next) => self.leaving.push((index as u8, next, meta)), // `as`: below BURST_MAX
             }
         }
         walk.finish();
         finished
-    }
-
-    /// The record of a frame whose leaf is known.
-    fn meta(&self, port: &PortTable, index: usize) -> Meta {
-        let rule_in = port.has_rules.then_some(self.rules_in[index]);
-        Meta {
-            next_hop: self.leaves[index],
-            rule_in: rule_in.unwrap_or(NO_RULE),
-            ..port.start
-        }
     }
 
     /// Move the frames that leave to `diverted`, and close the ranks of the others.

@@ -20,6 +20,9 @@ pub(crate) const HOP_LIMIT: usize = 7;
 /// Offset of the destination address.
 const DESTINATION: usize = 24;
 
+/// The bit in [`NextHop::marks`] of an uplink with NPT66 rules, after those of the ports.
+pub(crate) const HAS_RULES: u64 = 1 << 32;
+
 /// What a next hop is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -57,8 +60,8 @@ pub struct NextHop {
     pub(crate) express_max: u16,
     /// The same; 0 as well where there are rules.
     pub(crate) express_max_untranslated: u16,
-    /// The bit of `port`.
-    pub(crate) port_bit: u32,
+    /// The bit of `port`, and [`HAS_RULES`] where there are.
+    pub(crate) marks: u64,
     /// Group: members.
     pub(crate) first: u32,
     pub(crate) count: u32,
@@ -82,7 +85,7 @@ impl NextHop {
             rule_set: 0,
             express_max: 0,
             express_max_untranslated: 0,
-            port_bit: 1,
+            marks: 1,
             first: 0,
             count: 0,
             down: false,

@@ -13,7 +13,7 @@ use super::rib::{Key, Rib, Target};
 use super::{
     Hop, IcmpLimits, Interface, InterfaceId, InterfaceSpec, PortTable, Route, Tables, VrfId,
 };
-use crate::fib::{Kind, NextHop};
+use crate::fib::{HAS_RULES, Kind, NextHop};
 use crate::ingress::Expected;
 use crate::meta::Meta;
 use crate::npt66::{self, Rule, RuleSet, SpecError};
@@ -327,13 +327,14 @@ impl Assembly<'_> {
         let Some(spec) = self.builder.spec(interface) else {
             return NextHop::drop(DropReason::InterfaceDown);
         };
+        let rule_set = self.rule_set_of.get(&interface).copied().unwrap_or(0);
         let base = NextHop {
             kind: Kind::Glean,
             interface,
             port: spec.port,
-            port_bit: 1 << spec.port.index(),
+            marks: 1 << spec.port.index() | if rule_set == 0 { 0 } else { HAS_RULES },
             mtu: spec.mtu,
-            rule_set: self.rule_set_of.get(&interface).copied().unwrap_or(0),
+            rule_set,
             via,
             ..NextHop::drop(DropReason::InterfaceDown)
         };
