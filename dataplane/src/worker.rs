@@ -169,8 +169,12 @@ impl<F: Frame, P: Pipeline<F>> Worker<F, P> {
                 continue;
             }
             moved += received;
-            // Lengths stand in the descriptors, which the receive function has just written.
-            let bytes = self.burst.iter().map(|f| f.bytes().len() as u64).sum(); // `as`: a length
+            // Lengths stand in the descriptors, which the receive function has just written; the packets may still be far.
+            let mut bytes = 0;
+            for frame in &self.burst {
+                frame.prefetch_data();
+                bytes += frame.bytes().len() as u64; // `as`: a length
+            }
             let rx = &self.out.counters().port(source.port).rx;
             rx.packets.add(received as u64); // `as`: at most BURST_MAX
             rx.bytes.add(bytes);

@@ -69,10 +69,6 @@ impl<F: Frame> Node<F> for Ingress<'_> {
         leaving: &mut Leaving<Next>,
     ) {
         let port = self.port;
-        // The receive function has just touched the descriptors.
-        for frame in frames.iter() {
-            frame.prefetch_data();
-        }
         for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
             if is_common(port, frame) {
                 continue;
