@@ -4,6 +4,7 @@
 //! the whole table, writes a new head aside and publishes its line by one store; a lookup loads that line once and so
 //! never mixes two versions.
 
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -83,6 +84,8 @@ pub(super) struct Block {
 /// The shared part of a table.
 pub(super) struct Shared {
     region: Arc<Region>,
+    /// The region's.
+    memory: ManuallyDrop<Memory>,
     /// The line of the head.
     head: AtomicU32,
     /// Of the host table's hash.
@@ -112,6 +115,7 @@ impl Shared {
         let region = Arc::clone(&arena.0);
         let shared = Self {
             head: AtomicU32::new(region.take(1)),
+            memory: region.memory.alias(),
             region,
             seed,
             left: Mutex::default(),
@@ -122,7 +126,7 @@ impl Shared {
 
     #[inline(always)]
     pub fn memory(&self) -> &Memory {
-        &self.region.memory
+        &self.memory
     }
 
     pub fn region(&self) -> &Region {
