@@ -11,7 +11,7 @@ use super::cells::follow;
 use super::memory::Memory;
 use super::node::{Avx512, Compare, FIRST_CELL, line_cell};
 use super::walk::{Key, chunk_cell, root_cell};
-use super::word::{DIRECT, DIRECT_CELL, DIRECT_FORM, FORM, INDEX, LINE, LINE_CELLS, SPARSE, Word};
+use super::word::{DIRECT, DIRECT_CELL, DIRECT_FORM, FORM, INDEX, LINE, SPARSE, Word};
 
 /// Lanes of a register.
 const LANES: usize = 16;
@@ -39,26 +39,6 @@ pub(super) fn words6(
     node_words(memory, [words_a, words_b], [part_a, part_b], out)
 }
 
-/// The leaves of 32 IPv4 addresses; all of them are.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt,lzcnt")]
-pub(super) fn words4(
-    memory: &Memory,
-    root: Word,
-    keys: &[[u8; 4]; GROUP],
-    out: &mut [u32; GROUP],
-) -> bool {
-    let (halves, _) = keys.as_chunks::<LANES>();
-    // SAFETY: the load takes sixteen addresses.
-    let load = |keys: &[[u8; 4]; LANES]| unsafe { _mm512_loadu_si512(keys.as_ptr().cast()) };
-    let upper = [swapped(load(&halves[0])), swapped(load(&halves[1]))];
-    let words = [
-        chunk_words::<8>(memory, root, upper[0]),
-        chunk_words::<8>(memory, root, upper[1]),
-    ];
-    store_all(out, words)
-}
-
 /// The first and the second 32 bits of sixteen addresses, as numbers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
@@ -80,15 +60,6 @@ fn first_halves(keys: &[[u8; 16]; LANES]) -> (__m512i, __m512i) {
 fn swapped(words: __m512i) -> __m512i {
     let order = _mm512_set4_epi32(0x0c0d_0e0f, 0x0809_0a0b, 0x0405_0607, 0x0001_0203);
     _mm512_shuffle_epi8(words, order)
-}
-
-/// The words in sixteen cells.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load_cells(memory: &Memory, cells: __m512i) -> __m512i {
-    // SAFETY: cells of the root and of chunks are below 2^31 (24 bits of place, 6 of unit, and a key), where the signed
-    // index is the cell's number, inside the region. Each element is one load of the processor, as of an atomic.
-    unsafe { _mm512_i32gather_epi32::<4>(cells, memory.line(0).cast()) }
 }
 
 #[inline]
@@ -118,23 +89,6 @@ fn direct_cells(words: __m512i, keys: __m512i) -> __m512i {
     let shift = _mm512_and_si512(words, constant(31));
     let base = _mm512_and_si512(words, constant(DIRECT_CELL));
     _mm512_add_epi32(base, _mm512_srlv_epi32(keys, shift))
-}
-
-/// What the root and its chunks say of sixteen addresses; `BITS` of the first 32 are the chunk's.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn chunk_words<const BITS: u32>(memory: &Memory, root: Word, upper: __m512i) -> __m512i {
-    let first = constant(root.place().wrapping_mul(LINE_CELLS));
-    let cells = _mm512_add_epi32(first, _mm512_srli_epi32::<BITS>(upper));
-    let words = load_cells(memory, cells);
-    let chunks = is_direct(words);
-    // In IPv4 there are hardly any.
-    if chunks == 0 {
-        return words;
-    }
-    let keys = _mm512_and_si512(upper, constant((1 << BITS) - 1));
-    let below = direct_cells(words, keys);
-    load_cells(memory, _mm512_mask_mov_epi32(cells, chunks, below))
 }
 
 /// What the root and its chunks say of 32 IPv6 addresses, one by one: in the larger table that is quicker than a gather.

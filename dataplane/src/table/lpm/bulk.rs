@@ -60,9 +60,21 @@ impl Isa {
     }
 }
 
-/// Addresses to leaves, by an instruction set that the processor must have: [`Isa::available`] has told.
+/// Addresses to leaves, in the best way there is.
 #[inline]
-pub(super) fn lookup<K: Key>(isa: Isa, shared: &Shared, keys: &[K], leaves: &mut [u32]) {
+pub(super) fn lookup<K: Key>(shared: &Shared, keys: &[K], leaves: &mut [u32]) {
+    if K::IS_FLAT {
+        let top = shared.version().top(shared.memory());
+        if top.form() == ROOT {
+            K::flat_lookup(shared.memory(), top, keys, leaves);
+            return;
+        }
+    }
+    lookup_by(Isa::best(), shared, keys, leaves);
+}
+
+/// Addresses to leaves, by an instruction set that the processor must have: [`Isa::available`] has told.
+pub(super) fn lookup_by<K: Key>(isa: Isa, shared: &Shared, keys: &[K], leaves: &mut [u32]) {
     let version = shared.version();
     let top = version.top(shared.memory());
     #[cfg(target_arch = "x86_64")]

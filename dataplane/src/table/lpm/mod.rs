@@ -51,6 +51,7 @@
 mod avx512;
 mod bulk;
 mod cells;
+mod flat;
 mod hosts;
 mod load;
 mod lookup;

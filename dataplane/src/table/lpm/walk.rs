@@ -3,14 +3,14 @@
 #[cfg(target_arch = "x86_64")]
 use super::bulk::GROUP;
 use super::cells::follow;
+use super::flat;
 use super::hosts;
-#[cfg(target_arch = "x86_64")]
 use super::memory::Memory;
 use super::node::{Compare, cell_of, line_cell};
 use super::shared::{Shared, Version};
 use super::word::{HOSTS, LINE_CELLS, ROOT, SPARSE, Word};
 
-/// An address in network order.
+/// An address as lookups take it.
 pub trait Key: Copy + Default {
     /// Parts of 16 bits.
     const LEVELS: usize;
@@ -22,6 +22,11 @@ pub trait Key: Copy + Default {
     fn part(&self, level: usize) -> u16;
     /// The address from the upper bit of 128.
     fn whole(&self) -> u128;
+    /// Whether the large root and its chunks are all there is.
+    const IS_FLAT: bool = false;
+    /// The leaves of a batch below the large root, if that is all.
+    #[inline(always)]
+    fn flat_lookup(_: &Memory, _root: Word, _: &[Self], _leaves: &mut [u32]) {}
     /// The level of the nodes that [`Key::wide_words`] leaves.
     #[cfg(target_arch = "x86_64")]
     const WIDE_LEVEL: usize;
@@ -74,28 +79,37 @@ impl Key for [u8; 16] {
     }
 }
 
-impl Key for [u8; 4] {
+/// An IPv4 address is a number: what comes out of reading it from a header.
+impl Key for u32 {
     const LEVELS: usize = 2;
     const ROOT_BITS: u32 = 24;
 
     #[inline(always)]
     fn upper(&self) -> u32 {
-        u32::from_be_bytes(*self)
+        *self
     }
 
     #[inline(always)]
     fn part(&self, level: usize) -> u16 {
-        u16::from_be_bytes(self.as_chunks::<2>().0[level])
+        (*self >> (16 - 16 * level)) as u16 // `as`: the lower 16 bits
     }
 
     #[inline(always)]
     fn whole(&self) -> u128 {
-        u128::from(self.upper()) << 96
+        u128::from(*self) << 96
+    }
+
+    const IS_FLAT: bool = true;
+
+    #[inline(always)]
+    fn flat_lookup(memory: &Memory, root: Word, keys: &[Self], leaves: &mut [u32]) {
+        flat::lookup(memory, root, keys, leaves);
     }
 
     #[cfg(target_arch = "x86_64")]
     const WIDE_LEVEL: usize = 2;
 
+    /// Not asked: see [`Key::flat_lookup`], which does all.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     unsafe fn wide_words(
@@ -104,8 +118,8 @@ impl Key for [u8; 4] {
         keys: &[Self; GROUP],
         out: &mut [u32; GROUP],
     ) -> bool {
-        // SAFETY: the caller's promise is the same.
-        unsafe { super::avx512::words4(memory, root, keys, out) }
+        flat::lookup(memory, root, keys, out);
+        false
     }
 }
 
