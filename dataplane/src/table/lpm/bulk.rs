@@ -12,10 +12,10 @@
 use std::sync::OnceLock;
 
 use super::cells::follow;
-use super::hosts::{self, Choice};
 use super::memory::Memory;
 use super::node::{Compare, Portable, direct_cell, index_line, line_cell};
 use super::shared::{Shared, Version};
+use super::suspects::Suspects;
 use super::walk::{self, Key, chunk_cell, root_cell};
 use super::word::{DIRECT, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, ROOT, SPARSE, Word};
 use crate::prefetch;
@@ -102,29 +102,62 @@ fn lookup_wide<K: Key>(
     // By index: an iterator over both would be a call, compiled without these instructions.
     let mut at = 0;
     while at < groups.len() && at < outs.len() {
-        // SAFETY: this function is compiled for the same processors.
-        if unsafe { K::wide_words(shared.memory(), top, &groups[at], &mut outs[at]) } {
-            finish(shared, version, &groups[at], &mut outs[at]);
-        }
+        wide_group(shared, version, top, &groups[at], &mut outs[at]);
         at += 1;
     }
     if !keys.is_empty() {
         let (mut group, mut out) = ([K::default(); GROUP], [0; GROUP]);
         group[..keys.len()].copy_from_slice(keys);
-        // SAFETY: as above.
-        if unsafe { K::wide_words(shared.memory(), top, &group, &mut out) } {
-            finish(shared, version, &group, &mut out);
-        }
+        wide_group(shared, version, top, &group, &mut out);
         leaves.copy_from_slice(&out[..leaves.len()]);
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
+#[inline]
+fn wide_group<K: Key>(
+    shared: &Shared,
+    version: Version,
+    top: Word,
+    keys: &[K; GROUP],
+    out: &mut [u32; GROUP],
+) {
+    let mut early;
+    let mut suspects = None;
+    if are_suspect::<K, super::node::Avx512>(shared, version, top, &keys[0]) {
+        early = Suspects::new();
+        early.look::<K, super::node::Avx512>(shared, version, keys, u32::MAX);
+        suspects = Some(&early);
+    }
+    // SAFETY: this function is compiled for the same processors.
+    if unsafe { K::wide_words(shared.memory(), top, keys, out) } {
+        let passes = Passes::<true> {
+            shared,
+            version,
+            suspects,
+        };
+        finish(&passes, keys, out);
+    }
+}
+
+/// Whether to look into the host table before the trie is walked: it is large, and a group's first address has to.
+#[inline(always)]
+fn are_suspect<K: Key, C: Compare>(
+    shared: &Shared,
+    version: Version,
+    top: Word,
+    first: &K,
+) -> bool {
+    version.hosts(shared.memory()).is_large()
+        && walk::word::<K, C>(shared.memory(), top, first).form() == HOSTS
 }
 
 /// Nodes below those that were walked sixteen at a time, and hosts.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
 #[inline(never)]
-fn finish<K: Key>(shared: &Shared, version: Version, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
-    let passes = Passes::<true> { shared, version };
+fn finish<K: Key>(passes: &Passes<'_, true>, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
     passes.node_pass_from::<K, super::node::Avx512>(K::WIDE_LEVEL, keys, out);
 }
 
@@ -180,9 +213,9 @@ fn run_with<K: Key, C: Compare>(
     work: Work<'_, K>,
 ) {
     if staged {
-        Passes::<true> { shared, version }.run::<K, C>(work);
+        Passes::<true>::new(shared, version).run::<K, C>(work);
     } else {
-        Passes::<false> { shared, version }.run::<K, C>(work);
+        Passes::<false>::new(shared, version).run::<K, C>(work);
     }
 }
 
@@ -190,9 +223,19 @@ fn run_with<K: Key, C: Compare>(
 struct Passes<'a, const STAGED: bool> {
     shared: &'a Shared,
     version: Version,
+    /// What was looked for in the host table already, for the group in work.
+    suspects: Option<&'a Suspects>,
 }
 
-impl<const STAGED: bool> Passes<'_, STAGED> {
+impl<'a, const STAGED: bool> Passes<'a, STAGED> {
+    fn new(shared: &'a Shared, version: Version) -> Self {
+        Self {
+            shared,
+            version,
+            suspects: None,
+        }
+    }
+
     #[inline(always)]
     fn run<K: Key, C: Compare>(&self, work: Work<'_, K>) {
         match work {
@@ -243,9 +286,21 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
     #[inline(always)]
     fn group<K: Key, C: Compare>(&self, top: Word, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
         let is_large = top.form() == ROOT;
+        let mut early;
+        let mut suspects = None;
+        if are_suspect::<K, C>(self.shared, self.version, top, &keys[0]) {
+            early = Suspects::new();
+            early.look::<K, C>(self.shared, self.version, keys, u32::MAX);
+            suspects = Some(&early);
+        }
         self.root_pass(top, keys, out);
         self.cell_pass(out);
-        self.node_pass::<K, C>(is_large, keys, out);
+        let passes = Passes::<STAGED> {
+            shared: self.shared,
+            version: self.version,
+            suspects,
+        };
+        passes.node_pass::<K, C>(is_large, keys, out);
     }
 
     #[inline(always)]
@@ -343,35 +398,24 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
         }
         let hosted = C::form_mask(words, FORM, HOSTS);
         if hosted != 0 {
-            self.host_pass(hosted, keys, words);
+            self.host_pass::<K, C>(hosted, keys, words);
         }
     }
 
+    /// Words with hosts to leaves.
     #[inline(always)]
-    fn host_pass<K: Key>(&self, hosted: u32, keys: &[K], words: &mut [u32; GROUP]) {
-        let memory = self.memory();
-        let area = self.version.hosts(memory);
-        let mut choices = [Choice::default(); GROUP];
-        if area.buckets == 0 {
+    fn host_pass<K: Key, C: Compare>(&self, hosted: u32, keys: &[K], words: &mut [u32; GROUP]) {
+        let (shared, version) = (self.shared, self.version);
+        if version.hosts(self.memory()).groups == 0 {
             for i in bits(hosted) {
                 words[i] = Word(words[i]).place();
             }
-            return;
-        }
-        let mut left = hosted;
-        while left != 0 {
-            let i = left.trailing_zeros() as usize % GROUP; // `as`: u32 to index
-            choices[i] = area.choose(self.shared.seed, keys[i].whole());
-            prefetch::read(memory.cell(line_start(choices[i].first)));
-            prefetch::read(memory.cell(line_start(choices[i].second)));
-            left &= left - 1;
-        }
-        let mut left = hosted;
-        while left != 0 {
-            let i = left.trailing_zeros() as usize % GROUP; // `as`: u32 to index
-            let found = hosts::find(memory, choices[i], keys[i].whole());
-            words[i] = found.unwrap_or(Word(words[i]).place());
-            left &= left - 1;
+        } else if let Some(suspects) = self.suspects {
+            suspects.settle::<K, C>(shared, version, keys, words, hosted);
+        } else {
+            let mut suspects = Suspects::new();
+            suspects.look::<K, C>(shared, version, keys, hosted);
+            suspects.settle::<K, C>(shared, version, keys, words, hosted);
         }
     }
 }

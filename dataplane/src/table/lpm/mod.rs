@@ -61,7 +61,9 @@ mod retired;
 mod rib;
 mod shared;
 mod slabs;
+mod suspects;
 mod table;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod top;

@@ -4,7 +4,6 @@
 use super::bulk::GROUP;
 use super::cells::follow;
 use super::flat;
-use super::hosts;
 use super::memory::Memory;
 use super::node::{Compare, cell_of, line_cell};
 use super::shared::{Shared, Version};
@@ -142,9 +141,18 @@ pub(super) fn chunk_cell<K: Key>(chunk: Word, upper: u32) -> u32 {
 /// The leaf of the longest prefix that matches; 0 if none does.
 #[inline(always)]
 pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
-    let memory = shared.memory();
     let version = shared.version();
-    let mut word = version.top(memory);
+    let word = word::<K, C>(shared.memory(), version.top(shared.memory()), key);
+    if word.form() == HOSTS {
+        return host_or_prefix::<C>(shared, version, word, key.whole());
+    }
+    word.place()
+}
+
+/// What the trie says of an address: a leaf, with or without hosts.
+#[inline(always)]
+pub(super) fn word<K: Key, C: Compare>(memory: &Memory, top: Word, key: &K) -> Word {
+    let mut word = top;
     let mut level = 0;
     if word.form() == ROOT {
         word = Word(follow(memory.cell(root_cell::<K>(word, key.upper()))));
@@ -161,19 +169,18 @@ pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
         word = Word(follow(memory.cell(cell)));
         level += 1;
     }
-    if word.form() == HOSTS {
-        return host_or_prefix(shared, version, word, key.whole());
-    }
-    word.place()
+    word
 }
 
 #[cold]
 #[inline(never)]
-fn host_or_prefix(shared: &Shared, version: Version, word: Word, key: u128) -> u32 {
+fn host_or_prefix<C: Compare>(shared: &Shared, version: Version, word: Word, key: u128) -> u32 {
     let memory = shared.memory();
     let area = version.hosts(memory);
-    if area.buckets == 0 {
+    if area.groups == 0 {
         return word.place();
     }
-    hosts::find(memory, area.choose(shared.seed, key), key).unwrap_or(word.place())
+    let home = area.home(shared.seed, key);
+    let found = area.find::<C>(memory, home, key);
+    found.unwrap_or(word.place())
 }
