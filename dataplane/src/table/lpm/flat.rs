@@ -78,7 +78,7 @@ mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::*;
 
-    use super::{FOUR, Root, cell};
+    use super::{FOUR, Key, ROOT_CELLS, Root};
 
     /// All the words of a group, one over the other.
     pub struct Seen(__m128i);
@@ -94,10 +94,17 @@ mod x86 {
     impl Seen {
         #[inline(always)]
         pub fn look_up(&mut self, root: &Root, keys: &[u32; FOUR], out: &mut [u32; FOUR]) {
-            // SAFETY: SSE2 is part of x86-64; the store fills the four words.
+            // SAFETY: SSE2 is part of x86-64; the load takes the four keys, the store fills the four words.
             unsafe {
-                let low = _mm_unpacklo_epi32(word(root, keys[0]), word(root, keys[1]));
-                let high = _mm_unpacklo_epi32(word(root, keys[2]), word(root, keys[3]));
+                // One load for four keys: loads that wait for memory fill the processor's queue of loads.
+                let cells = _mm_loadu_si128(keys.as_ptr().cast());
+                let cells = _mm_srli_epi32::<{ 32 - u32::ROOT_BITS.cast_signed() }>(cells);
+                let two = _mm_cvtsi128_si64(cells).cast_unsigned();
+                let low =
+                    _mm_unpacklo_epi32(word(root, two as u32), word(root, (two >> 32) as u32));
+                let two = _mm_cvtsi128_si64(_mm_unpackhi_epi64(cells, cells)).cast_unsigned();
+                let high =
+                    _mm_unpacklo_epi32(word(root, two as u32), word(root, (two >> 32) as u32));
                 let words = _mm_unpacklo_epi64(low, high);
                 self.0 = _mm_or_si128(self.0, words);
                 _mm_storeu_si128(out.as_mut_ptr().cast(), words);
@@ -111,10 +118,11 @@ mod x86 {
         }
     }
 
-    /// The word of an address's cell, loaded to where words are joined: an atomic's load would go a longer way. No load
+    /// The word of a cell, loaded to where words are joined: an atomic's load would go a longer way. No load
     /// of the language, so it orders nothing: a leaf needs no order, and for the way to a chunk the cell is read again.
     #[inline(always)]
-    fn word(root: &Root, key: u32) -> __m128i {
+    fn word(root: &Root, cell: u32) -> __m128i {
+        let cell = cell as usize % ROOT_CELLS; // `as`: u32 to index; it is below anyway
         let word;
         // SAFETY: the cell is one of the root's. To the processor this is the load of an aligned cell, as of an atomic.
         unsafe {
@@ -122,7 +130,7 @@ mod x86 {
                 "movd {word}, dword ptr [{root} + 4 * {cell}]",
                 word = lateout(xmm_reg) word,
                 root = in(reg) root.as_ptr(),
-                cell = in(reg) cell(key),
+                cell = in(reg) cell,
                 options(readonly, nostack, preserves_flags),
             );
         }

@@ -419,7 +419,7 @@ mod tests {
     /// The first keys whose home is the last group.
     fn keys_of_last_group(hosts: &Hosts, count: usize) -> Vec<u128> {
         let last = hosts.area.group(hosts.area.groups - 1);
-        let all = (1_u128..).map(|number| number << 64 | number * 7);
+        let all = (1_u128..).map(|number| (number << 64) | (number * 7));
         let of_last = all.filter(|key| hosts.area.home(SEED, *key).group == last);
         of_last.take(count).collect()
     }

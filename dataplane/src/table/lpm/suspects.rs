@@ -14,6 +14,27 @@ use super::walk::Key;
 use super::word::Word;
 use crate::prefetch;
 
+/// Runs a block for the place of each one in a mask. Mostly all are ones: then places are counted, not searched. A macro,
+/// because a closure would be compiled without the instructions of the function it is in.
+macro_rules! for_ones {
+    ($mask:expr, $i:ident, $block:block) => {
+        let mut left: u32 = $mask;
+        if left == u32::MAX {
+            let mut $i = 0;
+            while $i < GROUP {
+                $block
+                $i += 1;
+            }
+        } else {
+            while left != 0 {
+                let $i = left.trailing_zeros() as usize % GROUP; // `as`: u32 to index
+                $block
+                left &= left - 1;
+            }
+        }
+    };
+}
+
 /// Where the addresses of a group may be.
 pub(super) struct Suspects {
     homes: [Home; GROUP],
@@ -45,17 +66,12 @@ impl Suspects {
     ) {
         let memory = shared.memory();
         let (area, seed) = (version.hosts(memory), shared.seed);
-        let mut left = which;
-        while left != 0 {
-            let i = left.trailing_zeros() as usize % GROUP; // `as`: u32 to index
+        for_ones!(which, i, {
             let home = area.home(seed, keys[i].whole());
             prefetch::read_later(memory.cell(home.group));
             self.homes[i] = home;
-            left &= left - 1;
-        }
-        left = which;
-        while left != 0 {
-            let i = left.trailing_zeros() as usize % GROUP; // `as`: u32 to index
+        });
+        for_ones!(which, i, {
             let having = self.homes[i].having::<C>(memory);
             if having != 0 {
                 let slot = area.slot(self.homes[i].group, having.trailing_zeros());
@@ -63,8 +79,7 @@ impl Suspects {
                 self.slots[i] = slot;
                 self.likely |= 1 << i;
             }
-            left &= left - 1;
-        }
+        });
     }
 
     /// The third round: leaves in place of the words that are ones in a mask, of hosts or else of their prefixes.
@@ -79,18 +94,15 @@ impl Suspects {
     ) {
         let memory = shared.memory();
         let area = version.hosts(memory);
-        let (mut left, mut missing) = (which & self.likely, which);
-        while left != 0 {
-            let i = left.trailing_zeros() as usize % GROUP; // `as`: u32 to index
+        let mut missing = which;
+        for_ones!(which & self.likely, i, {
             let leaf = hosts::leaf_at(memory, self.slots[i], keys[i].whole());
             if leaf != 0 {
                 words[i] = leaf;
                 missing &= !(1 << i);
             }
-            left &= left - 1;
-        }
-        while missing != 0 {
-            let i = missing.trailing_zeros() as usize % GROUP; // `as`: u32 to index
+        });
+        for_ones!(missing, i, {
             let prefix = Word(words[i]).place();
             // Not in that slot does not mean in none: another one may have the same tag, or another group the key.
             let is_sure = self.likely & 1 << i == 0 && !self.homes[i].was_passed(memory);
@@ -100,7 +112,6 @@ impl Suspects {
                 let found = area.find::<C>(memory, self.homes[i], keys[i].whole());
                 found.unwrap_or(prefix)
             };
-            missing &= missing - 1;
-        }
+        });
     }
 }
