@@ -23,30 +23,42 @@ const FOUR: usize = 4;
 type Root = [AtomicU32; ROOT_CELLS];
 
 /// Addresses to leaves; as many of one as of the other.
-#[inline]
+#[inline(always)]
 pub(super) fn lookup(memory: &Memory, root: Word, keys: &[u32], leaves: &mut [u32]) {
     let root = memory.cells::<ROOT_CELLS>(root.place().wrapping_mul(LINE_CELLS));
+    // One group is what a packet program looks up. With calls at the end only, it has nothing to save on the stack.
+    match (keys.as_array(), leaves.as_mut_array()) {
+        (Some(keys), Some(leaves)) => group(memory, root, keys, leaves),
+        _ => groups(memory, root, keys, leaves),
+    }
+}
+
+#[inline(always)]
+fn group(memory: &Memory, root: &Root, keys: &[u32; GROUP], leaves: &mut [u32; GROUP]) {
+    let (fours, _) = keys.as_chunks::<FOUR>();
+    let (out, _) = leaves.as_chunks_mut::<FOUR>();
+    let mut seen = Seen::default();
+    let mut four = 0;
+    while four < GROUP / FOUR {
+        seen.look_up(root, &fours[four], &mut out[four]);
+        four += 1;
+    }
+    if seen.has_chunk() {
+        chunks(memory, root, keys, leaves);
+    }
+}
+
+#[inline(never)]
+fn groups(memory: &Memory, root: &Root, keys: &[u32], leaves: &mut [u32]) {
     let (key_groups, keys) = keys.as_chunks::<GROUP>();
     let (leaf_groups, leaves) = leaves.as_chunks_mut::<GROUP>();
     // By index: an iterator over both is a call that is not always inlined.
     let mut at = 0;
     while at < key_groups.len() && at < leaf_groups.len() {
-        let (fours, _) = key_groups[at].as_chunks::<FOUR>();
-        let (out, _) = leaf_groups[at].as_chunks_mut::<FOUR>();
-        let mut seen = Seen::default();
-        let mut four = 0;
-        while four < GROUP / FOUR {
-            seen.look_up(root, &fours[four], &mut out[four]);
-            four += 1;
-        }
-        if seen.has_chunk() {
-            chunks(memory, root, &key_groups[at], &mut leaf_groups[at]);
-        }
+        group(memory, root, &key_groups[at], &mut leaf_groups[at]);
         at += 1;
     }
-    if !keys.is_empty() {
-        chunks(memory, root, keys, leaves);
-    }
+    chunks(memory, root, keys, leaves);
 }
 
 /// The cell of an address.
