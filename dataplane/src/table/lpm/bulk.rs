@@ -67,9 +67,17 @@ pub(super) fn lookup<K: Key>(shared: &Shared, keys: &[K], leaves: &mut [u32]) {
         let top = shared.version().top(shared.memory());
         if top.form() == ROOT {
             K::flat_lookup(shared.memory(), top, keys, leaves);
-            return;
+        } else {
+            lookup_by_best(shared, keys, leaves);
         }
+    } else {
+        lookup_by(Isa::best(), shared, keys, leaves);
     }
+}
+
+/// Apart, so that what it saves on the stack costs nothing where it is not called.
+#[inline(never)]
+fn lookup_by_best<K: Key>(shared: &Shared, keys: &[K], leaves: &mut [u32]) {
     lookup_by(Isa::best(), shared, keys, leaves);
 }
 
