@@ -66,7 +66,10 @@ impl Memory {
     }
 
     /// The same region once more, for who keeps the region alive anyway: one step less to its cells.
-    pub fn alias(&self) -> ManuallyDrop<Self> {
+    ///
+    /// # Safety
+    /// The alias is not used after the region was dropped, and never dropped itself.
+    pub unsafe fn alias(&self) -> ManuallyDrop<Self> {
         ManuallyDrop::new(Self {
             mapping: self.mapping,
             base: self.base,

@@ -114,7 +114,8 @@ impl Shared {
         let region = Arc::clone(&arena.0);
         let shared = Self {
             head: AtomicU32::new(region.take(1)),
-            memory: region.memory.alias(),
+            // SAFETY: this value keeps the region, lends its memory no longer than itself, and never drops the alias.
+            memory: unsafe { region.memory.alias() },
             region,
             seed,
             left: Mutex::default(),
