@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use dataplane::table::{lpm, publish};
 
-use super::contender::{BURST, Lookup};
+use super::contender::Lookup;
 use super::prefix::{Address, Prefix, Route};
 
 /// A table of ours, on the writer's thread.
@@ -134,23 +134,15 @@ impl Table<u32> for Lpm4 {
     }
 }
 
-/// Addresses of the suite are numbers, as DPDK's tables take them; ours takes them as they stand in a packet.
 impl Reader<u32> for publish::Reader<lpm::View4> {
     #[inline]
     fn lookup(&self, key: &u32) -> u32 {
-        self.load().lookup(&key.to_be_bytes())
+        self.load().lookup(key)
     }
 
     #[inline]
     fn lookup_bulk(&self, keys: &[u32], leaves: &mut [u32]) {
-        let mut addresses = [[0; 4]; BURST];
-        for (keys, leaves) in keys.chunks(BURST).zip(leaves.chunks_mut(BURST)) {
-            let addresses = &mut addresses[..keys.len()];
-            for (address, key) in addresses.iter_mut().zip(keys) {
-                *address = key.to_be_bytes();
-            }
-            self.load().lookup_bulk(addresses, leaves);
-        }
+        self.load().lookup_bulk(keys, leaves);
     }
 
     fn quiescent(&mut self) {

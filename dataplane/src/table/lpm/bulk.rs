@@ -12,11 +12,11 @@
 use std::sync::OnceLock;
 
 use super::cells::follow;
-use super::hosts::{self, Choice};
 use super::memory::Memory;
 use super::node::{Compare, Portable, direct_cell, index_line, line_cell};
 use super::ranges;
 use super::shared::{Shared, Version};
+use super::suspects::Suspects;
 use super::walk::{self, Key, chunk_cell, root_cell};
 use super::word::{DIRECT, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, RANGES, ROOT, SPARSE, Word};
 use crate::prefetch;
@@ -61,9 +61,30 @@ impl Isa {
     }
 }
 
+/// Addresses to leaves, in the best way there is.
+#[inline]
+pub(super) fn lookup<K: Key>(shared: &Shared, keys: &[K], leaves: &mut [u32]) {
+    if K::IS_FLAT {
+        let (_, top) = shared.current();
+        if top.form() == ROOT {
+            K::flat_lookup(shared.memory(), top, keys, leaves);
+        } else {
+            lookup_by_best(shared, keys, leaves);
+        }
+    } else {
+        lookup_by(Isa::best(), shared, keys, leaves);
+    }
+}
+
+/// Apart, so that what it saves on the stack costs nothing where it is not called.
+#[inline(never)]
+fn lookup_by_best<K: Key>(shared: &Shared, keys: &[K], leaves: &mut [u32]) {
+    lookup_by(Isa::best(), shared, keys, leaves);
+}
+
 /// Addresses to leaves, by an instruction set that the processor must have: [`Isa::available`] has told.
 #[inline]
-pub(super) fn lookup<K: Key>(isa: Isa, shared: &Shared, keys: &[K], leaves: &mut [u32]) {
+pub(super) fn lookup_by<K: Key>(isa: Isa, shared: &Shared, keys: &[K], leaves: &mut [u32]) {
     let (version, top) = shared.current();
     if top.form() == RANGES {
         small(isa, shared, version, top, keys, leaves);
@@ -156,7 +177,7 @@ fn below_ranges<K: Key, C: Compare>(
     keys: &[K; GROUP],
     out: &mut [u32; GROUP],
 ) {
-    let passes = Passes::<false> { shared, version };
+    let passes = Passes::<false>::new(shared, version);
     passes.node_pass_from::<K, C>(ranges::BELOW, keys, out);
 }
 
@@ -175,29 +196,62 @@ fn lookup_wide<K: Key>(
     // By index: an iterator over both would be a call, compiled without these instructions.
     let mut at = 0;
     while at < groups.len() && at < outs.len() {
-        // SAFETY: this function is compiled for the same processors.
-        if unsafe { K::wide_words(shared.memory(), top, &groups[at], &mut outs[at]) } {
-            finish(shared, version, &groups[at], &mut outs[at]);
-        }
+        wide_group(shared, version, top, &groups[at], &mut outs[at]);
         at += 1;
     }
     if !keys.is_empty() {
         let (mut group, mut out) = ([K::default(); GROUP], [0; GROUP]);
         group[..keys.len()].copy_from_slice(keys);
-        // SAFETY: as above.
-        if unsafe { K::wide_words(shared.memory(), top, &group, &mut out) } {
-            finish(shared, version, &group, &mut out);
-        }
+        wide_group(shared, version, top, &group, &mut out);
         leaves.copy_from_slice(&out[..leaves.len()]);
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
+#[inline]
+fn wide_group<K: Key>(
+    shared: &Shared,
+    version: Version,
+    top: Word,
+    keys: &[K; GROUP],
+    out: &mut [u32; GROUP],
+) {
+    let mut early;
+    let mut suspects = None;
+    if are_suspect::<K, super::node::Avx512>(shared, version, top, &keys[0]) {
+        early = Suspects::new();
+        early.look::<K, super::node::Avx512>(shared, version, keys, u32::MAX);
+        suspects = Some(&early);
+    }
+    // SAFETY: this function is compiled for the same processors.
+    if unsafe { K::wide_words(shared.memory(), top, keys, out) } {
+        let passes = Passes::<true> {
+            shared,
+            version,
+            suspects,
+        };
+        finish(&passes, keys, out);
+    }
+}
+
+/// Whether to look into the host table before the trie is walked: it is large, and a group's first address has to.
+#[inline(always)]
+fn are_suspect<K: Key, C: Compare>(
+    shared: &Shared,
+    version: Version,
+    top: Word,
+    first: &K,
+) -> bool {
+    version.hosts(shared.memory()).is_large()
+        && walk::word::<K, C>(shared.memory(), top, first).form() == HOSTS
 }
 
 /// Nodes below those that were walked sixteen at a time, and hosts.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
 #[inline(never)]
-fn finish<K: Key>(shared: &Shared, version: Version, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
-    let passes = Passes::<true> { shared, version };
+fn finish<K: Key>(passes: &Passes<'_, true>, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
     passes.node_pass_from::<K, super::node::Avx512>(K::WIDE_LEVEL, keys, out);
 }
 
@@ -253,9 +307,9 @@ fn run_with<K: Key, C: Compare>(
     work: Work<'_, K>,
 ) {
     if staged {
-        Passes::<true> { shared, version }.run::<K, C>(work);
+        Passes::<true>::new(shared, version).run::<K, C>(work);
     } else {
-        Passes::<false> { shared, version }.run::<K, C>(work);
+        Passes::<false>::new(shared, version).run::<K, C>(work);
     }
 }
 
@@ -263,9 +317,19 @@ fn run_with<K: Key, C: Compare>(
 struct Passes<'a, const STAGED: bool> {
     shared: &'a Shared,
     version: Version,
+    /// What was looked for in the host table already, for the group in work.
+    suspects: Option<&'a Suspects>,
 }
 
-impl<const STAGED: bool> Passes<'_, STAGED> {
+impl<'a, const STAGED: bool> Passes<'a, STAGED> {
+    fn new(shared: &'a Shared, version: Version) -> Self {
+        Self {
+            shared,
+            version,
+            suspects: None,
+        }
+    }
+
     #[inline(always)]
     fn run<K: Key, C: Compare>(&self, work: Work<'_, K>) {
         match work {
@@ -316,9 +380,21 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
     #[inline(always)]
     fn group<K: Key, C: Compare>(&self, top: Word, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
         let is_large = top.form() == ROOT;
+        let mut early;
+        let mut suspects = None;
+        if are_suspect::<K, C>(self.shared, self.version, top, &keys[0]) {
+            early = Suspects::new();
+            early.look::<K, C>(self.shared, self.version, keys, u32::MAX);
+            suspects = Some(&early);
+        }
         self.root_pass(top, keys, out);
         self.cell_pass(out);
-        self.node_pass::<K, C>(is_large, keys, out);
+        let passes = Passes::<STAGED> {
+            shared: self.shared,
+            version: self.version,
+            suspects,
+        };
+        passes.node_pass::<K, C>(is_large, keys, out);
     }
 
     #[inline(always)]
@@ -363,6 +439,9 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
             return;
         }
         let memory = self.memory();
+        if words.iter().any(|word| Word(*word).is_late_chunk()) {
+            find_below_late_chunks(memory, keys, words);
+        }
         for i in bits(C::form_mask(words, FORM, SPARSE)) {
             let line = Word(words[i]).place();
             let cell = line_cell::<C>(memory, line, keys[i].part(1));
@@ -416,35 +495,36 @@ impl<const STAGED: bool> Passes<'_, STAGED> {
         }
         let hosted = C::form_mask(words, FORM, HOSTS);
         if hosted != 0 {
-            self.host_pass(hosted, keys, words);
+            self.host_pass::<K, C>(hosted, keys, words);
         }
     }
 
+    /// Words with hosts to leaves.
     #[inline(always)]
-    fn host_pass<K: Key>(&self, hosted: u32, keys: &[K], words: &mut [u32; GROUP]) {
-        let memory = self.memory();
-        let area = self.version.hosts(memory);
-        let mut choices = [Choice::default(); GROUP];
-        if area.buckets == 0 {
+    fn host_pass<K: Key, C: Compare>(&self, hosted: u32, keys: &[K], words: &mut [u32; GROUP]) {
+        let (shared, version) = (self.shared, self.version);
+        if version.hosts(self.memory()).groups == 0 {
             for i in bits(hosted) {
                 words[i] = Word(words[i]).place();
             }
-            return;
+        } else if let Some(suspects) = self.suspects {
+            suspects.settle::<K, C>(shared, version, keys, words, hosted);
+        } else {
+            let mut suspects = Suspects::new();
+            suspects.look::<K, C>(shared, version, keys, hosted);
+            suspects.settle::<K, C>(shared, version, keys, words, hosted);
         }
-        let mut left = hosted;
-        while left != 0 {
-            let i = left.trailing_zeros() as usize % GROUP; // `as`: u32 to index
-            choices[i] = area.choose(self.shared.seed, keys[i].whole());
-            prefetch::read(memory.cell(line_start(choices[i].first)));
-            prefetch::read(memory.cell(line_start(choices[i].second)));
-            left &= left - 1;
-        }
-        let mut left = hosted;
-        while left != 0 {
-            let i = left.trailing_zeros() as usize % GROUP; // `as`: u32 to index
-            let found = hosts::find(memory, choices[i], keys[i].whole());
-            words[i] = found.unwrap_or(Word(words[i]).place());
-            left &= left - 1;
+    }
+}
+
+/// Go on from chunks that the writer made between a root pass and its cell pass: see [`Word::is_late_chunk`].
+#[cold]
+#[inline(never)]
+pub(super) fn find_below_late_chunks<K: Key>(memory: &Memory, keys: &[K], words: &mut [u32]) {
+    for (key, word) in keys.iter().zip(words) {
+        if Word(*word).is_late_chunk() {
+            let cell = chunk_cell::<K>(Word(*word), key.upper());
+            *word = follow(memory.cell(cell));
         }
     }
 }

@@ -21,8 +21,8 @@ type Single = node::Portable;
 /// An address family, named by its addresses: [`Ipv6Addr`] or [`Ipv4Addr`]. Public, as its users are, but not exported:
 /// there are no others.
 pub trait Family: Copy {
-    /// An address in network order.
-    type Bytes: Key;
+    /// An address as lookups take it: bytes in network order (IPv6), a number (IPv4).
+    type Key: Key;
     /// What differs from the other family.
     const SHAPE: Shape;
     /// The address from the upper bit of 128.
@@ -32,7 +32,7 @@ pub trait Family: Copy {
 }
 
 impl Family for Ipv6Addr {
-    type Bytes = [u8; 16];
+    type Key = [u8; 16];
     const SHAPE: Shape = Shape {
         address_bits: 128,
         root_bits: 20,
@@ -50,7 +50,7 @@ impl Family for Ipv6Addr {
 }
 
 impl Family for Ipv4Addr {
-    type Bytes = [u8; 4];
+    type Key = u32;
     const SHAPE: Shape = Shape {
         address_bits: 32,
         root_bits: 24,
@@ -198,7 +198,7 @@ impl<A: Family> Lpm<A> {
     /// As [`View::lookup`].
     #[inline]
     #[must_use]
-    pub fn lookup(&self, address: &A::Bytes) -> u32 {
+    pub fn lookup(&self, address: &A::Key) -> u32 {
         walk::lookup::<_, Single>(&self.table.shared, address)
     }
 
@@ -207,7 +207,7 @@ impl<A: Family> Lpm<A> {
     /// # Panics
     /// When the lengths differ.
     #[inline]
-    pub fn lookup_bulk(&self, addresses: &[A::Bytes], leaves: &mut [u32]) {
+    pub fn lookup_bulk(&self, addresses: &[A::Key], leaves: &mut [u32]) {
         lookup_bulk(&self.table.shared, addresses, leaves);
     }
 }
@@ -219,10 +219,10 @@ impl<A: Family> Default for Lpm<A> {
 }
 
 impl<A: Family> View<A> {
-    /// The leaf of the longest prefix that matches an address in network order; 0 if none does.
+    /// The leaf of the longest prefix that matches an address; 0 if none does.
     #[inline]
     #[must_use]
-    pub fn lookup(&self, address: &A::Bytes) -> u32 {
+    pub fn lookup(&self, address: &A::Key) -> u32 {
         walk::lookup::<_, Single>(&self.shared, address)
     }
 
@@ -231,7 +231,7 @@ impl<A: Family> View<A> {
     /// # Panics
     /// When the lengths differ.
     #[inline]
-    pub fn lookup_bulk(&self, addresses: &[A::Bytes], leaves: &mut [u32]) {
+    pub fn lookup_bulk(&self, addresses: &[A::Key], leaves: &mut [u32]) {
         lookup_bulk(&self.shared, addresses, leaves);
     }
 
@@ -245,24 +245,24 @@ impl<A: Family> View<A> {
 
     /// First pass: where each address goes on, prefetched.
     #[inline]
-    pub fn root_pass(&self, version: Version, addresses: &[A::Bytes], at: &mut [u32]) {
+    pub fn root_pass(&self, version: Version, addresses: &[A::Key], at: &mut [u32]) {
         self.pass(version, Work::Root(addresses, at));
     }
 
     /// Second pass: what is found there.
     #[inline]
     pub fn cell_pass(&self, version: Version, at: &mut [u32]) {
-        self.pass(version, Work::<A::Bytes>::Cell(at));
+        self.pass(version, Work::<A::Key>::Cell(at));
     }
 
     /// Third pass: leaves.
     #[inline]
-    pub fn node_pass(&self, version: Version, addresses: &[A::Bytes], at: &mut [u32]) {
+    pub fn node_pass(&self, version: Version, addresses: &[A::Key], at: &mut [u32]) {
         self.pass(version, Work::Node(addresses, at));
     }
 
     #[inline]
-    fn pass(&self, version: Version, work: Work<'_, A::Bytes>) {
+    fn pass(&self, version: Version, work: Work<'_, A::Key>) {
         let staged = version.is_staged(self.shared.memory());
         bulk::run(Isa::best(), &self.shared, version, staged, work);
     }
@@ -270,8 +270,9 @@ impl<A: Family> View<A> {
 
 #[inline]
 fn lookup_bulk<K: Key>(shared: &Shared, addresses: &[K], leaves: &mut [u32]) {
-    assert_eq!(addresses.len(), leaves.len(), "a leaf for each address");
-    bulk::lookup(Isa::best(), shared, addresses, leaves);
+    // Not `assert_eq!`, which would store both lengths each time, for its message.
+    assert!(addresses.len() == leaves.len(), "a leaf for each address");
+    bulk::lookup(shared, addresses, leaves);
 }
 
 fn entry<A: Family>((network, length, leaf): (A, u8, u32)) -> Entry {
@@ -299,14 +300,16 @@ impl<A: Family> Lpm<A> {
         &self,
         isa: Isa,
         staged: bool,
-        addresses: &[A::Bytes],
+        addresses: &[A::Key],
         leaves: &mut [u32],
     ) {
         let version = self.table.shared.version();
         let work = Work::All(addresses, leaves);
         bulk::run(isa, &self.table.shared, version, staged, work);
         let mut whole = vec![0; leaves.len()];
-        bulk::lookup(isa, &self.table.shared, addresses, &mut whole);
+        bulk::lookup_by(isa, &self.table.shared, addresses, &mut whole);
         assert_eq!(whole, leaves, "{isa:?}");
+        self.lookup_bulk(addresses, &mut whole);
+        assert_eq!(whole, leaves, "the best way");
     }
 }

@@ -22,7 +22,8 @@ const HUGE: usize = 2 << 20;
 /// Lines of the region.
 const LINES: u32 = 1 << 28;
 /// Every cell a `u32` can name.
-const BYTES: usize = (1 << 32) * size_of::<u32>();
+const CELLS: usize = 1 << 32;
+const BYTES: usize = CELLS * size_of::<u32>();
 
 /// The address space, given back when this is dropped.
 pub struct Mapping {
@@ -107,6 +108,16 @@ impl Memory {
         // SAFETY: every `u32` is a cell of the region, which is there as long as `self` may be used (`Mapping::memory`) and is aligned; all writes to it are
         // atomic.
         unsafe { &*self.base.as_ptr().cast::<AtomicU32>().add(index as usize) } // `as`: u32 to usize
+    }
+
+    /// Cells in a row: an array of them is reached without checks, from one address.
+    #[inline(always)]
+    pub fn cells<const COUNT: usize>(&self, first: u32) -> &[AtomicU32; COUNT] {
+        const { assert!(COUNT <= CELLS) };
+        // As for a cell, whatever the number, this is inside.
+        let first = (first as usize).min(CELLS - COUNT); // `as`: u32 to usize
+        // SAFETY: as in `cell`; `COUNT` cells from `first` on end inside the region.
+        unsafe { &*self.base.as_ptr().cast::<AtomicU32>().add(first).cast() }
     }
 
     /// Two cells as one; the first has an even number, which is rounded down to.

@@ -1,8 +1,8 @@
 //! Longest-prefix match: [`Lpm6`] and [`Lpm4`], updated in place beside their readers.
 //!
-//! Key: an address in network order. Value: a leaf of 28 bits, never 0; 0 is the answer where no prefix matches. One
-//! thread holds the writer, and changes it; any number of others hold views of it ([`View6`], [`View4`]), and look up,
-//! one address or a batch.
+//! Key: an IPv6 address in network order, or an IPv4 address as a number. Value: a leaf of 28 bits, never 0; 0 is the
+//! answer where no prefix matches. One thread holds the writer, and changes it; any number of others hold views of it
+//! ([`View6`], [`View4`]), and look up, one address or a batch.
 //!
 //! # What readers see
 //!
@@ -33,7 +33,8 @@
 //! many ranges with different answers it has: LINE (11, one cache line), INDEX (363, one line and one LINE beside it),
 //! DIRECT. So most of the Internet's table is found in three cache lines out of a few megabytes. Addresses of full
 //! length, which mobile hosts bring by the million, stand in a hash table (`hosts`) and cost the trie one mark in
-//! their /32.
+//! their /32; batches look there in rounds of their own (`suspects`). IPv4 in bulk is one load for nearly every address
+//! (`flat`).
 //!
 //! The writer keeps all prefixes in a trie (`rib`) of its own, renders from it (`table`) the part that changed, and
 //! publishes by one store. Nodes live in a region (`memory`) that never moves; small tables can share one.
@@ -41,16 +42,17 @@
 //! # Figures
 //!
 //! Real table of 279,855 prefixes: 23 MB with a leaf for each origin, 48 MB with one for each prefix. A table of ten
-//! prefixes: under 1 KiB, and about as much for the writer. A host: 45 to 70 bytes. A lookup: 3 or 4 loads; a change:
-//! a few microseconds, and a microsecond more for each /32 below a short prefix; tens of microseconds where the form
-//! of a dense node changes, milliseconds where the large root comes or goes, or the host table grows. A full table is
-//! one whose nodes fill 4 GiB: the next insertion panics; the number of prefixes is for the configuration to limit,
-//! long before.
+//! prefixes: under 1 KiB, and about as much for the writer. A host: 32 to 50 bytes, the first one 704. A lookup: 3 or 4
+//! loads; a change: a few microseconds, and a microsecond more for each /32 below a short prefix; tens of microseconds
+//! where the form of a dense node changes, milliseconds where the large root comes or goes, or the host table grows. A
+//! full table is one whose nodes fill 4 GiB: the next insertion panics; the number of prefixes is for the configuration
+//! to limit, long before.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bulk;
 mod cells;
+mod flat;
 mod hosts;
 mod load;
 mod lookup;
@@ -61,7 +63,9 @@ mod retired;
 mod rib;
 mod shared;
 mod slabs;
+mod suspects;
 mod table;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod top;

@@ -13,6 +13,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::memory::Memory;
+use super::tags::Tags;
 use super::word::{INDEX, LINE, LINE_CELLS, SPARSE, Word};
 
 /// Cells, and with them ranges, of a LINE.
@@ -30,7 +31,7 @@ pub(super) const INDEX_RANGES: usize = (SEPARATORS + 1) * LINE_RANGES;
 pub(super) type Range = (u16, Word);
 
 /// Number of bounds that are smaller than a key, by one instruction set.
-pub(super) trait Compare {
+pub(super) trait Compare: Tags {
     /// Of the ten bounds of a LINE.
     fn line(memory: &Memory, line: u32, key: u16) -> u32;
     /// Of the 32 bounds of an INDEX.

@@ -103,9 +103,8 @@ pub(super) struct Shared {
 /// Where in a head its cells are.
 const TOP: u32 = 0;
 const HOSTS_LINE: u32 = 1;
-const HOSTS_BUCKETS: u32 = 2;
-const HOSTS_OVERFLOW: u32 = 3;
-const STAGED: u32 = 4;
+const HOSTS_GROUPS: u32 = 2;
+const STAGED: u32 = 3;
 
 /// What a head says.
 #[derive(Debug, Clone, Copy)]
@@ -205,8 +204,7 @@ impl Shared {
         let values = [
             (TOP, head.top.0),
             (HOSTS_LINE, head.hosts.line),
-            (HOSTS_BUCKETS, head.hosts.buckets),
-            (HOSTS_OVERFLOW, head.hosts.overflow),
+            (HOSTS_GROUPS, head.hosts.groups),
             (STAGED, u32::from(head.staged)),
         ];
         for (cell, value) in values {
@@ -248,8 +246,7 @@ impl Version {
         let load = |cell| memory.cell(self.0.wrapping_add(cell)).load(Relaxed);
         HostArea {
             line: load(HOSTS_LINE),
-            buckets: load(HOSTS_BUCKETS),
-            overflow: load(HOSTS_OVERFLOW),
+            groups: load(HOSTS_GROUPS),
         }
     }
 

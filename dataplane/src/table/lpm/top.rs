@@ -150,7 +150,7 @@ impl Table {
             }
             let cover = cover();
             let line = self.take((1 << (bits - shift)) / LINE_CELLS);
-            let word = Word::direct(line, shift);
+            let word = Word::chunk(line, shift);
             let items = self.rib.node(number).slice(base, above, end);
             self.store_cells(word, number, items, (base, end), cover);
             word

@@ -3,15 +3,14 @@
 #[cfg(target_arch = "x86_64")]
 use super::bulk::GROUP;
 use super::cells::follow;
-use super::hosts;
-#[cfg(target_arch = "x86_64")]
+use super::flat;
 use super::memory::Memory;
 use super::node::{Compare, cell_of, line_cell};
 use super::ranges;
 use super::shared::{Shared, Version};
 use super::word::{HOSTS, LINE_CELLS, RANGES, ROOT, SPARSE, Word};
 
-/// An address in network order.
+/// An address as lookups take it.
 pub trait Key: Copy + Default {
     /// Parts of 16 bits.
     const LEVELS: usize;
@@ -25,6 +24,11 @@ pub trait Key: Copy + Default {
     fn prefix(&self) -> u64;
     /// The address from the upper bit of 128.
     fn whole(&self) -> u128;
+    /// Whether the large root and its chunks are all there is.
+    const IS_FLAT: bool = false;
+    /// The leaves of a batch below the large root, if that is all.
+    #[inline(always)]
+    fn flat_lookup(_: &Memory, _root: Word, _: &[Self], _leaves: &mut [u32]) {}
     /// The level of the nodes that [`Key::wide_words`] leaves.
     #[cfg(target_arch = "x86_64")]
     const WIDE_LEVEL: usize;
@@ -83,18 +87,19 @@ impl Key for [u8; 16] {
     }
 }
 
-impl Key for [u8; 4] {
+/// An IPv4 address is a number: what comes out of reading it from a header.
+impl Key for u32 {
     const LEVELS: usize = 2;
     const ROOT_BITS: u32 = 24;
 
     #[inline(always)]
     fn upper(&self) -> u32 {
-        u32::from_be_bytes(*self)
+        *self
     }
 
     #[inline(always)]
     fn part(&self, level: usize) -> u16 {
-        u16::from_be_bytes(self.as_chunks::<2>().0[level])
+        (*self >> (16 - 16 * level)) as u16 // `as`: the lower 16 bits
     }
 
     #[inline(always)]
@@ -104,12 +109,20 @@ impl Key for [u8; 4] {
 
     #[inline(always)]
     fn whole(&self) -> u128 {
-        u128::from(self.upper()) << 96
+        u128::from(*self) << 96
+    }
+
+    const IS_FLAT: bool = true;
+
+    #[inline(always)]
+    fn flat_lookup(memory: &Memory, root: Word, keys: &[Self], leaves: &mut [u32]) {
+        flat::lookup(memory, root, keys, leaves);
     }
 
     #[cfg(target_arch = "x86_64")]
     const WIDE_LEVEL: usize = 2;
 
+    /// Not asked: see [`Key::flat_lookup`], which does all.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     unsafe fn wide_words(
@@ -118,8 +131,8 @@ impl Key for [u8; 4] {
         keys: &[Self; GROUP],
         out: &mut [u32; GROUP],
     ) -> bool {
-        // SAFETY: the caller's promise is the same.
-        unsafe { super::avx512::words4(memory, root, keys, out) }
+        flat::lookup(memory, root, keys, out);
+        false
     }
 }
 
@@ -142,8 +155,18 @@ pub(super) fn chunk_cell<K: Key>(chunk: Word, upper: u32) -> u32 {
 /// The leaf of the longest prefix that matches; 0 if none does.
 #[inline(always)]
 pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
-    let memory = shared.memory();
-    let (version, mut word) = shared.current();
+    let (version, top) = shared.current();
+    let word = word::<K, C>(shared.memory(), top, key);
+    if word.form() == HOSTS {
+        return host_or_prefix::<C>(shared, version, word, key.whole());
+    }
+    word.place()
+}
+
+/// What the trie says of an address: a leaf, with or without hosts.
+#[inline(always)]
+pub(super) fn word<K: Key, C: Compare>(memory: &Memory, top: Word, key: &K) -> Word {
+    let mut word = top;
     let mut level = 0;
     if word.form() == ROOT {
         word = Word(follow(memory.cell(root_cell::<K>(word, key.upper()))));
@@ -163,19 +186,18 @@ pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
         word = Word(follow(memory.cell(cell)));
         level += 1;
     }
-    if word.form() == HOSTS {
-        return host_or_prefix(shared, version, word, key.whole());
-    }
-    word.place()
+    word
 }
 
 #[cold]
 #[inline(never)]
-fn host_or_prefix(shared: &Shared, version: Version, word: Word, key: u128) -> u32 {
+fn host_or_prefix<C: Compare>(shared: &Shared, version: Version, word: Word, key: u128) -> u32 {
     let memory = shared.memory();
     let area = version.hosts(memory);
-    if area.buckets == 0 {
+    if area.groups == 0 {
         return word.place();
     }
-    hosts::find(memory, area.choose(shared.seed, key), key).unwrap_or(word.place())
+    let home = area.home(shared.seed, key);
+    let found = area.find::<C>(memory, home, key);
+    found.unwrap_or(word.place())
 }

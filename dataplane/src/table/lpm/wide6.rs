@@ -9,12 +9,12 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx512::{LANES, constant, direct_cells, has_form, is_direct, load, store};
-use super::bulk::GROUP;
+use super::bulk::{GROUP, find_below_late_chunks};
 use super::cells::follow;
 use super::memory::Memory;
 use super::node::FIRST_CELL;
 use super::walk::{Key, chunk_cell, root_cell};
-use super::word::{INDEX, LINE, LINE_CELLS, SPARSE, Word};
+use super::word::{DIRECT_FORM, INDEX, LINE, LINE_CELLS, SPARSE, Word};
 use crate::prefetch;
 
 /// The words of 32 addresses after bit 48: leaves, with or without hosts, and nodes of level 3. Tells whether some are not
@@ -44,12 +44,26 @@ pub(super) fn words6(
         out[at] = follow(memory.cell(cells[at]));
         at += 1;
     }
-    let words = halves(out);
+    let mut words = halves(out);
+    if late_chunks(words) {
+        find_below_late_chunks(memory, keys, out);
+        words = halves(out);
+    }
     let sparse = both(has_form(words[0], SPARSE), has_form(words[1], SPARSE));
     if sparse != 0 {
         sparse_words(memory, sparse, keys, out);
     }
     node_words(memory, keys, out)
+}
+
+/// Whether some words are chunks that came between the two passes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn late_chunks(words: [__m512i; 2]) -> bool {
+    let chunk = Word::chunk(0, 0).0;
+    let mask = constant(DIRECT_FORM | chunk);
+    let late = |words| _mm512_cmpeq_epi32_mask(_mm512_and_si512(words, mask), constant(chunk));
+    late(words[0]) | late(words[1]) != 0
 }
 
 /// The words of SPARSE lines, which are few in most tables.

@@ -5,7 +5,7 @@
 //!   0100 ROOT    line number, 28 bits: the large root, found only in a head
 //!   0101 SPARSE  line number, 28 bits: a LINE over the second 16 bits, found only in the large root
 //!   0110 RANGES  line number, 28 bits: all of a small table, found only where a lookup begins
-//!   10   DIRECT  first cell, 30 bits, of which the lower six are 0, and stand for the shift
+//!   10   DIRECT  first cell, 30 bits, of which the lower six are 0, and stand for the shift; bit 5: a chunk of the root
 //!   1100 LINE    line number, 28 bits
 //!   1101 INDEX   line number, 28 bits
 //!   1110 HOSTS   leaf, 28 bits: the answer unless the host table has the address
@@ -30,6 +30,8 @@ pub(super) const HOSTS: u32 = 0xe000_0000;
 /// The two bits that are the form of a DIRECT node.
 pub(super) const DIRECT_FORM: u32 = 0xc000_0000;
 pub(super) const DIRECT: u32 = 0x8000_0000;
+/// The bit of a chunk.
+const CHUNK: u32 = 0x20;
 /// The bits of its first cell.
 pub(super) const DIRECT_CELL: u32 = 0x3fff_ffc0;
 
@@ -91,6 +93,18 @@ impl Word {
     pub fn direct(line: u32, shift: u32) -> Self {
         debug_assert!(line.is_multiple_of(4) && line < 1 << 26 && shift < 16);
         Self(DIRECT | (line * LINE_CELLS) | shift)
+    }
+
+    /// A chunk of the large root, which is a DIRECT node over the rest of the first 32 bits.
+    pub fn chunk(line: u32, shift: u32) -> Self {
+        Self(Self::direct(line, shift).0 | CHUNK)
+    }
+
+    /// Whether this is a chunk where a node of the next level is expected. A reader that goes on from the root's cell loads
+    /// it twice, and finds one when the writer made it in between.
+    #[inline(always)]
+    pub fn is_late_chunk(self) -> bool {
+        self.0 & (DIRECT_FORM | CHUNK) == DIRECT | CHUNK
     }
 
     /// A node of any other form.

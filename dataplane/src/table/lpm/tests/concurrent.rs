@@ -132,3 +132,113 @@ fn readers_of_a_large_table_see_old_or_new() {
 fn readers_see_old_or_new_while_the_root_comes_and_goes() {
     run(250, ROUNDS / 10);
 }
+
+/// Hosts that stay, while their leaves change, thousands of others come and go beside them, and the host table is made
+/// anew, larger and smaller: they are always found. Those that come and go are found with their own leaf, or not.
+#[test]
+fn readers_find_hosts_while_others_come_and_go_and_the_table_grows() {
+    const NETWORK: u128 = 0x2004_0001_u128 << 96;
+    const STAYING: u32 = 100;
+    let others: u32 = if cfg!(debug_assertions) { 400 } else { 4_000 };
+    let rounds = if cfg!(debug_assertions) { 3 } else { 12 };
+    let key = |number: u32| NETWORK | u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let host = |number: u32| Ipv6Addr::from(key(number));
+    // Four leaves each: the first two while it is there.
+    let leaf = |number: u32| 4 * number + 1;
+    let mut table = Lpm6::with_large(8);
+    table.insert(Ipv6Addr::UNSPECIFIED, 0, ABOVE);
+    for number in 0..20_u128 {
+        table.insert(Ipv6Addr::from(number << 96), 32, ABOVE);
+    }
+    let before = table.bytes();
+    for number in 0..STAYING {
+        table.insert(host(number), 128, leaf(number));
+    }
+    let mut publisher = Publisher::new(table.view());
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for seed in 0..2 {
+            let mut reader = publisher.reader();
+            let stop = &stop;
+            scope.spawn(move || {
+                let mut random = Random(seed);
+                let mut leaves = [0; 96];
+                while !stop.load(Relaxed) {
+                    reader.quiescent();
+                    let numbers: [u32; 96] = std::array::from_fn(|at| {
+                        let end = if at % 3 == 0 {
+                            STAYING
+                        } else {
+                            STAYING + others
+                        };
+                        u32::try_from(random.below(end as usize)).expect("a small number") // `as`: u32 to usize
+                    });
+                    let keys = numbers.map(|number| key(number).to_be_bytes());
+                    let view = reader.load();
+                    view.lookup_bulk(&keys, &mut leaves);
+                    leaves[95] = view.lookup(&keys[95]);
+                    for (number, found) in numbers.into_iter().zip(leaves) {
+                        let is_own = found == leaf(number) || found == leaf(number) + 1;
+                        let may_be_gone = number >= STAYING && found == ABOVE;
+                        assert!(is_own || may_be_gone, "{found} for host {number}");
+                    }
+                }
+            });
+        }
+        let mut random = Random(7);
+        let mut numbers: Vec<u32> = (STAYING..STAYING + others).collect();
+        for round in 0..rounds {
+            random.shuffle(&mut numbers);
+            for (step, number) in numbers.iter().enumerate() {
+                table.insert(host(*number), 128, leaf(*number));
+                if step % 5 == 0 {
+                    // Gone and back: in another slot, as nobody may have passed since.
+                    table.remove(host(*number), 128);
+                    table.insert(host(*number), 128, leaf(*number) + 1);
+                }
+                let staying = number % STAYING;
+                table.insert(host(staying), 128, leaf(staying) + (round + number) % 2);
+                if step % 64 == 0 {
+                    table.reclaim(&mut publisher);
+                }
+            }
+            random.shuffle(&mut numbers);
+            for number in &numbers {
+                table.remove(host(*number), 128);
+                if number % 64 == 0 {
+                    table.reclaim(&mut publisher);
+                }
+            }
+        }
+        stop.store(true, Relaxed);
+    });
+    for number in 0..STAYING {
+        assert!(table.remove(host(number), 128).is_some());
+    }
+    assert_eq!(table.reclaim(&mut publisher), 0, "all readers are gone");
+    assert_eq!(table.bytes(), before);
+}
+
+/// A slot of the large root becomes a chunk when its passes are half done: the new answers, never those of another node.
+#[test]
+fn a_chunk_made_between_two_passes_is_gone_through() {
+    let mut table = super::Lpm6::with_large(2);
+    let prefix = |number: u16| Ipv6Addr::new(0x2001, number, 0, 0, 0, 0, 0, 0);
+    table.insert(Ipv6Addr::UNSPECIFIED, 0, 1);
+    table.insert(Ipv6Addr::new(0x3000, 0, 0, 0, 0, 0, 0, 0), 32, 2);
+    let view = table.view();
+    let keys: [[u8; 16]; 32] = std::array::from_fn(|number| {
+        let number = u16::try_from(number).expect("few");
+        Ipv6Addr::new(0x2001, number, 0xffff, 0, 0, 0, 0, 1).octets()
+    });
+    let mut at = [0; 32];
+    let version = view.version();
+    view.root_pass(version, &keys, &mut at);
+    for number in 0..32 {
+        table.insert(prefix(number), 32, 100 + u32::from(number));
+    }
+    view.cell_pass(version, &mut at);
+    view.node_pass(version, &keys, &mut at);
+    let right: [u32; 32] = std::array::from_fn(|number| 100 + u32::try_from(number).expect("few"));
+    assert_eq!(at, right);
+}

@@ -57,7 +57,7 @@ trait Family: Sized {
 }
 
 macro_rules! family {
-    ($table:ident, $address:ident, $bits:literal, $to:expr, $from:expr) => {
+    ($table:ident, $bits:literal, $to:expr, $key:expr) => {
         impl Family for $table {
             const BITS: u8 = $bits;
 
@@ -88,7 +88,7 @@ macro_rules! family {
             }
 
             fn lookups(&self, keys: &[u128]) -> Vec<u32> {
-                let keys: Vec<_> = keys.iter().map(|key| $to(*key).octets()).collect();
+                let keys: Vec<_> = keys.iter().map(|key| $key($to(*key))).collect();
                 let single: Vec<u32> = keys.iter().map(|key| self.lookup(key)).collect();
                 let mut bulk = vec![u32::MAX; keys.len()];
                 for isa in Isa::available() {
@@ -110,10 +110,10 @@ macro_rules! family {
     };
 }
 
-family!(Lpm6, Ipv6Addr, 128, Ipv6Addr::from, u128::from);
+family!(Lpm6, 128, Ipv6Addr::from, |address: Ipv6Addr| address
+    .octets());
 family!(
     Lpm4,
-    Ipv4Addr,
     32,
     |address: u128| Ipv4Addr::from((address >> 96) as u32), // `as`: the upper 32 bits
     u32::from
