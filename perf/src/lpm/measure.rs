@@ -105,18 +105,30 @@ impl Measurement<'_> {
         Ok(())
     }
 
+    /// The few prefixes of an edge beside DPDK's: what a call costs, and an address without a load that has to wait.
+    pub fn edge(&mut self) -> Result<()> {
+        let table = "lpm6/small";
+        let routes = traces::edge();
+        self.made(table, &routes, FIB6_NODES_PERCENT_SITES)
+    }
+
     /// A million random /48: U and Z beside DPDK's.
     pub fn sites(&mut self) -> Result<()> {
         let table = "lpm6/random48";
-        (self.say)(&format!("{table}: building"));
         let routes = traces::sites(SEED);
-        let oracle = Oracle::new(&routes);
-        let courses = courses(&routes, &oracle, &[Trace::Uniform, Trace::Zipf]);
-        let mut ours = self.build::<u128>(table, &routes);
-        let wish = self.wish(FIB6_NODES_PERCENT_SITES);
+        self.made(table, &routes, FIB6_NODES_PERCENT_SITES)
+    }
+
+    /// A table made by rule: U and Z beside DPDK's.
+    fn made(&mut self, table: &str, routes: &[Route<u128>], fib6_nodes: usize) -> Result<()> {
+        (self.say)(&format!("{table}: building"));
+        let oracle = Oracle::new(routes);
+        let courses = courses(routes, &oracle, &[Trace::Uniform, Trace::Zipf]);
+        let mut ours = self.build::<u128>(table, routes);
+        let wish = self.wish(fib6_nodes);
         let peers = self
             .dpdk
-            .map(|dpdk| u128::peers(dpdk, &routes, wish, self.say));
+            .map(|dpdk| u128::peers(dpdk, routes, wish, self.say));
         let reader = ours.reader();
         let mut beside = Vec::new();
         if let Some(peers) = &peers {

@@ -129,6 +129,7 @@ fn measure_all(
     if let Some(feed) = &real6 {
         both_profiles(&mut measurement, feed)?;
     }
+    measurement.edge()?;
     measurement.sites()?;
     measurement.hosts()?;
     if let Some(feed) = &real6 {

@@ -103,6 +103,25 @@ fn zipf<A: Copy>(addresses: &[A], count: usize, random: &mut Rng) -> Vec<A> {
         .collect()
 }
 
+/// What an edge with one provider and one customer has: a default route, links, the customer's sites.
+#[must_use]
+pub fn edge() -> Vec<Route<u128>> {
+    const PREFIXES: [&str; 6] = [
+        "::/0",
+        "2001:db8:1::/48",
+        "2001:db8:1:1::/64",
+        "2001:db8:1:2::/64",
+        "2001:db8:8000::/36",
+        "fe80::/10",
+    ];
+    let prefix = |text: &&str| Prefix::parse(text).expect("a prefix");
+    let prefixes = PREFIXES.iter().map(prefix);
+    prefixes
+        .zip(1..)
+        .map(|(prefix, leaf)| Route { prefix, leaf })
+        .collect()
+}
+
 /// A million random /48 in 16,384 random /32 of 2000::/3, one leaf each, sorted.
 #[must_use]
 pub fn sites(seed: u64) -> Vec<Route<u128>> {
@@ -234,6 +253,11 @@ mod tests {
             .into_iter()
             .collect();
         assert_eq!(hot.len(), HOT_ADDRESSES);
+    }
+
+    #[test]
+    fn the_prefixes_of_an_edge_are_in_order() {
+        assert!(edge().is_sorted_by_key(|route| route.prefix));
     }
 
     #[test]
