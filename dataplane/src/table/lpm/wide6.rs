@@ -17,6 +17,9 @@ use super::walk::{Key, chunk_cell, root_cell};
 use super::word::{DIRECT_FORM, INDEX, LINE, LINE_CELLS, SPARSE, Word};
 use crate::prefetch;
 
+/// Words of a quarter of a register; and addresses of one turn of the root pass.
+const FOUR: usize = 4;
+
 /// The words of 32 addresses after bit 48: leaves, with or without hosts, and nodes of level 3. Tells whether some are not
 /// plain leaves.
 #[inline]
@@ -28,23 +31,29 @@ pub(super) fn words6(
     out: &mut [u32; GROUP],
 ) -> bool {
     let mut cells = [0; GROUP];
-    let mut at = 0;
-    while at < GROUP {
-        let upper = keys[at].upper();
-        let cell = root_cell::<[u8; 16]>(root, upper);
-        let word = Word(follow(memory.cell(cell)));
-        let below = chunk_cell::<[u8; 16]>(word, upper);
-        let cell = std::hint::select_unpredictable(word.is_chunk(), below, cell);
-        cells[at] = cell;
-        prefetch::read(memory.cell(cell));
-        at += 1;
+    let (fours, _) = keys.as_chunks::<FOUR>();
+    let (cell_fours, _) = cells.as_chunks_mut::<FOUR>();
+    let mut four = 0;
+    while four < GROUP / FOUR {
+        let mut at = 0;
+        while at < FOUR {
+            let upper = fours[four][at].upper();
+            let cell = root_cell::<[u8; 16]>(root, upper);
+            let word = Word(follow(memory.cell(cell)));
+            let below = chunk_cell::<[u8; 16]>(word, upper);
+            let cell = std::hint::select_unpredictable(word.is_chunk(), below, cell);
+            cell_fours[four][at] = cell;
+            prefetch::read(memory.cell(cell));
+            at += 1;
+        }
+        four += 1;
     }
-    let mut at = 0;
-    while at < GROUP {
-        out[at] = follow(memory.cell(cells[at]));
-        at += 1;
-    }
-    let mut words = halves(out);
+    let (cell_halves, _) = cells.as_chunks::<LANES>();
+    let mut words = [
+        words_of(memory, &cell_halves[0]),
+        words_of(memory, &cell_halves[1]),
+    ];
+    store_both(out, words);
     if late_chunks(words) {
         find_below_late_chunks(memory, keys, out);
         words = halves(out);
@@ -52,8 +61,50 @@ pub(super) fn words6(
     let sparse = both(has_form(words[0], SPARSE), has_form(words[1], SPARSE));
     if sparse != 0 {
         sparse_words(memory, sparse, keys, out);
+        words = halves(out);
     }
-    node_words(memory, keys, out)
+    node_words(memory, words, keys, out)
+}
+
+/// The words of sixteen cells. They are put into the register one by one: loaded from where they were stored one by one,
+/// it would wait until all of them are in the cache.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn words_of(memory: &Memory, cells: &[u32; LANES]) -> __m512i {
+    let (fours, _) = cells.as_chunks::<FOUR>();
+    let low = _mm256_set_m128i(four_words(memory, &fours[1]), four_words(memory, &fours[0]));
+    let high = _mm256_set_m128i(four_words(memory, &fours[3]), four_words(memory, &fours[2]));
+    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn four_words(memory: &Memory, cells: &[u32; FOUR]) -> __m128i {
+    let words = _mm_cvtsi32_si128(follow(memory.cell(cells[0])).cast_signed());
+    let words = with_word::<1>(memory, words, cells[1]);
+    let words = with_word::<2>(memory, words, cells[2]);
+    with_word::<3>(memory, words, cells[3])
+}
+
+/// Put the word of a cell into a register.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn with_word<const AT: i32>(memory: &Memory, words: __m128i, cell: u32) -> __m128i {
+    let with;
+    // SAFETY: every cell is in the region. It is one load of the processor, as of an atomic, and what is loaded from where
+    // it leads depends on it; the compiler would load into another register first.
+    unsafe {
+        asm!(
+            "vpinsrd {with}, {words}, dword ptr [{first} + 4 * {cell}], {at}",
+            with = lateout(xmm_reg) with,
+            words = in(xmm_reg) words,
+            first = in(reg) memory.line(0),
+            cell = in(reg) u64::from(cell),
+            at = const AT,
+            options(readonly, nostack, preserves_flags),
+        );
+    }
+    with
 }
 
 /// Whether some words are chunks that came between the two passes.
@@ -89,8 +140,12 @@ fn sparse_words(memory: &Memory, sparse: u32, keys: &[[u8; 16]; GROUP], out: &mu
 /// From the words of the first 32 bits on through the nodes of the next 16.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt,lzcnt")]
-fn node_words(memory: &Memory, keys: &[[u8; 16]; GROUP], out: &mut [u32; GROUP]) -> bool {
-    let words = halves(out);
+fn node_words(
+    memory: &Memory,
+    words: [__m512i; 2],
+    keys: &[[u8; 16]; GROUP],
+    out: &mut [u32; GROUP],
+) -> bool {
     let form = |form: u32| both(has_form(words[0], form), has_form(words[1], form));
     let (indices, lines) = (form(INDEX), form(LINE));
     let direct = [is_direct(words[0]), is_direct(words[1])];
@@ -124,13 +179,22 @@ fn node_words(memory: &Memory, keys: &[[u8; 16]; GROUP], out: &mut [u32; GROUP])
         );
         half += 1;
     }
-    // An INDEX's first line is loaded at once, so it needs no hint.
-    let mut left = lines | directs;
+    // What is loaded next needs no hint.
+    let mut left = lines;
     while left != 0 {
         prefetch::read(memory.cell(cells[lowest(left)]));
         left &= left - 1;
     }
 
+    let mut found = 0;
+    let mut left = directs;
+    while left != 0 {
+        let i = lowest(left);
+        let word = follow(memory.cell(cells[i]));
+        out[i] = word;
+        found |= word;
+        left &= left - 1;
+    }
     // From an INDEX the way goes on in one of its LINEs.
     let mut left = indices;
     while left != 0 {
@@ -139,15 +203,6 @@ fn node_words(memory: &Memory, keys: &[[u8; 16]; GROUP], out: &mut [u32; GROUP])
             cells[i].wrapping_add(LINE_CELLS * (1 + index_below(memory, cells[i], parts[i])));
         cells[i] = line;
         prefetch::read(memory.cell(line));
-        left &= left - 1;
-    }
-    let mut found = 0;
-    let mut left = directs;
-    while left != 0 {
-        let i = lowest(left);
-        let word = follow(memory.cell(cells[i]));
-        out[i] = word;
-        found |= word;
         left &= left - 1;
     }
     let mut left = indices | lines;
@@ -214,6 +269,14 @@ fn third_parts(keys: &[[u8; 16]; LANES]) -> __m512i {
 fn halves(words: &[u32; GROUP]) -> [__m512i; 2] {
     let (halves, _) = words.as_chunks::<LANES>();
     [load(&halves[0]), load(&halves[1])]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_both(out: &mut [u32; GROUP], words: [__m512i; 2]) {
+    let (halves, _) = out.as_chunks_mut::<LANES>();
+    store(&mut halves[0], words[0]);
+    store(&mut halves[1], words[1]);
 }
 
 #[inline(always)]
