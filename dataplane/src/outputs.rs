@@ -1,8 +1,9 @@
 //! Where a frame's way ends: a transmit queue, the control thread, another worker, or the free list.
 //!
-//! Every frame that enters a pipeline leaves it through exactly one call of [`Outputs::transmit`],
-//! [`Outputs::discard`] or [`Outputs::punt`], which also count it. Frames are collected by destination and move on when
-//! a burst is full or at [`Outputs::flush`], which the worker calls at the end of each round. Owned by one worker.
+//! Every frame that enters a pipeline leaves it through exactly one call of [`Outputs::transmit`] (or one of its relatives
+//! for many frames), [`Outputs::discard`] or [`Outputs::punt`], which also count it. Frames are collected by destination and
+//! move on when a burst is full or at [`Outputs::flush`], which the worker calls at the end of each round; a burst that is
+//! large enough as it comes is sent at once ([`Outputs::transmit_burst`]). Owned by one worker.
 
 mod bucket;
 
@@ -199,7 +200,7 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
     }
 
     /// The same for a burst of `bytes` bytes, which is empty afterwards. One that is worth a call of the device's driver is
-    /// sent at once, from where it is.
+    /// sent at once, from where it is, unless frames for that port are waiting: then it goes behind them.
     #[inline]
     pub fn transmit_burst(&mut self, port: PortId, burst: &mut Burst<F>, bytes: u64) {
         let index = port.index();

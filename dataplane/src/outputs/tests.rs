@@ -72,6 +72,44 @@ fn frames_sent_together_keep_their_place_among_the_others() {
 }
 
 #[test]
+fn a_large_burst_leaves_at_once_but_never_before_those_that_wait() {
+    let wire = MemoryPort::new(0, 1);
+    let mut test = outputs::<_, ()>(vec![wire.transmit_queue(0)]);
+    let mut send = |lengths: std::ops::Range<usize>, index: usize| {
+        let bytes = lengths.clone().sum::<usize>() as u64; // `as`: small
+        let mut burst: Burst<_> = lengths.map(frame).collect();
+        test.out.transmit_burst(port(index), &mut burst, bytes);
+        assert!(burst.is_empty());
+        wire.unsent()
+    };
+    assert_eq!(send(14..30, 0), 16, "large");
+    assert_eq!(send(30..40, 0), 16, "small");
+    assert_eq!(send(40..60, 0), 16, "large, behind those that wait");
+    assert_eq!(send(14..34, 7), 16, "there is no port 7");
+    test.out.flush();
+    let lengths: Vec<usize> = wire.collect().iter().map(|f| f.bytes().len()).collect();
+    assert_eq!(lengths, (14..60).collect::<Vec<_>>());
+    let tx = Snapshot::of(&test.counters).port(port(0)).tx;
+    assert_eq!((tx.packets, tx.bytes), (46, (14..60).sum()));
+    assert_eq!(test.counters.dropped(DropReason::InterfaceDown), 20);
+}
+
+/// The same accounting as after a flush.
+#[test]
+fn what_a_device_refuses_of_a_large_burst_is_dropped() {
+    let calls = Arc::new(Mutex::new(0));
+    let queue = TxPath::Queue(Box::new(Stubborn(Arc::clone(&calls), 5)) as _);
+    let (mut out, counters) = over(vec![queue], vec![]);
+    let mut burst: Burst<_> = (0..20).map(|_| frame(60)).collect();
+    out.transmit_burst(port(0), &mut burst, 20 * 60);
+    assert!(burst.is_empty());
+    let tx = Snapshot::of(&counters).port(port(0)).tx;
+    assert_eq!((tx.packets, tx.bytes), (5, 5 * 60));
+    assert_eq!(counters.dropped(DropReason::TxQueueFull), 15);
+    assert_eq!(*calls.lock().expect("one thread"), 2);
+}
+
+#[test]
 fn each_port_sends_its_own_in_order() {
     let wires: Vec<MemoryPort<HeapFrame>> =
         (0..PortId::MAX).map(|_| MemoryPort::new(0, 1)).collect();
