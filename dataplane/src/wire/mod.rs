@@ -10,6 +10,7 @@ pub mod ethernet;
 pub mod ext;
 pub mod icmpv6;
 pub mod ipv6;
+pub mod lisp;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;
