@@ -98,6 +98,8 @@ pub(crate) struct MapCache {
     locator_numbers: HashMap<LocatorKey, u32>,
     free_locators: Numbers,
     rlocs: BTreeMap<IpAddr, Rloc>,
+    /// Sets of the proxy ETRs.
+    petrs: BTreeMap<VrfId, u32>,
     unmarked: Vec<Gone>,
     waiting: VecDeque<(u64, Gone)>,
     /// Numbers of next hops that nothing leads to any more.
@@ -133,6 +135,7 @@ impl MapCache {
             locator_numbers: HashMap::new(),
             free_locators: Numbers::from(1),
             rlocs: BTreeMap::new(),
+            petrs: BTreeMap::new(),
             unmarked: Vec::new(),
             waiting: VecDeque::new(),
             released: Vec::new(),
@@ -307,6 +310,49 @@ impl MapCache {
         };
         let cell = self.shared.mappings.make(mapping.number);
         cell.load(Relaxed) & USED != 0 && cell.fetch_and(!USED, Relaxed) & USED != 0
+    }
+
+    /// The next hop of a natively forwarded mapping.
+    pub(crate) fn native_of(&self, eid: &Eid) -> Option<u32> {
+        match self.sets.get(&self.mappings.get(eid)?.set)?.key {
+            SetKey::Negative(_, native) => Some(native),
+            SetKey::Locators { .. } => None,
+        }
+    }
+
+    /// All EID prefixes.
+    pub(crate) fn eids(&self) -> impl Iterator<Item = Eid> {
+        self.mappings.keys().copied()
+    }
+
+    /// Make the sets of the proxy ETRs, one for each instance.
+    pub(crate) fn set_petrs(&mut self) {
+        let before = std::mem::take(&mut self.petrs);
+        let locators: Vec<LocatorSpec> = self
+            .settings
+            .petr
+            .iter()
+            .map(|rloc| LocatorSpec {
+                priority: 1,
+                weight: 0,
+                rloc: *rloc,
+                up: true,
+            })
+            .collect();
+        let vrfs: Vec<VrfId> = self.instances.keys().copied().collect();
+        if !locators.is_empty() {
+            let spec = MappingSpec::Locators { locators, version: 0 };
+            for vrf in vrfs {
+                let set = self.take_set(vrf, &spec, 0);
+                self.petrs.insert(vrf, set);
+            }
+        }
+        before.into_values().for_each(|set| self.release_set(set));
+    }
+
+    /// The set of an instance's proxy ETRs; 0: there is none.
+    pub(crate) fn petr_set(&self, vrf: VrfId) -> u32 {
+        self.petrs.get(&vrf).copied().unwrap_or(0)
     }
 
     /// Mappings.

@@ -35,6 +35,8 @@ pub(crate) struct Instance {
     /// Own EID prefixes.
     pub(crate) eids6: View6,
     pub(crate) eids4: View4,
+    /// The set of the proxy ETRs; 0: there is none.
+    pub(crate) petr_set: u32,
 }
 
 impl Instance {
@@ -64,8 +66,6 @@ pub(crate) struct Lisp {
     own4: ArrayVec<[u8; 4], RLOCS_MAX>,
     /// By instance id.
     instances: Box<[Instance]>,
-    /// The set of the proxy ETRs; 0: none.
-    pub(crate) petr_set: u32,
 }
 
 /// Where the packet of a mapping goes.
@@ -82,7 +82,7 @@ pub(crate) enum Way<'t> {
 }
 
 impl Lisp {
-    pub(crate) fn new(cache: &MapCache, instances: Vec<Instance>, petr_set: u32) -> Self {
+    pub(crate) fn new(cache: &MapCache, instances: Vec<Instance>) -> Self {
         let settings: &Settings = cache.settings();
         let own = settings.own_rlocs.iter();
         let mut instances = instances;
@@ -118,7 +118,6 @@ impl Lisp {
                 .take(RLOCS_MAX)
                 .collect(),
             instances: instances.into(),
-            petr_set,
         }
     }
 
