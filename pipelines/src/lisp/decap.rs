@@ -6,7 +6,7 @@
 use dataplane::reason::DropReason;
 use dataplane::wire::checksum::{self, Sum};
 use dataplane::wire::ipv6::{self, proto};
-use dataplane::wire::lisp::{DATA_PORT, HEADER_LEN, Header, flags, next_protocol};
+use dataplane::wire::lisp::{HEADER_LEN, Header, flags, next_protocol};
 use dataplane::wire::{FromBytes, udp};
 
 use super::template::IPV4_LEN;

@@ -67,7 +67,7 @@ fn uncommon_v6(header: &[u8; ipv6::HEADER_LEN], payload: &[u8]) -> u64 {
         return label;
     };
     if let Some(fragment) = upper.fragment {
-        return u64::from(fragment.identification) | 1 << 63;
+        return u64::from(fragment.id) | 1 << 63;
     }
     let ports = payload.get(upper.offset..).and_then(|rest| rest.first_chunk::<4>());
     match ports {

@@ -75,8 +75,8 @@ pub(crate) enum Way<'t> {
     Encap(Locator<'t>),
     /// By this next hop, as if there were no LISP.
     Native(u32),
-    /// Nowhere, for now: it is a miss.
-    Miss,
+    /// A miss. With the next hop it would have without LISP, for [`Miss::Native`].
+    Miss(u32),
     /// Nowhere.
     Drop(DropReason),
 }
@@ -178,39 +178,37 @@ impl Lisp {
     }
 
     /// Where the packet goes whose longest prefix has this leaf.
-    pub(crate) fn way(&self, leaf: u32, hash: u64) -> Way<'_> {
+    pub(crate) fn way(&self, vrf: VrfId, leaf: u32, hash: u64) -> Way<'_> {
         let set = self.shared.set_of(leaf);
-        self.way_of_set(set, hash)
-    }
-
-    /// The same for a set.
-    #[inline(always)]
-    pub(crate) fn way_of_set(&self, set: u32, hash: u64) -> Way<'_> {
         match self.shared.locator(self.shared.locator_of(set, hash)) {
             Some(locator) => Way::Encap(locator),
-            None => self.way_without_locator(set, hash),
+            None => self.way_without_locator(vrf, set, hash),
         }
     }
 
+    /// The same for a set that has no locator for the flow.
     #[inline(never)]
-    fn way_without_locator(&self, set: u32, hash: u64) -> Way<'_> {
+    pub(crate) fn way_without_locator(&self, vrf: VrfId, set: u32, hash: u64) -> Way<'_> {
         match self.shared.kind(set) {
             Kind::Locators => Way::Drop(DropReason::LispNoLocator),
             Kind::Negative(act, native) => match act {
                 Act::NoAction => Way::Drop(DropReason::LispNoAction),
                 Act::Native => Way::Native(native),
-                Act::SendMapRequest => match self.miss {
-                    Miss::Drop | Miss::Hold | Miss::Native | Miss::Petr => Way::Miss,
-                },
+                Act::SendMapRequest => Way::Miss(native),
                 Act::Drop => Way::Drop(DropReason::LispNegative),
                 Act::PolicyDenied => Way::Drop(DropReason::LispPolicy),
                 Act::AuthFailure => Way::Drop(DropReason::LispAuthentication),
-                Act::Petr => {
-                    let petr = self.shared.locator(self.shared.locator_of(self.petr_set, hash));
-                    petr.map_or(Way::Drop(DropReason::LispNoLocator), Way::Encap)
-                }
+                Act::Petr => self
+                    .petr(vrf, hash)
+                    .map_or(Way::Drop(DropReason::LispNoLocator), Way::Encap),
             },
         }
+    }
+
+    /// A proxy ETR.
+    pub(crate) fn petr(&self, vrf: VrfId, hash: u64) -> Option<Locator<'_>> {
+        let set = self.instance_of(vrf)?.petr_set;
+        self.shared.locator(self.shared.locator_of(set, hash))
     }
 
     /// Whether the outer source is one of the locators that an inner source is mapped to (D-27). A source without a

@@ -13,7 +13,6 @@ use ipnet::IpNet;
 
 use super::{Key, Rib, Target};
 use crate::lisp::cache::{Eid, MapCache};
-use crate::lisp::table::LEAF;
 use crate::lisp::view::{Instance, Lisp};
 use crate::lisp::{Act, LocatorState, MappingSpec, Miss, Settings};
 use crate::tables::{InterfaceId, Route, VrfId};
@@ -44,7 +43,7 @@ impl Rib {
     /// These settings of LISP from now on, or none. Mappings stay, but where there is no instance any more.
     pub fn set_lisp(&mut self, settings: Option<Settings>) {
         let Some(settings) = settings else {
-            let known = self.lisp.as_ref().map(State::eids).unwrap_or_default();
+            let known = self.lisp.as_deref().map(State::eids).unwrap_or_default();
             for eid in known {
                 self.drop_mapping(eid);
             }
