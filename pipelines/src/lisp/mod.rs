@@ -11,12 +11,15 @@ pub(crate) mod cache;
 mod chunks;
 pub(crate) mod decap;
 pub(crate) mod encap;
-mod flow;
+pub(crate) mod flow;
 // pub(crate) mod node;
 mod spec;
 pub(crate) mod table;
 mod template;
 pub(crate) mod view;
+
+#[cfg(test)]
+mod tests;
 
 pub use cache::LocatorState;
 pub use spec::{

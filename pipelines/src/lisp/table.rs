@@ -126,9 +126,12 @@ impl Shared {
         Kind::Negative(act, slot_of(words, 0))
     }
 
-    /// A locator by its number.
+    /// A locator by its number; 0 is none.
     #[inline(always)]
     pub(crate) fn locator(&self, number: u32) -> Option<Locator<'_>> {
+        if number == 0 {
+            return None;
+        }
         self.locators.get(number).map(Locator)
     }
 
