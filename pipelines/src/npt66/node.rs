@@ -125,6 +125,11 @@ impl<'t, const OUT: bool> Walk<'t, OUT> {
         Some(halves)
     }
 
+    /// The worker's counters.
+    pub(crate) fn counters(&self) -> &'t WorkerCounters {
+        self.counters
+    }
+
     /// Number of the rule of the packet before.
     #[inline(always)]
     pub(crate) fn number(&self) -> u16 {
