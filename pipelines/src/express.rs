@@ -24,6 +24,7 @@ use crate::egress::{self, Egress};
 use crate::fib::{self, HOP_LIMIT, Lookup, NextHop};
 use crate::ingress::{self, Ingress};
 use crate::meta::{Family, Meta, NO_RULE, Next};
+use crate::lisp::node::{Decap, Encap};
 use crate::lisp::{self, table::LEAF};
 use crate::npt66::node::{Inbound, Outbound, Walk};
 use crate::tables::{PortTable, Tables};
@@ -40,6 +41,8 @@ pub(crate) struct Finished {
     marks: u64,
     /// Bytes of all of them.
     pub(crate) bytes: u64,
+    /// Some are to be cut as they are sent.
+    pub(crate) any_oversize: bool,
 }
 
 impl Finished {
@@ -108,7 +111,7 @@ impl Express {
         self.apart.begin();
         if let Some(lisp) = tables.opens(port) {
             self.open(tables, lisp, port, burst, counters);
-            count(apart::DECAP_NODE, burst.len());
+            count(<Decap<'_> as Node<F>>::INDEX, burst.len());
             if port.has_rules {
                 count(<Inbound<'_> as Node<F>>::INDEX, burst.len());
             }
@@ -141,7 +144,7 @@ impl Express {
         let bit = 1 << ingress.index();
         let finished = if mappings != 0 || !self.apart.is_empty() {
             if mappings != 0 {
-                count(apart::ENCAP_NODE, burst.len());
+                count(<Encap<'_> as Node<F>>::INDEX, burst.len());
             }
             self.finish_apart(tables, port, burst, counters)
         } else if self.uplinks_behind & bit != 0 {
@@ -253,6 +256,7 @@ impl Express {
             };
             match finish_odd(tables, frame, &mut meta, &mut walk) {
                 Ok(()) => {
+                    debug_assert!(!meta.is_oversize, "IPv4 is apart");
                     *leaf = meta.next_hop;
                     finished.add(tables.next_hop(meta.next_hop), frame.bytes().len());
                 }
@@ -261,6 +265,17 @@ impl Express {
         }
         walk.finish();
         finished
+    }
+
+    /// Whether finished frame `index` is larger than its next hop's MTU, and to be cut as it is sent.
+    #[inline]
+    pub(crate) fn is_oversize(&self, index: usize) -> bool {
+        self.apart.is_oversize(index)
+    }
+
+    /// Frame `index` leaves the short way.
+    fn leave(&mut self, index: usize, next: Next, meta: Meta) {
+        self.leaving.push((index as u8, next, meta)); // `as`: below BURST_MAX
     }
 
     /// Move the frames that leave to `diverted`, and close the ranks of the others.
@@ -304,7 +319,8 @@ fn admit_odd<F: Frame, const IN: bool>(
     walk: &mut Walk<'_, false>,
 ) -> Result<(), Next> {
     let next = ingress::admit(tables, port, frame, meta);
-    if next != Next::Continue || !meta.is_like(&port.start) {
+    let start = port.start.of(meta.family);
+    if next != Next::Continue || !meta.is_like(&start) {
         return Err(next);
     }
     if IN && meta.family == Family::V6 {
@@ -329,8 +345,8 @@ fn finish_odd<F: Frame>(
         Next::Continue => {}
         next => return Err(next),
     }
-    if meta.is_oversize || meta.is_missed {
-        // The nodes know how it is cut, and how a miss is told.
+    if meta.is_missed {
+        // The nodes know how a miss is told.
         *meta = start;
         return Err(Next::Continue);
     }
