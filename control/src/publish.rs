@@ -1,9 +1,11 @@
 //! Configuration and neighbour discovery to tables: pure functions. When they are called and the result published is the
 //! business of [`crate::appliance`].
 
+use std::net::IpAddr;
+
 use dataplane::port::PortId;
 use dataplane::wire::ethernet::Mac;
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use pipelines::Tables;
 use pipelines::npt66;
 use pipelines::tables::{Builder, Hop, IcmpLimits, InterfaceId, InterfaceSpec, Rib, Route, VrfId};
@@ -91,9 +93,11 @@ pub fn tables_at_rest(config: &Config, macs: &[Mac]) -> Tables {
 pub(crate) fn routes(
     config: &Config,
     slots: &Slots,
-) -> impl Iterator<Item = (VrfId, Ipv6Net, Route)> {
-    let route =
-        |route: &crate::config::Route| (vrf(route.vrf), route.prefix, target(slots, &route.target));
+) -> impl Iterator<Item = (VrfId, IpNet, Route)> {
+    let route = |route: &crate::config::Route| {
+        let target = target(slots, &route.target);
+        (vrf(route.vrf), route.prefix.into(), target)
+    };
     config.routes.iter().map(route)
 }
 
@@ -136,7 +140,8 @@ pub(crate) fn builder<P>(network: &Network<'_, P>) -> Result<Builder, npt66::Spe
     }
     for neighbor in machine.neighbors() {
         if let Some(mac) = neighbor.mac {
-            builder.neighbor(InterfaceId(neighbor.interface.0), neighbor.address, mac);
+            let address = neighbor.address.into();
+            builder.neighbor(InterfaceId(neighbor.interface.0), address, mac);
         }
     }
     for rule in &config.npt66 {
@@ -160,13 +165,14 @@ pub(crate) fn builder<P>(network: &Network<'_, P>) -> Result<Builder, npt66::Spe
 fn spec<P>(network: &Network<'_, P>, id: InterfaceId, interface: &Interface) -> InterfaceSpec {
     let mac = network.macs[interface.port];
     let usable = |address: &&Ipv6Net| is_usable(network, id, **address);
+    let addresses = interface.addresses.iter().filter(usable);
     InterfaceSpec {
         port: port(interface.port),
         vlan: interface.vlan.clone(),
         mac,
         mtu: interface.mtu,
         vrf: vrf(interface.vrf),
-        addresses: interface.addresses.iter().filter(usable).copied().collect(),
+        addresses: addresses.copied().map(IpNet::from).collect(),
         link_local: link_local(interface, mac),
         up: network.links[interface.port],
     }
@@ -209,7 +215,7 @@ fn target(slots: &Slots, target: &Target) -> Route {
         Target::NextHops(hops) => {
             let hops = hops.iter().map(|hop| Hop {
                 interface: slots.id(hop.interface),
-                via: hop.via,
+                via: hop.via.map(IpAddr::V6),
                 weight: hop.weight,
             });
             Route::Hops(hops.collect())

@@ -356,15 +356,15 @@ fn ours(
         (uplink, "fe80::b", 0x12, "::/0"),
     ] {
         let via: Ipv6Addr = gateway.parse().expect("address");
-        builder.neighbor(interface, via, mac(last));
+        builder.neighbor(interface, via.into(), mac(last));
         let hop = Hop {
             interface,
-            via: Some(via),
+            via: Some(via.into()),
             weight: 1,
         };
         builder.route(
             VrfId(0),
-            prefix.parse().expect("prefix"),
+            prefix.parse::<Ipv6Net>().expect("prefix"),
             Route::Hops(vec![hop]),
         );
     }

@@ -12,6 +12,7 @@ use dataplane::port::PortId;
 use dataplane::testing::HeapFrame;
 use dataplane::trace::Traceable;
 use dataplane::worker::Pipeline;
+use ipnet::IpNet;
 use pipelines::tables::{Builder, Hop, InterfaceSpec, Route, VrfId};
 use pipelines::{Edge, Tables, npt66};
 
@@ -233,7 +234,7 @@ pub fn tables(way: Way, internet: Option<&Internet>) -> Result<Tables> {
             via: Some(router.parse()?),
             weight: 1,
         };
-        builder.route(VrfId(0), prefix.parse()?, Route::Hops(vec![hop]));
+        builder.route(VrfId(0), prefix.parse::<IpNet>()?, Route::Hops(vec![hop]));
     }
     if let Some(internet) = internet {
         internet.add_to(&mut builder, outside)?;

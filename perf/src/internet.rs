@@ -59,13 +59,13 @@ impl Internet {
     pub fn add_to(&self, builder: &mut Builder, outside: InterfaceId) -> Result<()> {
         for number in 0..ROUTERS {
             let (address, mac) = router(number);
-            builder.neighbor(outside, address, mac);
+            builder.neighbor(outside, address.into(), mac);
         }
         for route in &self.routes {
             let (address, _) = router(route.leaf % ROUTERS);
             let hop = Hop {
                 interface: outside,
-                via: Some(address),
+                via: Some(address.into()),
                 weight: 1,
             };
             let prefix = Ipv6Net::new(Ipv6Addr::from(route.prefix.address), route.prefix.length)

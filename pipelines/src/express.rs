@@ -112,7 +112,10 @@ impl Express {
         count(<Lookup as Node<F>>::INDEX, burst.len());
         let destinations = &self.destinations[..burst.len()];
         let leaves = &mut self.leaves[..burst.len()];
-        tables.fib(port.start.vrf).lookup_bulk(destinations, leaves);
+        tables
+            .fib(port.start.vrf)
+            .v6
+            .lookup_bulk(destinations, leaves);
         // Most likely this burst is like the one before; whatever is not expected is found to be odd, and done all the same.
         let bit = 1 << ingress.index();
         let finished = if self.uplinks_behind & bit != 0 {

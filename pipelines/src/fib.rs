@@ -1,7 +1,7 @@
 //! The lookup: where a packet goes. One prefix table per VRF answers for every destination; on-link hosts and our own
 //! addresses are then found exactly.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use arrayvec::ArrayVec;
 use dataplane::frame::{BURST_MAX, Frame};
@@ -68,7 +68,7 @@ pub struct NextHop {
     /// The interface is down.
     pub(crate) down: bool,
     /// The router to resolve; `None`: the destination itself.
-    pub(crate) via: Option<Ipv6Addr>,
+    pub(crate) via: Option<IpAddr>,
 }
 
 impl NextHop {
@@ -139,6 +139,7 @@ impl<F: Frame> Node<F> for Lookup {
             let run = start..start + count;
             tables
                 .fib(vrf)
+                .v6
                 .lookup_bulk(&keys[run.clone()], &mut leaves[run]);
             start += count;
         }
@@ -253,14 +254,14 @@ fn settle(tables: &Tables, vrf: VrfId, packet: &[u8], leaf: u32) -> u32 {
     leaf
 }
 
-/// The next hop of a packet, for the control thread.
-pub(crate) fn resolve(tables: &Tables, vrf: VrfId, packet: &[u8]) -> Option<u32> {
+/// The next hop of a packet and its destination, for the control thread.
+pub(crate) fn resolve(tables: &Tables, vrf: VrfId, packet: &[u8]) -> Option<(u32, IpAddr)> {
     let header = packet.first_chunk()?;
-    let leaf = tables
-        .vrfs
-        .get(usize::from(vrf.0))?
-        .lookup(destination(header));
-    Some(settle(tables, vrf, packet, leaf))
+    let fib = tables.vrfs.get(usize::from(vrf.0))?;
+    let destination = destination(header);
+    let leaf = fib.v6.lookup(destination);
+    let leaf = settle(tables, vrf, packet, leaf);
+    Some((leaf, Ipv6Addr::from(*destination).into()))
 }
 
 /// Hash by which the packets of one flow stay together: addresses and flow label where there is one (RFC 6437, RFC

@@ -1,7 +1,7 @@
 //! Packets from the workers: to neighbour discovery, to the echo responder, or to wait for their next hop; and what the
 //! protocols then want.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use dataplane::frame::Frame;
@@ -136,7 +136,9 @@ impl<P: Platform> Appliance<P> {
             meta,
         };
         match unresolved {
-            Some((id, address)) => self.wait(now, id, address, waiting),
+            Some((id, IpAddr::V6(address))) => self.wait(now, id, address, waiting),
+            // Neighbour discovery resolves no IPv4 address.
+            Some((_, IpAddr::V4(_))) => self.discards.count(Discard::NotNeighbor),
             // Newer tables know what to do with it.
             None => self.resume(waiting),
         }

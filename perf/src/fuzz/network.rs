@@ -10,11 +10,10 @@
 //!           down     VLAN 8     2001:db8:8:8::/64, not up
 //! ```
 
-use std::net::Ipv6Addr;
-
 use anyhow::{Context as _, Result};
 use dataplane::port::PortId;
 use dataplane::wire::ethernet::Mac;
+use ipnet::IpNet;
 use pipelines::Tables;
 use pipelines::npt66::{Spec, ZeroIid};
 use pipelines::tables::{Builder, Hop, IcmpLimits, InterfaceId, InterfaceSpec, Route, VrfId};
@@ -175,15 +174,14 @@ fn spec(port: usize, vlan: &[u16], mtu: u16, vrf: u16, address: &str) -> Result<
 }
 
 fn hop(interface: InterfaceId, via: &str, weight: u16) -> Result<Hop> {
-    let via: Ipv6Addr = via.parse()?;
     Ok(Hop {
         interface,
-        via: Some(via),
+        via: Some(via.parse()?),
         weight,
     })
 }
 
 fn route(builder: &mut Builder, vrf: u16, prefix: &str, route: Route) -> Result<()> {
-    builder.route(VrfId(vrf), prefix.parse()?, route);
+    builder.route(VrfId(vrf), prefix.parse::<IpNet>()?, route);
     Ok(())
 }

@@ -1,17 +1,20 @@
 //! From interfaces, neighbours, rules and routes to [`Tables`].
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dataplane::port::PortId;
 use dataplane::reason::DropReason;
 use dataplane::table::exact::ExactTable;
-use dataplane::wire::ethernet::{ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Mac};
-use ipnet::Ipv6Net;
+use dataplane::wire::ethernet::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Mac,
+};
+use ipnet::{IpNet, Ipv6Net};
 
 use super::rib::{Key, Rib, Target};
 use super::{
     Hop, IcmpLimits, Interface, InterfaceId, InterfaceSpec, PortTable, Route, Tables, VrfId,
+    host_key,
 };
 use crate::fib::{HAS_RULES, Kind, NextHop};
 use crate::ingress::Expected;
@@ -22,8 +25,8 @@ use crate::npt66::{self, Rule, RuleSet, SpecError};
 #[derive(Clone, Default)]
 pub struct Builder {
     interfaces: Vec<InterfaceSpec>,
-    neighbors: BTreeMap<(InterfaceId, Ipv6Addr), Mac>,
-    routes: BTreeMap<(VrfId, Ipv6Net), Route>,
+    neighbors: BTreeMap<(InterfaceId, IpAddr), Mac>,
+    routes: BTreeMap<Key, Route>,
     rules: Vec<(npt66::Spec, Rule)>,
     icmp: IcmpLimits,
 }
@@ -48,13 +51,13 @@ impl Builder {
     }
 
     /// A neighbour whose MAC address is known.
-    pub fn neighbor(&mut self, interface: InterfaceId, address: Ipv6Addr, mac: Mac) {
+    pub fn neighbor(&mut self, interface: InterfaceId, address: IpAddr, mac: Mac) {
         self.neighbors.insert((interface, address), mac);
     }
 
-    /// A route.
-    pub fn route(&mut self, vrf: VrfId, prefix: Ipv6Net, route: Route) {
-        self.routes.insert((vrf, prefix.trunc()), route);
+    /// A route. Hops by a router of the other family are left out (RFC 8950 is not supported).
+    pub fn route(&mut self, vrf: VrfId, prefix: impl Into<IpNet>, route: Route) {
+        self.routes.insert((vrf, prefix.into().trunc()), route);
     }
 
     /// An NPT66 rule; its number is also that of its counters.
@@ -154,6 +157,7 @@ impl Builder {
                 rule_set,
                 link_local: spec.link_local.octets(),
                 error_source: self.error_source(spec).octets(),
+                error_source_v4: self.error_source_v4(spec).map(|address| address.octets()),
             });
         }
         if interfaces.is_empty() {
@@ -166,6 +170,7 @@ impl Builder {
                 rule_set: 0,
                 link_local: none,
                 error_source: none,
+                error_source_v4: None,
             });
         }
         let vrf_count = 1 + self
@@ -201,18 +206,18 @@ impl Builder {
         for (spec, _) in &self.rules {
             if let Some(interface) = self.spec(spec.interface) {
                 derived.insert(
-                    (interface.vrf, spec.outside),
+                    (interface.vrf, spec.outside.into()),
                     Target::Hairpin(spec.interface),
                 );
             }
         }
         for (key, route) in &self.routes {
-            derived.insert(*key, Target::route(route.clone()));
+            derived.insert(*key, Target::route(&key.1, route.clone()));
         }
         derived
     }
 
-    fn own_addresses(&self) -> Vec<(VrfId, Ipv6Addr)> {
+    fn own_addresses(&self) -> Vec<(VrfId, IpAddr)> {
         let of = |spec: &InterfaceSpec| {
             let vrf = spec.vrf;
             let own = spec.addresses.iter().map(move |own| (vrf, own.addr()));
@@ -227,10 +232,27 @@ impl Builder {
 
     /// An address of this interface, else of its VRF, else link-local: what a receiver can reach (N13).
     fn error_source(&self, spec: &InterfaceSpec) -> Ipv6Addr {
-        let same_vrf = self.interfaces.iter().filter(|other| other.vrf == spec.vrf);
+        let mut v6 = self.reachable(spec).filter_map(|address| match address {
+            IpAddr::V6(address) => Some(address),
+            IpAddr::V4(_) => None,
+        });
+        v6.next().unwrap_or(spec.link_local)
+    }
+
+    /// The same for errors about IPv4 packets (RFC 1812 4.3.2.4). Without an address there is no error.
+    fn error_source_v4(&self, spec: &InterfaceSpec) -> Option<Ipv4Addr> {
+        self.reachable(spec).find_map(|address| match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    /// Own addresses, those of this interface first, then those of others in its VRF.
+    fn reachable<'a>(&'a self, spec: &'a InterfaceSpec) -> impl Iterator<Item = IpAddr> + 'a {
+        let same_vrf = self.interfaces.iter();
+        let same_vrf = same_vrf.filter(|other| other.vrf == spec.vrf);
         let candidates = std::iter::once(spec).chain(same_vrf);
-        let mut addresses = candidates.flat_map(|interface| &interface.addresses);
-        addresses.next().map_or(spec.link_local, Ipv6Net::addr)
+        candidates.flat_map(|interface| interface.addresses.iter().map(IpNet::addr))
     }
 
     fn rule_sets(&self) -> Vec<(InterfaceId, RuleSet)> {
@@ -243,7 +265,7 @@ impl Builder {
         let sets = by_interface.into_iter().map(|(interface, rules)| {
             // Own addresses in an outside prefix that is on the link are not translated (N16).
             let is_inside =
-                |own: &Ipv6Addr| rules.iter().any(|(.., outside)| outside.contains(own));
+                |own: &IpAddr| rules.iter().any(|(.., outside)| is_within(*own, *outside));
             let holds_own = own.iter().any(|(_, own)| is_inside(own));
             let rules: Vec<_> = rules
                 .iter()
@@ -262,7 +284,7 @@ struct Assembly<'a> {
     members: Vec<u32>,
     hosts: Vec<((u16, u128), u32)>,
     /// Next hops made so far, so that a neighbour has one.
-    via: BTreeMap<(InterfaceId, Option<Ipv6Addr>), u32>,
+    via: BTreeMap<(InterfaceId, Option<IpAddr>), u32>,
     rule_set_of: BTreeMap<InterfaceId, u16>,
 }
 
@@ -313,7 +335,7 @@ impl Assembly<'_> {
     }
 
     /// The index of a next hop that no prefix need lead to.
-    fn hop(&mut self, interface: InterfaceId, via: Option<Ipv6Addr>) -> u32 {
+    fn hop(&mut self, interface: InterfaceId, via: Option<IpAddr>) -> u32 {
         if let Some(known) = self.via.get(&(interface, via)) {
             return *known;
         }
@@ -323,7 +345,7 @@ impl Assembly<'_> {
         index
     }
 
-    fn make_hop(&self, interface: InterfaceId, via: Option<Ipv6Addr>) -> NextHop {
+    fn make_hop(&self, interface: InterfaceId, via: Option<IpAddr>) -> NextHop {
         let Some(spec) = self.builder.spec(interface) else {
             return NextHop::drop(DropReason::InterfaceDown);
         };
@@ -363,16 +385,27 @@ impl Assembly<'_> {
             };
             let vrf = spec.vrf;
             // A link-local neighbour is reached as a next hop only; its address means nothing in a VRF.
-            if !address.is_unicast_link_local() && spec.up {
+            if !is_link_local(*address) && spec.up {
                 let leaf = self.hop(*interface, Some(*address));
-                self.hosts.push(((vrf.0, u128::from(*address)), leaf));
+                self.hosts.push(((vrf.0, host_key(*address)), leaf));
             }
         }
         let own = self.push(own());
         let addresses = self.builder.own_addresses().into_iter();
         self.hosts
-            .extend(addresses.map(|(vrf, address)| ((vrf.0, u128::from(address)), own)));
+            .extend(addresses.map(|(vrf, address)| ((vrf.0, host_key(address)), own)));
     }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+fn is_within(address: IpAddr, prefix: Ipv6Net) -> bool {
+    matches!(address, IpAddr::V6(address) if prefix.contains(&address))
 }
 
 /// One of our own addresses.
@@ -398,7 +431,11 @@ fn with_link_header(base: NextHop, spec: &InterfaceSpec, neighbor: Mac) -> NextH
         header.extend(tpid.to_be_bytes());
         header.extend(id.to_be_bytes());
     }
-    header.extend(ETHERTYPE_IPV6.to_be_bytes());
+    let ether_type = match base.via {
+        Some(IpAddr::V4(_)) => ETHERTYPE_IPV4,
+        Some(IpAddr::V6(_)) | None => ETHERTYPE_IPV6,
+    };
+    header.extend(ether_type.to_be_bytes());
     let mut link = [0; 24];
     link[..header.len()].copy_from_slice(&header);
     let link_len = u8::try_from(header.len()).expect("at most 22 bytes");

@@ -7,14 +7,14 @@
 mod builder;
 mod rib;
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use dataplane::frame::Frame;
 use dataplane::port::PortId;
 use dataplane::table::exact::ExactTable;
-use dataplane::table::lpm::View6;
+use dataplane::table::lpm::{View4, View6};
 use dataplane::wire::ethernet::Mac;
-use ipnet::Ipv6Net;
+use ipnet::IpNet;
 
 pub use builder::Builder;
 pub use rib::Rib;
@@ -41,12 +41,12 @@ pub struct InterfaceSpec {
     pub vlan: Vec<u16>,
     /// Its MAC address.
     pub mac: Mac,
-    /// IPv6 MTU, bytes.
+    /// MTU, bytes: of IPv6 and IPv4 packets.
     pub mtu: u16,
     /// Its VRF.
     pub vrf: VrfId,
     /// Usable own addresses with their prefix lengths; each makes a connected route.
-    pub addresses: Vec<Ipv6Net>,
+    pub addresses: Vec<IpNet>,
     /// Own link-local address.
     pub link_local: Ipv6Addr,
     /// Whether packets may leave by it.
@@ -58,8 +58,8 @@ pub struct InterfaceSpec {
 pub struct Hop {
     /// Where it leaves.
     pub interface: InterfaceId,
-    /// The router; `None`: the destination itself is on the link.
-    pub via: Option<Ipv6Addr>,
+    /// The router, of the family of the route's prefix; `None`: the destination itself is on the link.
+    pub via: Option<IpAddr>,
     /// Share among the hops of one route, 1 to 256.
     pub weight: u16,
 }
@@ -103,6 +103,8 @@ pub(crate) struct Interface {
     pub(crate) link_local: [u8; 16],
     /// Source of ICMPv6 errors about packets that came in here.
     pub(crate) error_source: [u8; 16],
+    /// Source of ICMPv4 errors; `None`: none is sent.
+    pub(crate) error_source_v4: Option<[u8; 4]>,
 }
 
 /// Which interfaces a port has.
@@ -119,13 +121,30 @@ pub(crate) struct PortTable {
     pub(crate) has_rules: bool,
 }
 
+/// The prefix tables of one VRF, of both families. Their leaves are numbers of the same next hops.
+pub(crate) struct Fib {
+    pub(crate) v6: View6,
+    pub(crate) v4: View4,
+}
+
+/// An address as the host table has it: IPv4 as an IPv4-mapped IPv6 address (RFC 4291 2.5.5.2). Such an address is never
+/// that of an IPv6 packet: ingress drops those.
+#[must_use]
+pub(crate) fn host_key(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
 /// What is published.
 pub struct Tables {
     interfaces: Box<[Interface]>,
     ports: Box<[PortTable]>,
-    /// Prefix table of each VRF. A leaf is the index of a next hop.
-    pub(crate) vrfs: Box<[View6]>,
-    /// Own addresses and resolved neighbours, by VRF; asked where the prefix table says [`Kind::Glean`].
+    /// Prefix tables of each VRF. A leaf is the index of a next hop.
+    pub(crate) vrfs: Box<[Fib]>,
+    /// Own addresses and resolved neighbours, by VRF; asked where the prefix table says [`Kind::Glean`]. By
+    /// [`host_key`].
     pub(crate) hosts: ExactTable,
     next_hops: Box<[NextHop]>,
     /// Next hops of ECMP groups, each as often as its weight.
@@ -159,9 +178,9 @@ impl Tables {
         &self.rules[usize::from(number)]
     }
 
-    /// The prefix table of a VRF; [`Meta::vrf`] is always one that has a table.
+    /// The prefix tables of a VRF; [`Meta::vrf`] is always one that has them.
     #[inline]
-    pub(crate) fn fib(&self, vrf: VrfId) -> &View6 {
+    pub(crate) fn fib(&self, vrf: VrfId) -> &Fib {
         &self.vrfs[usize::from(vrf.0)]
     }
 
@@ -186,16 +205,13 @@ impl Tables {
     /// What a packet handed over for [`dataplane::reason::PuntReason::NeighborMiss`] waits for, by these tables: the
     /// interface and the address to resolve; `None` if it can go on (or be dropped) now.
     #[must_use]
-    pub fn unresolved<F: Frame>(&self, frame: &F, meta: &Meta) -> Option<(InterfaceId, Ipv6Addr)> {
+    pub fn unresolved<F: Frame>(&self, frame: &F, meta: &Meta) -> Option<(InterfaceId, IpAddr)> {
         let packet = frame.bytes().get(meta.l3_offset()..)?;
-        let destination = packet.get(24..40)?.first_chunk::<16>()?;
         let vrf = self.interface(meta.interface).vrf;
-        let next_hop = self.next_hop(fib::resolve(self, vrf, packet)?);
+        let (leaf, destination) = fib::resolve(self, vrf, packet)?;
+        let next_hop = self.next_hop(leaf);
         match next_hop.kind {
-            Kind::Glean => Some((
-                next_hop.interface,
-                next_hop.via.unwrap_or(Ipv6Addr::from(*destination)),
-            )),
+            Kind::Glean => Some((next_hop.interface, next_hop.via.unwrap_or(destination))),
             _ => None,
         }
     }

@@ -11,15 +11,15 @@
 //! without new targets is committed first and published then: what a prefix led to may be gone from the new tables.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 
-use dataplane::table::lpm::{Arena, Grace, Lpm6, View6};
-use ipnet::Ipv6Net;
+use dataplane::table::lpm::{Arena, Grace, Lpm4, Lpm6};
+use ipnet::IpNet;
 
-use super::{Hop, InterfaceId, Route, VrfId};
+use super::{Fib, Hop, InterfaceId, Route, VrfId};
 
 /// A prefix in its routing table.
-pub(super) type Key = (VrfId, Ipv6Net);
+pub(super) type Key = (VrfId, IpNet);
 
 /// What a prefix leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,19 +35,24 @@ pub(super) enum Target {
 impl Target {
     /// Straight to the destination, on the link of `interface`.
     pub(super) fn on_link(interface: InterfaceId) -> Self {
-        Self::route(Route::Hops(vec![Hop {
+        Self::Route(Route::Hops(vec![Hop {
             interface,
             via: None,
             weight: 1,
         }]))
     }
 
-    /// What `route` says: a weight means nothing where there is one hop.
-    pub(super) fn route(mut route: Route) -> Self {
-        if let Route::Hops(hops) = &mut route
-            && let [hop] = &mut hops[..]
-        {
-            hop.weight = 1;
+    /// What `route` says for `prefix`: a weight means nothing where there is one hop, and a router of the other family
+    /// cannot be used.
+    pub(super) fn route(prefix: &IpNet, mut route: Route) -> Self {
+        if let Route::Hops(hops) = &mut route {
+            let is_v4 = matches!(prefix, IpNet::V4(_));
+            hops.retain(|hop| hop.via.is_none_or(|via| via.is_ipv4() == is_v4));
+            match &mut hops[..] {
+                [] => route = Route::Unreachable,
+                [hop] => hop.weight = 1,
+                _ => {}
+            }
         }
         Self::Route(route)
     }
@@ -114,11 +119,45 @@ impl Targets {
     }
 }
 
+/// The prefix tables of one VRF.
+struct Vrf {
+    v6: Lpm6,
+    v4: Lpm4,
+}
+
+impl Vrf {
+    fn load(&mut self, prefixes: impl Iterator<Item = (IpNet, u32)>) {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (prefix, leaf) in prefixes {
+            match prefix {
+                IpNet::V4(prefix) => v4.push((prefix.network(), prefix.prefix_len(), leaf)),
+                IpNet::V6(prefix) => v6.push((prefix.network(), prefix.prefix_len(), leaf)),
+            }
+        }
+        self.v4.load(v4);
+        self.v6.load(v6);
+    }
+
+    fn remove(&mut self, prefix: IpNet) {
+        match prefix {
+            IpNet::V4(prefix) => self.v4.remove(prefix.network(), prefix.prefix_len()),
+            IpNet::V6(prefix) => self.v6.remove(prefix.network(), prefix.prefix_len()),
+        };
+    }
+
+    fn leaf(&self, prefix: IpNet) -> Option<u32> {
+        match prefix {
+            IpNet::V4(prefix) => self.v4.leaf(prefix.network(), prefix.prefix_len()),
+            IpNet::V6(prefix) => self.v6.leaf(prefix.network(), prefix.prefix_len()),
+        }
+    }
+}
+
 /// The control thread's side of the prefix tables: routes, what they lead to, and the tables of all VRFs.
 #[derive(Default)]
 pub struct Rib {
     arena: Arena,
-    vrfs: Vec<Lpm6>,
+    vrfs: Vec<Vrf>,
     targets: Targets,
     routes: BTreeMap<Key, Route>,
     /// Prefixes that follow from interfaces, addresses and rules; a route for the same prefix comes first.
@@ -141,7 +180,7 @@ impl Rib {
     }
 
     /// Make these the routes; of two for one prefix the later counts. Takes effect with the tables that are built next.
-    pub fn set_routes(&mut self, routes: impl IntoIterator<Item = (VrfId, Ipv6Net, Route)>) {
+    pub fn set_routes(&mut self, routes: impl IntoIterator<Item = (VrfId, IpNet, Route)>) {
         let routes = routes
             .into_iter()
             .map(|(vrf, prefix, route)| ((vrf, prefix.trunc()), route));
@@ -173,12 +212,11 @@ impl Rib {
         while let Some(((vrf, _), _)) = set.peek() {
             let vrf = *vrf;
             let of_this = std::iter::from_fn(|| set.next_if(|((other, _), _)| *other == vrf));
-            let prefixes =
-                of_this.map(|((_, prefix), leaf)| (prefix.network(), prefix.prefix_len(), leaf));
+            let prefixes = of_this.map(|((_, prefix), leaf)| (prefix, leaf));
             self.vrfs[usize::from(vrf.0)].load(prefixes);
         }
         for ((vrf, prefix), _) in removed {
-            self.vrfs[usize::from(vrf.0)].remove(prefix.network(), prefix.prefix_len());
+            self.vrfs[usize::from(vrf.0)].remove(prefix);
         }
         self.targets.sweep();
         self.targets.has_new = false;
@@ -188,7 +226,8 @@ impl Rib {
     /// Reuse the memory of what was replaced, as far as all workers have let go of it. To be called now and then.
     pub fn reclaim(&mut self, grace: &mut impl Grace) {
         if self.has_retired {
-            let waiting = self.vrfs.iter_mut().map(|table| table.reclaim(grace));
+            let waiting = self.vrfs.iter_mut();
+            let waiting = waiting.map(|vrf| vrf.v6.reclaim(grace) + vrf.v4.reclaim(grace));
             self.has_retired = waiting.sum::<usize>() > 0;
         }
     }
@@ -196,18 +235,20 @@ impl Rib {
     /// Prefixes in all tables, as of the last [`Rib::commit`].
     #[must_use]
     pub fn prefixes(&self) -> usize {
-        self.vrfs.iter().map(Lpm6::len).sum()
+        let lengths = self.vrfs.iter().map(|vrf| vrf.v6.len() + vrf.v4.len());
+        lengths.sum()
     }
 
     /// Bytes of the prefix tables.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.vrfs.iter().map(Lpm6::bytes).sum()
+        let bytes = self.vrfs.iter();
+        bytes.map(|vrf| vrf.v6.bytes() + vrf.v4.bytes()).sum()
     }
 
     /// Prefixes and what they lead to become these, routes included: decide what [`Rib::commit`] changes. `own` are own
     /// addresses, which get a prefix of their own where the longest other one does not ask the host table for them.
-    pub(super) fn plan(&mut self, derived: BTreeMap<Key, Target>, own: &[(VrfId, Ipv6Addr)]) {
+    pub(super) fn plan(&mut self, derived: BTreeMap<Key, Target>, own: &[(VrfId, IpAddr)]) {
         let mut touched = std::mem::take(&mut self.touched);
         touched.extend(differences(&self.derived, &derived));
         self.derived = derived;
@@ -218,7 +259,7 @@ impl Rib {
                     .covering(*vrf, *address)
                     .is_some_and(|t| t.asks_hosts())
             })
-            .map(|(vrf, address)| ((*vrf, Ipv6Net::from(*address)), Target::Own))
+            .map(|(vrf, address)| ((*vrf, IpNet::from(*address)), Target::Own))
             .collect();
         touched.extend(differences(&self.own, &own));
         self.own = own;
@@ -226,7 +267,7 @@ impl Rib {
             let target = self.target(&key);
             let leaf = target.map_or(0, |target| self.targets.take(&target));
             let table = self.table(key.0);
-            let installed = table.leaf(key.1.network(), key.1.prefix_len()).unwrap_or(0);
+            let installed = table.leaf(key.1).unwrap_or(0);
             let before = self.planned.get(&key).copied().unwrap_or(installed);
             if before != 0 {
                 self.targets.release(before);
@@ -245,17 +286,24 @@ impl Rib {
     }
 
     /// The tables of VRFs 0 to `count` - 1.
-    pub(super) fn views(&mut self, count: u16) -> Box<[View6]> {
+    pub(super) fn views(&mut self, count: u16) -> Box<[Fib]> {
         if let Some(last) = count.checked_sub(1) {
             self.table(VrfId(last));
         }
-        self.vrfs.iter().map(Lpm6::view).collect()
+        let fib = |vrf: &Vrf| Fib {
+            v6: vrf.v6.view(),
+            v4: vrf.v4.view(),
+        };
+        self.vrfs.iter().map(fib).collect()
     }
 
-    fn table(&mut self, vrf: VrfId) -> &mut Lpm6 {
+    fn table(&mut self, vrf: VrfId) -> &mut Vrf {
         let index = usize::from(vrf.0);
         while self.vrfs.len() <= index {
-            self.vrfs.push(Lpm6::new_in(&self.arena));
+            self.vrfs.push(Vrf {
+                v6: Lpm6::new_in(&self.arena),
+                v4: Lpm4::new_in(&self.arena),
+            });
         }
         &mut self.vrfs[index]
     }
@@ -267,14 +315,16 @@ impl Rib {
 
     /// The same without own addresses.
     fn shared(&self, key: &Key) -> Option<Target> {
-        let route = self.routes.get(key).cloned().map(Target::route);
+        let route = self.routes.get(key).cloned();
+        let route = route.map(|route| Target::route(&key.1, route));
         route.or_else(|| self.derived.get(key).cloned())
     }
 
     /// The target of the longest prefix that covers an address, own addresses aside.
-    fn covering(&self, vrf: VrfId, address: Ipv6Addr) -> Option<Target> {
-        (0..=128).rev().find_map(|length| {
-            let prefix = Ipv6Net::new(address, length).expect("at most 128");
+    fn covering(&self, vrf: VrfId, address: IpAddr) -> Option<Target> {
+        let longest = IpNet::from(address).prefix_len();
+        (0..=longest).rev().find_map(|length| {
+            let prefix = IpNet::new(address, length).expect("at most that of a host");
             self.shared(&(vrf, prefix.trunc()))
         })
     }

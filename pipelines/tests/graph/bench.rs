@@ -1,6 +1,6 @@
 //! A box with two ports and the whole graph in it, in memory.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_utils::CachePadded;
@@ -16,7 +16,7 @@ use dataplane::testing::builder::Packet;
 use dataplane::trace::Tracer;
 use dataplane::wire::ethernet::Mac;
 use dataplane::worker::Pipeline;
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use pipelines::tables::{Builder, Hop, InterfaceId, InterfaceSpec, Route, VrfId};
 use pipelines::{Edge, Meta, Tables, npt66};
 
@@ -36,7 +36,17 @@ pub fn address(text: &str) -> Ipv6Addr {
     text.parse().expect("an address")
 }
 
+/// An address of either family.
+pub fn ip_address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
 pub fn net(text: &str) -> Ipv6Net {
+    text.parse().expect("a prefix")
+}
+
+/// A prefix of either family.
+pub fn ip_net(text: &str) -> IpNet {
     text.parse().expect("a prefix")
 }
 
@@ -56,7 +66,7 @@ pub fn interface(port_index: usize, addresses: &[&str]) -> InterfaceSpec {
         mac: mac(1 + u8::try_from(port_index).expect("few ports")),
         mtu: 1500,
         vrf: VrfId(0),
-        addresses: addresses.iter().map(|text| net(text)).collect(),
+        addresses: addresses.iter().map(|text| ip_net(text)).collect(),
         link_local: address("fe80::1"),
         up: true,
     }
@@ -67,11 +77,11 @@ pub fn usual() -> Builder {
     let mut builder = Builder::new();
     let inside = builder.interface(interface(INSIDE, &["fd01:203:405:1::1/64"]));
     let uplink = builder.interface(interface(UPLINK, &["2001:db8:ffff::2/64"]));
-    builder.neighbor(inside, address(HOST), mac(0x11));
-    builder.neighbor(uplink, address(ROUTER), mac(0x22));
+    builder.neighbor(inside, ip_address(HOST), mac(0x11));
+    builder.neighbor(uplink, ip_address(ROUTER), mac(0x22));
     let hop = Hop {
         interface: uplink,
-        via: Some(address(ROUTER)),
+        via: Some(ip_address(ROUTER)),
         weight: 1,
     };
     builder.route(VrfId(0), net("::/0"), Route::Hops(vec![hop]));

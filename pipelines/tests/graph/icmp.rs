@@ -57,11 +57,11 @@ fn packet_too_big_says_the_mtu_and_quotes_what_the_sender_sent() {
     let mut narrow = interface(UPLINK, &["2001:db8:ffff::2/64"]);
     narrow.mtu = 1400;
     let uplink = builder.interface(narrow);
-    builder.neighbor(inside, address(HOST), mac(0x11));
-    builder.neighbor(uplink, address(ROUTER), mac(0x22));
+    builder.neighbor(inside, ip_address(HOST), mac(0x11));
+    builder.neighbor(uplink, ip_address(ROUTER), mac(0x22));
     let hop = Hop {
         interface: uplink,
-        via: Some(address(ROUTER)),
+        via: Some(ip_address(ROUTER)),
         weight: 1,
     };
     builder.route(VrfId(0), net("::/0"), Route::Hops(vec![hop]));

@@ -59,11 +59,11 @@ fn tagged_interfaces_keep_tags_and_priority() {
     wan.vlan = vec![200, 300];
     let lan = builder.interface(lan);
     let wan = builder.interface(wan);
-    builder.neighbor(lan, address(HOST), mac(0x11));
-    builder.neighbor(wan, address(ROUTER), mac(0x22));
+    builder.neighbor(lan, ip_address(HOST), mac(0x11));
+    builder.neighbor(wan, ip_address(ROUTER), mac(0x22));
     let hop = Hop {
         interface: wan,
-        via: Some(address(ROUTER)),
+        via: Some(ip_address(ROUTER)),
         weight: 1,
     };
     builder.route(VrfId(0), net("::/0"), Route::Hops(vec![hop]));

@@ -67,7 +67,7 @@ fn addresses_without_a_counterpart_are_answered() {
         for routed_inside in ["fd00::/16", "fd01:203:405::/48"] {
             let hop = Hop {
                 interface: interface_id(0),
-                via: Some(address(HOST)),
+                via: Some(ip_address(HOST)),
                 weight: 1,
             };
             builder.route(VrfId(0), net(routed_inside), Route::Hops(vec![hop]));
@@ -138,7 +138,7 @@ fn addresses_without_a_counterpart_are_answered() {
 #[test]
 fn hairpin_translates_both_ways() {
     let mut builder = usual();
-    builder.neighbor(interface_id(0), address("fd01:203:405:1::99"), mac(0x33));
+    builder.neighbor(interface_id(0), ip_address("fd01:203:405:1::99"), mac(0x33));
     let mut bench = Bench::new(builder);
     let packet = from_inside()
         .ipv6(address(HOST), address("2001:db8:1:d550::99"))
@@ -183,11 +183,11 @@ fn on_link_outside_prefix_spares_own_address_and_router() {
     let mut builder = Builder::new();
     let inside = builder.interface(interface(INSIDE, &["fd00:5::1/64"]));
     let uplink = builder.interface(interface(UPLINK, &["2001:db8:5::2/64"]));
-    builder.neighbor(inside, address("fd00:5::1234"), mac(0x11));
-    builder.neighbor(uplink, address("2001:db8:5::1"), mac(0x22));
+    builder.neighbor(inside, ip_address("fd00:5::1234"), mac(0x11));
+    builder.neighbor(uplink, ip_address("2001:db8:5::1"), mac(0x22));
     let hop = Hop {
         interface: uplink,
-        via: Some(address("2001:db8:5::1")),
+        via: Some(ip_address("2001:db8:5::1")),
         weight: 1,
     };
     builder.route(VrfId(0), net("::/0"), Route::Hops(vec![hop]));

@@ -20,7 +20,7 @@ fn unresolved_next_hops_are_punted_and_go_on_when_resolved() {
     let target = bench.tables.unresolved(&waiting.frame, &waiting.meta);
     assert_eq!(
         target,
-        Some((interface_id(1), address("2001:db8:ffff::77")))
+        Some((interface_id(1), ip_address("2001:db8:ffff::77")))
     );
 
     // Unanswered: RFC 4861 7.2.2, with the quote as sent.
@@ -32,7 +32,7 @@ fn unresolved_next_hops_are_punted_and_go_on_when_resolved() {
 
     // Resolved: it goes on, translated, one hop less.
     let mut builder = usual();
-    builder.neighbor(interface_id(1), address("2001:db8:ffff::77"), mac(0x77));
+    builder.neighbor(interface_id(1), ip_address("2001:db8:ffff::77"), mac(0x77));
     bench.tables = builder.build();
     assert_eq!(bench.tables.unresolved(&waiting.frame, &waiting.meta), None);
     let sent = bench.resume(vec![(waiting.frame, waiting.meta)]);
@@ -70,10 +70,10 @@ fn routes_blackhole_unreachable_and_missing() {
 #[test]
 fn ecmp_shares_flows_by_weight_and_keeps_each_on_one_way() {
     let mut builder = usual();
-    builder.neighbor(interface_id(1), address("2001:db8:ffff::7"), mac(0x77));
+    builder.neighbor(interface_id(1), ip_address("2001:db8:ffff::7"), mac(0x77));
     let hop = |text: &str, weight| Hop {
         interface: interface_id(1),
-        via: Some(address(text)),
+        via: Some(ip_address(text)),
         weight,
     };
     builder.route(
@@ -123,17 +123,17 @@ fn a_down_interface_is_avoided_by_ecmp_and_answered_alone() {
     down.up = false;
     let down = builder.interface(down);
     let other = builder.interface(interface(2, &["2001:db8:eeee::2/64"]));
-    builder.neighbor(inside, address(HOST), mac(0x11));
-    builder.neighbor(down, address(ROUTER), mac(0x22));
-    builder.neighbor(other, address("2001:db8:eeee::1"), mac(0x44));
+    builder.neighbor(inside, ip_address(HOST), mac(0x11));
+    builder.neighbor(down, ip_address(ROUTER), mac(0x22));
+    builder.neighbor(other, ip_address("2001:db8:eeee::1"), mac(0x44));
     let via_down = Hop {
         interface: down,
-        via: Some(address(ROUTER)),
+        via: Some(ip_address(ROUTER)),
         weight: 1,
     };
     let via_other = Hop {
         interface: other,
-        via: Some(address("2001:db8:eeee::1")),
+        via: Some(ip_address("2001:db8:eeee::1")),
         weight: 1,
     };
     builder.route(
@@ -174,10 +174,10 @@ fn vrfs_of_one_burst_are_kept_apart() {
     let mut abroad = interface(2, &["2001:db8:fffe::2/64"]);
     abroad.vrf = VrfId(1);
     let abroad = builder.interface(abroad);
-    builder.neighbor(abroad, address("2001:db8:fffe::1"), mac(0x33));
+    builder.neighbor(abroad, ip_address("2001:db8:fffe::1"), mac(0x33));
     let hop = Hop {
         interface: abroad,
-        via: Some(address("2001:db8:fffe::1")),
+        via: Some(ip_address("2001:db8:fffe::1")),
         weight: 1,
     };
     builder.route(VrfId(1), net("::/0"), Route::Hops(vec![hop]));
@@ -219,7 +219,7 @@ fn vrfs_are_separate() {
     let mut tenant = interface(2, &["fd01:203:405:1::1/64"]);
     tenant.vrf = VrfId(1);
     let tenant = builder.interface(tenant);
-    builder.neighbor(tenant, address(HOST), mac(0x55));
+    builder.neighbor(tenant, ip_address(HOST), mac(0x55));
     let mut bench = Bench::new(builder);
     let packet = Packet::ethernet(mac(0x55), mac(3))
         .ipv6(address("fd01:203:405:1::5"), address(HOST))

@@ -1,5 +1,6 @@
 use dataplane::port::PortId;
 use dataplane::wire::ethernet::Mac;
+use ipnet::Ipv6Net;
 use proptest::prelude::*;
 
 use super::*;
@@ -7,7 +8,7 @@ use crate::fib::Kind;
 use crate::npt66;
 use crate::tables::{Builder, InterfaceSpec, Tables};
 
-const ADDRESSES: [&str; 8] = [
+const ADDRESSES: [&str; 12] = [
     "2001:db8::1",
     "2001:db8:0:1::1",
     "2001:db8:0:1::2",
@@ -16,8 +17,12 @@ const ADDRESSES: [&str; 8] = [
     "2001:db8:2::1",
     "2001:db9::1",
     "fd00::1",
+    "192.0.2.1",
+    "192.0.2.2",
+    "198.51.100.1",
+    "203.0.113.9",
 ];
-const PREFIXES: [&str; 7] = [
+const PREFIXES: [&str; 11] = [
     "::/0",
     "2001:db8::/32",
     "2001:db8::/48",
@@ -25,10 +30,19 @@ const PREFIXES: [&str; 7] = [
     "2001:db8:0:1::2/128",
     "2001:db8:1::/48",
     "2001:db8:2::1/128",
+    "0.0.0.0/0",
+    "192.0.2.0/24",
+    "192.0.2.2/32",
+    "198.51.100.0/24",
 ];
 const ROUTERS: [&str; 2] = ["fe80::a", "2001:db8:0:1::2"];
+const ROUTERS_V4: [&str; 2] = ["192.0.2.9", "198.51.100.9"];
 
-fn net(text: &str) -> Ipv6Net {
+fn net(text: &str) -> IpNet {
+    text.parse().expect("a prefix")
+}
+
+fn net6(text: &str) -> Ipv6Net {
     text.parse().expect("a prefix")
 }
 
@@ -55,7 +69,7 @@ fn builder(world: &World) -> Builder {
             mtu: 1500,
             vrf: VrfId(vrf),
             addresses: if port == 0 && world.has_address {
-                vec![net("2001:db8:0:1::1/64")]
+                vec![net("2001:db8:0:1::1/64"), net("192.0.2.1/24")]
             } else {
                 vec![]
             },
@@ -63,15 +77,16 @@ fn builder(world: &World) -> Builder {
             up: port != 1 || world.is_up,
         });
     }
-    for router in &ROUTERS[..world.resolved] {
+    let routers = [&ROUTERS, &ROUTERS_V4].map(|routers| &routers[..world.resolved]);
+    for router in routers.concat() {
         let mac = Mac::from_octets([2, 0, 0, 0, 0, 9]);
         builder.neighbor(InterfaceId(1), router.parse().expect("an address"), mac);
     }
     if world.has_rule {
         let rule = npt66::Spec {
             interface: InterfaceId(1),
-            inside: net("fd00::/48"),
-            outside: net("2001:db8:1::/48"),
+            inside: net6("fd00::/48"),
+            outside: net6("2001:db8:1::/48"),
             zero_iid: npt66::ZeroIid::Drop,
         };
         builder.npt66(rule).expect("valid");
@@ -87,6 +102,13 @@ fn hop(interface: u16, router: usize, weight: u16) -> Hop {
     }
 }
 
+fn hop_v4(interface: u16, router: usize, weight: u16) -> Hop {
+    Hop {
+        via: Some(ROUTERS_V4[router].parse().expect("an address")),
+        ..hop(interface, router, weight)
+    }
+}
+
 fn any_route() -> impl Strategy<Value = Route> {
     prop_oneof![
         Just(Route::Blackhole),
@@ -94,10 +116,13 @@ fn any_route() -> impl Strategy<Value = Route> {
         (0_u16..3, 0_usize..2)
             .prop_map(|(interface, router)| { Route::Hops(vec![hop(interface, router, 3)]) }),
         (1_u16..3).prop_map(|weight| Route::Hops(vec![hop(0, 0, weight), hop(1, 1, 1)])),
+        (0_u16..3, 0_usize..2)
+            .prop_map(|(interface, router)| Route::Hops(vec![hop_v4(interface, router, 3)])),
+        (1_u16..3).prop_map(|weight| Route::Hops(vec![hop_v4(0, 0, weight), hop(1, 1, 1)])),
     ]
 }
 
-fn any_routes() -> impl Strategy<Value = Vec<(VrfId, Ipv6Net, Route)>> {
+fn any_routes() -> impl Strategy<Value = Vec<(VrfId, IpNet, Route)>> {
     let one = (0_u16..2, 0..PREFIXES.len(), any_route())
         .prop_map(|(vrf, prefix, route)| (VrfId(vrf), net(PREFIXES[prefix]), route));
     prop::collection::vec(one, 0..8)
@@ -121,8 +146,11 @@ fn meaning(tables: &Tables) -> Vec<String> {
         .flat_map(|address| [(0, address), (1, address)]);
     addresses
         .map(|(vrf, address)| {
-            let address: Ipv6Addr = address.parse().expect("an address");
-            let leaf = tables.fib(VrfId(vrf)).lookup(&address.octets());
+            let fib = tables.fib(VrfId(vrf));
+            let leaf = match address.parse().expect("an address") {
+                IpAddr::V6(address) => fib.v6.lookup(&address.octets()),
+                IpAddr::V4(address) => fib.v4.lookup(&address.into()),
+            };
             let next_hop = tables.next_hop(leaf);
             let shown = |next_hop: &crate::fib::NextHop| {
                 let mut next_hop = next_hop.clone();
@@ -140,7 +168,7 @@ fn meaning(tables: &Tables) -> Vec<String> {
 }
 
 /// What tables without a history say.
-fn fresh(world: &World, routes: &[(VrfId, Ipv6Net, Route)]) -> Vec<String> {
+fn fresh(world: &World, routes: &[(VrfId, IpNet, Route)]) -> Vec<String> {
     let mut rib = Rib::new();
     rib.set_routes(routes.iter().cloned());
     let tables = builder(world).build_in(&mut rib);
@@ -194,7 +222,7 @@ fn a_resolved_neighbour_changes_no_prefix() {
     let tables = builder(&world).build_in(&mut rib);
     rib.commit();
     let far = |tables: &Tables| {
-        let leaf = tables.fib(VrfId(0)).lookup(&[0x20; 16]);
+        let leaf = tables.fib(VrfId(0)).v6.lookup(&[0x20; 16]);
         tables.next_hop(leaf).kind
     };
     assert_eq!(far(&tables), Kind::Glean);
@@ -202,7 +230,7 @@ fn a_resolved_neighbour_changes_no_prefix() {
     let resolved = builder(&world).build_in(&mut rib);
     assert!(!rib.is_pending());
     assert_eq!(far(&resolved), Kind::Neighbor);
-    assert_eq!(rib.prefixes(), 2);
+    assert_eq!(rib.prefixes(), 3, "the route and two connected prefixes");
 }
 
 #[test]
@@ -213,19 +241,19 @@ fn a_number_is_used_again_only_after_its_prefixes_are_gone() {
         resolved: 2,
         has_rule: false,
     };
-    let prefix = net("2001:db8::/32");
+    let prefix = net6("2001:db8::/32");
     let mut rib = Rib::new();
     let mut step = |route: Option<Route>, commits: bool| {
-        rib.set_routes(route.map(|route| (VrfId(0), prefix, route)));
+        rib.set_routes(route.map(|route| (VrfId(0), prefix.into(), route)));
         let tables = builder(&world).build_in(&mut rib);
         if commits {
             rib.commit();
         }
-        let leaf = tables.fib(VrfId(0)).lookup(&prefix.network().octets());
+        let leaf = tables.fib(VrfId(0)).v6.lookup(&prefix.network().octets());
         (leaf, tables.next_hop(leaf).via)
     };
     let [first, second] = [0, 1].map(|router| Some(Route::Hops(vec![hop(1, router, 1)])));
-    let via = |router: usize| Some(ROUTERS[router].parse::<Ipv6Addr>().expect("an address"));
+    let via = |router: usize| Some(ROUTERS[router].parse::<IpAddr>().expect("an address"));
     let (number, to) = step(first, true);
     assert_eq!(to, via(0));
     // The new tables know both: workers that meet the old leaf still find the old router.
@@ -236,4 +264,31 @@ fn a_number_is_used_again_only_after_its_prefixes_are_gone() {
     assert_eq!(step(None, true), (0, None));
     let (again, _) = step(Some(Route::Blackhole), true);
     assert!([number, other].contains(&again), "numbers are used again");
+}
+
+/// RFC 8950 is not supported: a hop by a router of the other family is no hop.
+#[test]
+fn a_router_of_the_other_family_leads_nowhere() {
+    let world = World {
+        has_address: true,
+        is_up: true,
+        resolved: 2,
+        has_rule: false,
+    };
+    let mut rib = Rib::new();
+    let foreign = Route::Hops(vec![hop(1, 0, 1)]);
+    let mixed = Route::Hops(vec![hop(1, 0, 2), hop_v4(1, 1, 2)]);
+    rib.set_routes([
+        (VrfId(0), net("0.0.0.0/0"), foreign),
+        (VrfId(0), net("198.51.100.0/24"), mixed),
+    ]);
+    let tables = builder(&world).build_in(&mut rib);
+    rib.commit();
+    let to = |address: [u8; 4]| {
+        let fib = tables.fib(VrfId(0));
+        tables.next_hop(fib.v4.lookup(&u32::from_be_bytes(address)))
+    };
+    assert_eq!(to([203, 0, 113, 1]).kind, Kind::Drop);
+    assert_eq!(to([198, 51, 100, 1]).kind, Kind::Neighbor);
+    assert_eq!(to([198, 51, 100, 1]).link[12..14], [0x08, 0x00]);
 }
