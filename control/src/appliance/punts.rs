@@ -7,7 +7,7 @@ use std::time::Instant;
 use dataplane::frame::Frame;
 use dataplane::reason::PuntReason;
 use dataplane::ring::{Injected, Punted};
-use dataplane::wire::ethernet::Mac;
+use dataplane::wire::ethernet::{ETHERTYPE_IPV6, Mac};
 use pipelines::Meta;
 use pipelines::tables::InterfaceId;
 
@@ -112,7 +112,7 @@ impl<P: Platform> Appliance<P> {
                 destination,
                 packet: reply,
             };
-            self.wait(now, id, destination, waiting);
+            self.wait(now, id, destination.into(), waiting);
             return;
         }
         // The way back is the prefix table's to say; a worker overwrites the link header.
@@ -136,21 +136,13 @@ impl<P: Platform> Appliance<P> {
             meta,
         };
         match unresolved {
-            Some((id, IpAddr::V6(address))) => self.wait(now, id, address, waiting),
-            // Neighbour discovery resolves no IPv4 address.
-            Some((_, IpAddr::V4(_))) => self.discards.count(Discard::NotNeighbor),
+            Some((id, address)) => self.wait(now, id, address, waiting),
             // Newer tables know what to do with it.
             None => self.resume(waiting),
         }
     }
 
-    fn wait(
-        &mut self,
-        now: Instant,
-        id: InterfaceId,
-        address: Ipv6Addr,
-        packet: Waiting<P::Frame>,
-    ) {
+    fn wait(&mut self, now: Instant, id: InterfaceId, address: IpAddr, packet: Waiting<P::Frame>) {
         let interface = InterfaceIndex(id.0);
         let Err(refused) = self.machine.resolve(now, interface, address, packet) else {
             return;
@@ -165,15 +157,16 @@ impl<P: Platform> Appliance<P> {
         });
     }
 
-    /// Do what neighbour discovery wants.
+    /// Do what neighbour discovery and ARP want.
     pub(super) fn do_outputs(&mut self) {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Transmit {
                     interface,
                     destination_mac,
+                    ether_type,
                     packet,
-                } => self.transmit(interface, destination_mac, &packet),
+                } => self.transmit(interface, destination_mac, ether_type, &packet),
                 Output::NeighborsChanged => self.outdated = true,
                 Output::Ready(waiting) if self.outdated => self.ready.push(waiting),
                 Output::Ready(waiting) => self.resume(waiting),
@@ -195,8 +188,8 @@ impl<P: Platform> Appliance<P> {
                 interface,
                 destination,
                 packet,
-            } => match self.machine.usable(interface, destination) {
-                Some(mac) => self.transmit(interface, mac, &packet),
+            } => match self.machine.usable(interface, destination.into()) {
+                Some(mac) => self.transmit(interface, mac, ETHERTYPE_IPV6, &packet),
                 None => self.discards.count(Discard::NeighborUnresolved),
             },
         }
