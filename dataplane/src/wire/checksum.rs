@@ -1,4 +1,4 @@
-//! The Internet checksum: RFC 1071 (computing), RFC 1624 (updating), RFC 8200 8.1 (IPv6 pseudo-header).
+//! The Internet checksum: RFC 1071 (computing), RFC 1624 (updating), RFC 8200 8.1 (IPv6 pseudo-header), RFC 768 (that of IPv4).
 //!
 //! A [`Sum`] accumulates 16-bit words in the machine's byte order, which only swaps the bytes of the result (RFC 1071
 //! 2 B); [`Sum::fold`] swaps them back. The words are added four and more at a time into 64-bit lanes, without carries
@@ -119,6 +119,13 @@ const fn halves(word: u64) -> u64 {
 #[inline]
 pub fn pseudo_header(source: &[u8; 16], destination: &[u8; 16], len: u32, protocol: u8) -> Sum {
     sum(source) + sum(destination) + Sum(u64::from(len.to_be())) + Sum::word(u16::from(protocol))
+}
+
+/// The pseudo-header of an upper-layer packet of `len` bytes in IPv4 (RFC 768, RFC 9293 3.1).
+#[must_use]
+#[inline]
+pub fn pseudo_header_v4(source: &[u8; 4], destination: &[u8; 4], len: u16, protocol: u8) -> Sum {
+    sum(source) + sum(destination) + Sum::word(len) + Sum::word(u16::from(protocol))
 }
 
 /// The checksum to store in an upper-layer packet whose checksum field is zero now. For UDP a result of zero becomes

@@ -4,7 +4,6 @@
 //! machines. Builders return complete messages with the checksum still zero, because it needs the addresses:
 //! [`set_checksum`] fills it in.
 
-use std::fmt;
 use std::net::Ipv6Addr;
 
 use arrayvec::ArrayVec;
@@ -13,6 +12,7 @@ use zerocopy::{
     network_endian::{U16, U32},
 };
 
+use super::code_points::code_points;
 use super::ethernet::Mac;
 use super::ipv6::proto;
 use super::{Truncated, checksum};
@@ -25,55 +25,6 @@ pub const ERROR_HEADER_LEN: usize = 8;
 pub const CHECKSUM_OFFSET: usize = 2;
 /// The longest error message, IPv6 header included (RFC 4443 2.4 c).
 pub const ERROR_PACKET_MAX: usize = super::ipv6::MIN_MTU;
-
-/// Code points as constants for comparing bytes and as an enum for showing them; each number is written once.
-macro_rules! code_points {
-    (
-        $(#[$doc:meta])* $enum:ident, $(#[$mod_doc:meta])* $module:ident {
-            $($variant:ident, $constant:ident = $value:literal, $text:literal;)*
-        }
-    ) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $enum {
-            $(#[doc = $text] $variant,)*
-            /// Any other number.
-            Unknown(u8),
-        }
-
-        $(#[$mod_doc])*
-        pub mod $module {
-            $(#[doc = $text] pub const $constant: u8 = $value;)*
-        }
-
-        impl From<u8> for $enum {
-            fn from(value: u8) -> Self {
-                match value {
-                    $($value => Self::$variant,)*
-                    other => Self::Unknown(other),
-                }
-            }
-        }
-
-        impl From<$enum> for u8 {
-            fn from(value: $enum) -> Self {
-                match value {
-                    $($enum::$variant => $value,)*
-                    $enum::Unknown(other) => other,
-                }
-            }
-        }
-
-        impl fmt::Display for $enum {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self {
-                    $(Self::$variant => f.write_str($text),)*
-                    Self::Unknown(other) => write!(f, "type {other}"),
-                }
-            }
-        }
-    };
-}
 
 code_points! {
     /// A message's type.

@@ -5,10 +5,14 @@
 //! and it judges nothing. Setters never hide work: changing an address does not fix a checksum. Network byte order
 //! exists only inside these structures.
 
+pub mod arp;
 pub mod checksum;
+mod code_points;
 pub mod ethernet;
 pub mod ext;
+pub mod icmpv4;
 pub mod icmpv6;
+pub mod ipv4;
 pub mod ipv6;
 pub mod tcp;
 pub mod udp;

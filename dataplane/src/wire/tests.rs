@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{U16, U32, ethernet, icmpv6, ipv6, tcp, udp};
+use super::{U16, U32, arp, ethernet, icmpv4, icmpv6, ipv4, ipv6, tcp, udp};
 
 trait View: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned + PartialEq + Debug {}
 impl<T> View for T where
@@ -61,6 +61,64 @@ fn ipv6_bytes() {
     };
     check(view, &bytes);
     assert_eq!(size_of_val(&view), ipv6::HEADER_LEN);
+}
+
+#[test]
+fn ipv4_bytes() {
+    let bytes: Vec<u8> = (1..=20).collect();
+    let view = ipv4::Header {
+        version_length: 1,
+        traffic_class: 2,
+        total_length: U16::new(0x0304),
+        identification: U16::new(0x0506),
+        flags_offset: U16::new(0x0708),
+        ttl: 9,
+        protocol: 10,
+        checksum: U16::new(0x0b0c),
+        source: [13, 14, 15, 16],
+        destination: [17, 18, 19, 20],
+    };
+    check(view, &bytes);
+    assert_eq!(size_of_val(&view), ipv4::HEADER_LEN);
+    assert_eq!(bytes[ipv4::TTL_OFFSET], 9);
+    assert_eq!(bytes[ipv4::CHECKSUM_OFFSET..][..2], [11, 12]);
+}
+
+#[test]
+fn arp_bytes() {
+    let bytes: Vec<u8> = (1..=28).collect();
+    let view = arp::Message {
+        hardware_type: U16::new(0x0102),
+        protocol_type: U16::new(0x0304),
+        hardware_len: 5,
+        protocol_len: 6,
+        operation: U16::new(0x0708),
+        sender_mac: [9, 10, 11, 12, 13, 14],
+        sender_address: [15, 16, 17, 18],
+        target_mac: [19, 20, 21, 22, 23, 24],
+        target_address: [25, 26, 27, 28],
+    };
+    check(view, &bytes);
+    assert_eq!(size_of_val(&view), arp::MESSAGE_LEN);
+}
+
+#[test]
+fn icmpv4_bytes() {
+    let header = icmpv4::Header {
+        kind: icmpv4::types::TIME_EXCEEDED,
+        code: 3,
+        checksum: U16::new(0x0405),
+    };
+    check(header, &[11, 3, 4, 5]);
+    assert_eq!(size_of_val(&header), icmpv4::HEADER_LEN);
+    assert_eq!(header.as_bytes()[icmpv4::CHECKSUM_OFFSET..], [4, 5]);
+
+    let error = icmpv4::ErrorHeader::new(3, 4, 1400);
+    check(error, &[3, 4, 0, 0, 0, 0, 5, 0x78]);
+    assert_eq!(size_of_val(&error), icmpv4::ERROR_HEADER_LEN);
+
+    let echo = icmpv4::EchoHeader::new(icmpv4::types::ECHO_REQUEST, 0x0102, 0x0304);
+    check(echo, &[8, 0, 0, 0, 1, 2, 3, 4]);
 }
 
 #[test]
@@ -172,6 +230,11 @@ proptest! {
     fn random_bytes_round_trip(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         round_trip::<ethernet::Header>(&bytes)?;
         round_trip::<ipv6::Header>(&bytes)?;
+        round_trip::<ipv4::Header>(&bytes)?;
+        round_trip::<arp::Message>(&bytes)?;
+        round_trip::<icmpv4::Header>(&bytes)?;
+        round_trip::<icmpv4::ErrorHeader>(&bytes)?;
+        round_trip::<icmpv4::EchoHeader>(&bytes)?;
         round_trip::<udp::Header>(&bytes)?;
         round_trip::<tcp::Header>(&bytes)?;
         round_trip::<icmpv6::Header>(&bytes)?;

@@ -32,6 +32,14 @@ fn same_number(a: u16, b: u16) -> bool {
     a == b || (a ^ b == 0xffff && (a == 0 || b == 0))
 }
 
+/// RFC 768: addresses, a zero byte, the protocol and the length.
+#[test]
+fn pseudo_header_of_ipv4_is_written_out() {
+    let all = [192, 0, 2, 1, 198, 51, 100, 7, 0, 17, 0x05, 0xdc];
+    let sum = pseudo_header_v4(&[192, 0, 2, 1], &[198, 51, 100, 7], 1500, 17);
+    assert_eq!(sum.fold(), slow_sum(&all));
+}
+
 /// RFC 1071 3: the example.
 #[test]
 fn example_of_rfc_1071() {
