@@ -122,8 +122,8 @@ impl<P> Interface<P> {
 
     /// RFC 826: swap the pairs, put our own address in, to whom it came from.
     fn answer_arp(&mut self, shared: &mut Shared<P>, request: &Message, asker: Ipv4Addr) {
-        let (mac, own) = (request.sender_mac, (self.config.mac, request.target));
-        let reply = arp::reply(own, (mac, asker));
+        let mac = request.sender_mac;
+        let reply = arp::reply(self.config.mac, request.target, mac, asker);
         shared.transmit_arp(self.index, mac, reply, Counter::ArpRepliesSent);
     }
 
