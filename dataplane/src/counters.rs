@@ -4,7 +4,7 @@
 //! Each worker's block is padded, so no two workers share a line. Sums are right once the worker is idle, and never
 //! torn while it is not.
 //!
-//! Conservation, which every test asserts: `rx + injected + generated = tx + drops + punts`, where an ICMPv6 error that
+//! Conservation, which every test asserts: `rx + injected + generated = tx + drops + punts`, where an ICMP error that
 //! answers a dropped packet counts as generated, and a packet handed back by the control thread as injected. It holds
 //! for the sum over all workers once they are drained; [`Snapshot`] says what that means and checks it. A frame that is
 //! spread is received by the worker that polled it (`rx`, `spread_out`) and settled by the one that took it over
@@ -89,9 +89,9 @@ pub struct WorkerCounters {
     pub busy_polls: Cell,
     /// Frames that came from the control thread, new or handed back.
     pub injected: Cell,
-    /// ICMPv6 errors made here.
+    /// Packets made here: ICMP errors, and of a packet that was fragmented each piece but the first.
     pub generated: Cell,
-    /// ICMPv6 errors not made because of the rate limit.
+    /// ICMP errors not made because of the rate limit.
     pub errors_limited: Cell,
     /// Frames given to another worker, which receives them in its own `spread_in`.
     pub spread_out: Cell,

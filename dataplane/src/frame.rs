@@ -33,6 +33,10 @@ pub trait Frame: Sized + Send {
     /// Set the length, keeping the front: shorter drops the tail, longer appends bytes that hold anything.
     fn resize(&mut self, len: usize) -> Result<(), NoRoom>;
 
+    /// Another frame of `len` bytes, which hold anything, from where this one came from, with headroom as a received
+    /// frame has it. `None` when there is no buffer, or none that large.
+    fn another(&self, len: usize) -> Option<Self>;
+
     /// Whether all bytes are in one buffer. A frame that is not is dropped at ingress, never parsed.
     fn is_contiguous(&self) -> bool {
         true

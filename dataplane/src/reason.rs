@@ -54,13 +54,19 @@ reasons! {
         Truncated = "truncated", "shorter than its headers say", "RFC 8200 3";
         NotForUs = "not_for_us", "destination MAC address is not ours", "-";
         UnknownVlan = "unknown_vlan", "no interface has these VLAN tags on this port", "IEEE 802.1Q 8.6";
-        UnknownEtherType = "unknown_ethertype", "not IPv6", "RFC 2464 3";
-        BadVersion = "bad_version", "IP version is not 6", "RFC 8200 3";
+        UnknownEtherType = "unknown_ethertype", "neither IPv6 nor IPv4 nor ARP", "RFC 2464 3";
+        BadVersion = "bad_version", "IP version is not that of the EtherType", "RFC 8200 3";
+        Ipv4Header = "ipv4_header", "IPv4 header or total length is too small", "RFC 1812 5.2.2";
+        Ipv4Checksum = "ipv4_checksum", "IPv4 header checksum is wrong", "RFC 1812 5.2.2";
+        Ipv4Mapped = "ipv4_mapped", "IPv4-mapped address in an IPv6 packet", "RFC 4291 2.5.5.2";
         SourceMulticast = "source_multicast", "source is a multicast address", "RFC 4291 2.7";
         SourceLoopback = "source_loopback", "source is the loopback address", "RFC 4291 2.5.3";
+        SourceBroadcast = "source_broadcast", "source is a broadcast or reserved address", "RFC 1812 5.3.7";
         SourceUnspecified = "source_unspecified", "source is unspecified and the packet would be forwarded", "RFC 4291 2.5.2";
         DestinationUnspecified = "destination_unspecified", "destination is the unspecified address", "RFC 4291 2.5.2";
         DestinationLoopback = "destination_loopback", "destination is the loopback address", "RFC 4291 2.5.3";
+        DestinationBroadcast = "destination_broadcast", "destination is the limited broadcast or a reserved address", "RFC 1812 5.3.5.1";
+        DirectedBroadcast = "directed_broadcast", "broadcast of a connected prefix is not forwarded", "RFC 2644 2";
         LinkLocalScope = "link_local_scope", "link-local address would leave its link", "RFC 4291 2.5.6";
         MulticastNotForwarded = "multicast_not_forwarded", "multicast is not forwarded and we do not listen to this group", "RFC 4291 2.7";
         ExtensionHeaders = "extension_headers", "extension header chain malformed or over the limit", "RFC 8200 4";
@@ -76,6 +82,7 @@ reasons! {
         Npt66ZeroIid = "npt66_zero_iid", "interface identifier is all zeros", "RFC 6296 3.7";
         Npt66QuoteTruncated = "npt66_quote_truncated", "ICMPv6 error quotes less than an IPv6 header", "RFC 4443 2.4";
         Npt66QuoteForeign = "npt66_quote_foreign", "ICMPv6 error quotes a packet that is not of our prefix", "draft-ietf-v6ops-rfc6296bis 3.8";
+        Icmpv4Checksum = "icmpv4_checksum", "ICMP checksum is wrong", "RFC 1122 3.2.2";
         Icmpv6Checksum = "icmpv6_checksum", "ICMPv6 checksum is wrong", "RFC 4443 2.3";
         LocalProtocol = "local_protocol", "addressed to us, and nothing here takes it", "RFC 4443 3.1";
         PuntPoliced = "punt_policed", "over the rate of its punt reason", "-";
@@ -83,6 +90,8 @@ reasons! {
         SpreadRingFull = "spread_ring_full", "the worker that owns this flow does not keep up", "-";
         TxQueueFull = "tx_queue_full", "the device did not take the frame", "-";
         NoHeadroom = "no_headroom", "headers do not fit in the buffer", "-";
+        NoBuffer = "no_buffer", "no buffer for a fragment", "-";
+        NotFragmentable = "not_fragmentable", "too large, and cannot be cut into few fragments", "RFC 791 3.2";
     }
 }
 
@@ -92,6 +101,7 @@ reasons! {
         NeighborDiscovery = "nd", "neighbour discovery message", "RFC 4861 7";
         NeighborMiss = "neighbor_miss", "next hop on link needs address resolution", "RFC 4861 7.2.2";
         Echo = "echo", "echo request to one of our addresses", "RFC 4443 4.1";
+        Arp = "arp", "ARP message", "RFC 826";
         Local = "local", "other ICMPv6 message to one of our addresses", "RFC 4443 2.4";
     }
 }

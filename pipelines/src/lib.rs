@@ -10,6 +10,7 @@ mod edge;
 mod egress;
 mod express;
 mod fib;
+pub mod fragment;
 mod icmp_error;
 mod ingress;
 mod local;

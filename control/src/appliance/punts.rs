@@ -66,6 +66,8 @@ impl<P: Platform> Appliance<P> {
             PuntReason::NeighborDiscovery | PuntReason::Local => self.discover(now, &frame, &meta),
             PuntReason::Echo => self.reply(now, worker, &frame, &meta),
             PuntReason::NeighborMiss => self.resolve(now, worker, frame, meta),
+            // Neighbour discovery is all that is spoken here.
+            PuntReason::Arp => self.discards.count(Discard::NotNeighbor),
         }
     }
 

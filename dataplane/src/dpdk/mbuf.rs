@@ -134,6 +134,21 @@ impl Frame for Mbuf {
     }
 
     /// One segment and one owner. Both counters are in one 8-byte word that the driver has just written.
+    fn another(&self, len: usize) -> Option<Self> {
+        let mut fresh = None::<Self>;
+        // SAFETY: the descriptor's pool is alive while one of its buffers is not returned; `Option<Mbuf>` is a pointer that
+        // may be null, and on success it is a fresh descriptor owned by nobody else.
+        let result = unsafe {
+            dpdk_sys::shim_pktmbuf_alloc_bulk(self.descriptor().pool, (&raw mut fresh).cast(), 1)
+        };
+        if result != 0 {
+            return None;
+        }
+        let mut fresh = fresh?;
+        fresh.resize(len).ok()?;
+        Some(fresh)
+    }
+
     #[inline]
     fn is_contiguous(&self) -> bool {
         let descriptor: *const rte_mbuf = self.descriptor();

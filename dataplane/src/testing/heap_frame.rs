@@ -1,5 +1,7 @@
 //! A frame in ordinary memory, shaped like an mbuf: 128 bytes of headroom, then data.
 
+use std::cell::RefCell;
+
 use crate::frame::{Frame, NoRoom};
 use crate::prefetch;
 
@@ -17,7 +19,21 @@ struct Descriptor {
     end: usize,
 }
 
+thread_local! {
+    /// Frames that [`HeapFrame::another`] takes before it allocates.
+    static STOCK: RefCell<Vec<HeapFrame>> = const { RefCell::new(Vec::new()) };
+}
+
 impl HeapFrame {
+    /// Have at least `count` frames ready on this thread for [`Frame::another`], which then allocates nothing.
+    pub fn stock(count: usize) {
+        STOCK.with_borrow_mut(|stock| {
+            while stock.len() < count {
+                stock.push(Self::new(&[]));
+            }
+        });
+    }
+
     /// A frame with these bytes.
     ///
     /// # Panics
@@ -81,6 +97,14 @@ impl Frame for HeapFrame {
             .ok_or(NoRoom)?;
         self.0.end = end;
         Ok(())
+    }
+
+    fn another(&self, len: usize) -> Option<Self> {
+        let mut frame = STOCK
+            .with_borrow_mut(Vec::pop)
+            .unwrap_or_else(|| Self::new(&[]));
+        frame.resize(len).ok()?;
+        Some(frame)
     }
 
     #[inline]
