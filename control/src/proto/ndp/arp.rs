@@ -42,7 +42,7 @@ pub(super) fn parse(message: &[u8]) -> Result<Message, Invalid> {
     } else {
         Operation::Reply
     };
-    // RFC 1812 3.3.2: a router "MUST NOT believe any ARP reply that claims that the Link Layer address of another host
+    // RFC 1812 3.3.2: a router "MUST not believe any ARP reply that claims that the Link Layer address of another host
     // or router is a broadcast or multicast address".
     let sender_mac = message.sender_mac();
     if sender_mac.is_multicast() || sender_mac == Mac::from_octets([0; 6]) {

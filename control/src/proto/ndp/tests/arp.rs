@@ -155,7 +155,7 @@ fn packets_wait_while_everybody_is_asked_and_go_when_the_reply_comes() {
     assert_eq!(bench.mac_v4(HOST), Some(PEER_MAC));
 }
 
-/// RFC 1122 2.3.2.1: "MUST prevent ARP flooding ... the recommended maximum rate is 1 per second per destination".
+/// RFC 1122 2.3.2.1: "The recommended maximum rate is 1 per second per destination."
 #[test]
 fn three_requests_a_second_apart_then_the_packets_fail() {
     let mut bench = bench();
@@ -246,7 +246,7 @@ fn without_an_own_ipv4_address_nothing_is_asked() {
 // ---- keeping ----
 
 /// RFC 1122 2.3.2.1 (2): "Unicast Poll -- Actively poll the remote host by periodically sending a point-to-point ARP
-/// Request to it, and delete the entry if no ARP Reply is received".
+/// Request to it, and delete the entry if no ARP Reply is received from N successive polls."
 #[test]
 fn an_entry_in_use_is_polled_and_deleted_when_nobody_answers() {
     let mut bench = bench();

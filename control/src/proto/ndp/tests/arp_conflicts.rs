@@ -75,7 +75,7 @@ fn without_detection_an_address_is_ours_at_once() {
     assert_eq!(senders.len(), 2, "announced twice, not probed");
 }
 
-/// RFC 5227 2.1: "MUST NOT" be used before; so it is neither answered for nor asked from.
+/// RFC 5227 2.1: an address is tested before it is used; so it is neither answered for nor asked from.
 #[test]
 fn a_tentative_address_is_not_used() {
     let mut bench = starting();
