@@ -13,7 +13,7 @@ use crate::lab::peer::Peer;
 /// Where the admin socket is when nothing else is said: the default of the configuration's `[system]`.
 pub const DEFAULT_SOCKET: &str = "/run/sextant/sextant.sock";
 
-/// An IPv6 edge on DPDK: forwarding, neighbour discovery and NPT66 prefix translation (RFC 6296).
+/// An IPv6 and IPv4 edge on DPDK: forwarding, neighbour discovery, ARP and NPT66 prefix translation (RFC 6296).
 #[derive(Debug, Parser)]
 #[command(name = "sextant", version, propagate_version = true, after_help = exit::HELP, after_long_help = exit::HELP)]
 pub struct Cli {

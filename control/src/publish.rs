@@ -1,11 +1,9 @@
 //! Configuration and neighbour discovery to tables: pure functions. When they are called and the result published is the
 //! business of [`crate::appliance`].
 
-use std::net::IpAddr;
-
 use dataplane::port::PortId;
 use dataplane::wire::ethernet::Mac;
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 use pipelines::Tables;
 use pipelines::npt66;
 use pipelines::tables::{Builder, Hop, IcmpLimits, InterfaceId, InterfaceSpec, Rib, Route, VrfId};
@@ -48,7 +46,7 @@ pub(crate) fn neighbor_discovery(config: &Config, position: usize, mac: Mac) -> 
 }
 
 /// Prefixes of routes that lead straight onto an interface's link.
-fn on_link(config: &Config, interface: usize) -> Vec<Ipv6Net> {
+fn on_link(config: &Config, interface: usize) -> Vec<IpNet> {
     let routes = config.routes.iter();
     let direct = routes.filter(|route| route.is_on_link(interface));
     direct.map(|route| route.prefix).collect()
@@ -96,7 +94,7 @@ pub(crate) fn routes(
 ) -> impl Iterator<Item = (VrfId, IpNet, Route)> {
     let route = |route: &crate::config::Route| {
         let target = target(slots, &route.target);
-        (vrf(route.vrf), route.prefix.into(), target)
+        (vrf(route.vrf), route.prefix, target)
     };
     config.routes.iter().map(route)
 }
@@ -140,8 +138,7 @@ pub(crate) fn builder<P>(network: &Network<'_, P>) -> Result<Builder, npt66::Spe
     }
     for neighbor in machine.neighbors() {
         if let Some(mac) = neighbor.mac {
-            let address = neighbor.address.into();
-            builder.neighbor(InterfaceId(neighbor.interface.0), address, mac);
+            builder.neighbor(InterfaceId(neighbor.interface.0), neighbor.address, mac);
         }
     }
     for rule in &config.npt66 {
@@ -164,15 +161,14 @@ pub(crate) fn builder<P>(network: &Network<'_, P>) -> Result<Builder, npt66::Spe
 
 fn spec<P>(network: &Network<'_, P>, id: InterfaceId, interface: &Interface) -> InterfaceSpec {
     let mac = network.macs[interface.port];
-    let usable = |address: &&Ipv6Net| is_usable(network, id, **address);
-    let addresses = interface.addresses.iter().filter(usable);
+    let usable = |address: &&IpNet| is_usable(network, id, **address);
     InterfaceSpec {
         port: port(interface.port),
         vlan: interface.vlan.clone(),
         mac,
         mtu: interface.mtu,
         vrf: vrf(interface.vrf),
-        addresses: addresses.copied().map(IpNet::from).collect(),
+        addresses: interface.addresses.iter().filter(usable).copied().collect(),
         link_local: link_local(interface, mac),
         up: network.links[interface.port],
     }
@@ -192,7 +188,7 @@ fn nobody() -> InterfaceSpec {
     }
 }
 
-fn is_usable<P>(network: &Network<'_, P>, id: InterfaceId, address: Ipv6Net) -> bool {
+fn is_usable<P>(network: &Network<'_, P>, id: InterfaceId, address: IpNet) -> bool {
     let state = network
         .machine
         .address_state(InterfaceIndex(id.0), address.addr());
@@ -215,7 +211,7 @@ fn target(slots: &Slots, target: &Target) -> Route {
         Target::NextHops(hops) => {
             let hops = hops.iter().map(|hop| Hop {
                 interface: slots.id(hop.interface),
-                via: hop.via.map(IpAddr::V6),
+                via: hop.via,
                 weight: hop.weight,
             });
             Route::Hops(hops.collect())

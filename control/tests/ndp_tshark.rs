@@ -91,14 +91,16 @@ fn gallery() -> Vec<Vec<u8>> {
     recorder.machine.set_interface(now, WAN, Some(config()));
     recorder
         .machine
-        .set_gateways(now, WAN, vec![ip("fe80::99")]);
+        .set_gateways(now, WAN, vec!["fe80::99".parse().unwrap()]);
     recorder.run(Duration::from_secs(10));
     for target in ["2001:db8:a::1", "fe80::1", "2001:db8:1::7"] {
         recorder.ask("2001:db8:a::99", target, Some(PEER_MAC));
     }
     recorder.ask("::", "2001:db8:a::1", None);
     let peer = ip("2001:db8:a::99");
-    recorder.machine.confirm_in_use(recorder.now, WAN, peer);
+    recorder
+        .machine
+        .confirm_in_use(recorder.now, WAN, peer.into());
     recorder.run(Duration::from_secs(10));
     let with_another = InterfaceConfig {
         addresses: vec!["2001:db8:a::abcd/64".parse().unwrap()],

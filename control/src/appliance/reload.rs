@@ -13,7 +13,7 @@ use crate::proto::ndp::{InterfaceIndex, Machine, Settings};
 use crate::publish::{self, Network};
 use crate::slots::Slots;
 
-/// Timing and limits of neighbour discovery.
+/// Timing and limits of neighbour discovery and ARP.
 pub(super) fn settings(config: &Config) -> Settings {
     let ndp = &config.ndp;
     Settings {
@@ -126,7 +126,7 @@ impl<P: Platform> Appliance<P> {
 }
 
 /// Routers that routes name on this interface.
-fn gateways(config: &Config, interface: usize) -> Vec<std::net::Ipv6Addr> {
+fn gateways(config: &Config, interface: usize) -> Vec<std::net::IpAddr> {
     let mut gateways: Vec<_> = config
         .routes
         .iter()

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use ipnet::Ipv6Net;
+use ipnet::IpNet;
 
 use super::Appliance;
 use crate::admin::view::{NextHop, Route, Routes};
@@ -13,8 +13,8 @@ use crate::proto::ndp::{AddressState, InterfaceIndex};
 
 impl<P: Platform> Appliance<P> {
     pub(super) fn show_routes(&self, now: Instant) -> Routes {
-        let mut routes: Vec<((usize, Ipv6Net), Route)> = Vec::new();
-        let mut add = |vrf: usize, prefix: Ipv6Net, source: &str, action: &str, next_hops| {
+        let mut routes: Vec<((usize, IpNet), Route)> = Vec::new();
+        let mut add = |vrf: usize, prefix: IpNet, source: &str, action: &str, next_hops| {
             let route = Route {
                 vrf: self.config.vrfs[vrf].clone(),
                 prefix: prefix.to_string(),
@@ -42,14 +42,20 @@ impl<P: Platform> Appliance<P> {
                 );
                 let state = self.machine.address_state(index, address.addr());
                 if state == Some(AddressState::Preferred) {
-                    let host = Ipv6Net::from(address.addr());
+                    let host = IpNet::from(address.addr());
                     add(interface.vrf, host, "local", "receive", Vec::new());
                 }
             }
         }
         for rule in &self.config.npt66 {
             let vrf = self.config.interfaces[rule.interface].vrf;
-            add(vrf, rule.outside, "npt66", "translate", Vec::new());
+            add(
+                vrf,
+                IpNet::V6(rule.outside),
+                "npt66",
+                "translate",
+                Vec::new(),
+            );
         }
         for route in &self.config.routes {
             let (action, next_hops) = match &route.target {

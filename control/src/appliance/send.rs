@@ -1,7 +1,7 @@
 //! Packets to the workers: the control thread's own, with their link header, and those that it hands back.
 
 use dataplane::ring::Injected;
-use dataplane::wire::ethernet::{ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Mac};
+use dataplane::wire::ethernet::{ETHERTYPE_QINQ, ETHERTYPE_VLAN, Mac};
 use dataplane::worker::State;
 use pipelines::Meta;
 use pipelines::tables::InterfaceId;
@@ -13,15 +13,21 @@ use crate::proto::ndp::InterfaceIndex;
 use crate::publish;
 
 impl<P: Platform> Appliance<P> {
-    /// Send a packet of our own, which starts at the IPv6 header, by an interface.
-    pub(super) fn transmit(&mut self, interface: InterfaceIndex, destination: Mac, packet: &[u8]) {
+    /// Send a packet of our own, which starts behind the link header, by an interface.
+    pub(super) fn transmit(
+        &mut self,
+        interface: InterfaceIndex,
+        destination: Mac,
+        ether_type: u16,
+        packet: &[u8],
+    ) {
         let Some(position) = self.slots.position(InterfaceId(interface.0)) else {
             self.discards.count(Discard::InterfaceGone);
             return;
         };
         let interface = &self.config.interfaces[position];
         let source = self.macs[interface.port];
-        let mut bytes = link_header(destination, source, &interface.vlan);
+        let mut bytes = link_header(destination, source, &interface.vlan, ether_type);
         bytes.extend_from_slice(packet);
         let port = publish::port(interface.port);
         let Some(frame) = self.platform.allocate(&bytes) else {
@@ -51,7 +57,7 @@ impl<P: Platform> Appliance<P> {
 }
 
 /// Ethernet header with VLAN tags, priority 0. Two tags: the outer one is a service tag (IEEE 802.1ad).
-fn link_header(destination: Mac, source: Mac, vlan: &[u16]) -> Vec<u8> {
+fn link_header(destination: Mac, source: Mac, vlan: &[u16], ether_type: u16) -> Vec<u8> {
     let mut header = Vec::with_capacity(22);
     header.extend(destination.octets());
     header.extend(source.octets());
@@ -59,16 +65,18 @@ fn link_header(destination: Mac, source: Mac, vlan: &[u16]) -> Vec<u8> {
         [] | [_] => &[ETHERTYPE_VLAN],
         _ => &[ETHERTYPE_QINQ, ETHERTYPE_VLAN],
     };
-    for (ether_type, id) in types.iter().zip(vlan) {
-        header.extend(ether_type.to_be_bytes());
+    for (tag_type, id) in types.iter().zip(vlan) {
+        header.extend(tag_type.to_be_bytes());
         header.extend(id.to_be_bytes());
     }
-    header.extend(ETHERTYPE_IPV6.to_be_bytes());
+    header.extend(ether_type.to_be_bytes());
     header
 }
 
 #[cfg(test)]
 mod tests {
+    use dataplane::wire::ethernet::ETHERTYPE_IPV6;
+
     use super::*;
 
     #[test]
@@ -80,7 +88,7 @@ mod tests {
             (&[100], &[0x81, 0, 0, 100, 0x86, 0xdd]),
             (&[100, 7], &[0x88, 0xa8, 0, 100, 0x81, 0, 0, 7, 0x86, 0xdd]),
         ] {
-            let header = link_header(to, from, vlan);
+            let header = link_header(to, from, vlan, ETHERTYPE_IPV6);
             assert_eq!(header[..6], [1; 6]);
             assert_eq!(header[6..12], [2; 6]);
             assert_eq!(&header[12..], expected);

@@ -125,7 +125,7 @@ impl<P: Platform> Appliance<P> {
                 .collect();
             addresses.push(Address {
                 address: format!("{link_local}/64"),
-                state: state(link_local),
+                state: state(link_local.into()),
             });
             let rules = self.config.npt66.iter();
             Interface {

@@ -1,20 +1,20 @@
 //! Which sections and keys a file may have: read from the tree, each value by itself. How they fit together is
 //! judged in [`validate`](super::validate).
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use dataplane::reason::PuntReason;
 use dataplane::wire::ethernet::Mac;
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use toml::de::DeTable;
 
 use super::error::{Place, Sink};
 use super::model::{Device, HugePages, Poll, ZeroIid};
 use super::reader::{Field, List, Table, Value, list, root_place};
 use super::scalar::{
-    address, boolean, choice, device, integer, mac, name, own_address, prefix, reference,
-    socket_path,
+    address, address_v6, boolean, choice, device, integer, mac, name, own_address, prefix,
+    prefix_v6, reference, socket_path,
 };
 
 /// A file, section by section.
@@ -64,13 +64,13 @@ pub(super) struct InterfaceTable {
     pub(super) vlan: Field<List<u16>>,
     pub(super) mtu: Field<u16>,
     pub(super) vrf: Field<String>,
-    pub(super) addresses: Field<List<Ipv6Net>>,
+    pub(super) addresses: Field<List<IpNet>>,
     pub(super) link_local: Field<Ipv6Addr>,
 }
 
 pub(super) struct RouteTable {
     pub(super) place: Place,
-    pub(super) prefix: Field<Ipv6Net>,
+    pub(super) prefix: Field<IpNet>,
     pub(super) vrf: Field<String>,
     pub(super) next_hops: Field<List<NextHopTable>>,
     pub(super) blackhole: Field<bool>,
@@ -78,14 +78,14 @@ pub(super) struct RouteTable {
 }
 
 pub(super) struct NextHopTable {
-    pub(super) via: Field<Ipv6Addr>,
+    pub(super) via: Field<IpAddr>,
     pub(super) interface: Field<String>,
     pub(super) weight: Field<u16>,
 }
 
 pub(super) struct NeighborTable {
     pub(super) interface: Field<String>,
-    pub(super) address: Field<Ipv6Addr>,
+    pub(super) address: Field<IpAddr>,
     pub(super) mac: Field<Mac>,
 }
 
@@ -230,7 +230,7 @@ fn interface(mut table: Table<'_>, sink: &mut Sink<'_>) -> InterfaceTable {
                 sink,
             )
         }),
-        link_local: table.optional("link_local", sink, address),
+        link_local: table.optional("link_local", sink, address_v6),
     };
     table.finish(sink);
     read
@@ -293,8 +293,8 @@ fn npt66(mut table: Table<'_>, sink: &mut Sink<'_>) -> Npt66Table {
             sink,
             reference,
         ),
-        inside: table.required("inside", "the site's prefix", sink, prefix),
-        outside: table.required("outside", "the provider's prefix", sink, prefix),
+        inside: table.required("inside", "the site's prefix", sink, prefix_v6),
+        outside: table.required("outside", "the provider's prefix", sink, prefix_v6),
         proxy_nd: table.optional("proxy_nd", sink, boolean),
         zero_iid: table.optional("zero_iid", sink, choice(&ZERO_IID)),
     };

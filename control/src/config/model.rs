@@ -5,13 +5,13 @@
 //! format; `control/examples/` has files to start from.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use dataplane::reason::PuntReason;
 use dataplane::wire::ethernet::Mac;
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -34,11 +34,11 @@ pub struct Config {
     pub neighbors: Vec<Neighbor>,
     /// `[[npt66]]`: prefix translation (RFC 6296).
     pub npt66: Vec<Npt66>,
-    /// `[icmp]`: how many ICMPv6 errors are sent.
+    /// `[icmp]`: how many ICMP errors are sent.
     pub icmp: Icmp,
     /// `[punt]`: how many packets reach the control thread.
     pub punt: Punt,
-    /// `[ndp]`: neighbour discovery (RFC 4861).
+    /// `[ndp]`: neighbour discovery (RFC 4861) and ARP (RFC 826).
     pub ndp: Ndp,
 }
 
@@ -184,12 +184,12 @@ pub struct Interface {
     pub port: usize,
     /// `vlan`: ids 1 to 4,094, outer first, at most two. Default: untagged.
     pub vlan: Vec<u16>,
-    /// `mtu`: IPv6 MTU, 1,280 to 9,600 bytes. Default 1,500.
+    /// `mtu`: MTU of both families, 1,280 (the least of IPv6) to 9,600 bytes. Default 1,500.
     pub mtu: u16,
     /// `vrf`: index into [`Config::vrfs`]. Default `main`.
     pub vrf: usize,
-    /// `addresses`: own addresses, each with the length of its on-link prefix. Default: none.
-    pub addresses: Vec<Ipv6Net>,
+    /// `addresses`: own addresses of both families, each with the length of its on-link prefix. Default: none.
+    pub addresses: Vec<IpNet>,
     /// `link_local`: in fe80::/64. Default: made from the port's MAC address (RFC 4291 appendix A).
     pub link_local: Option<Ipv6Addr>,
 }
@@ -198,7 +198,7 @@ pub struct Interface {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Route {
     /// `prefix`: where it leads.
-    pub prefix: Ipv6Net,
+    pub prefix: IpNet,
     /// `vrf`: index into [`Config::vrfs`]. Default `main`.
     pub vrf: usize,
     /// `next_hops`, or `blackhole = true`, or `unreachable = true`: exactly one of them.
@@ -233,8 +233,8 @@ pub enum Target {
 /// One of a route's `next_hops`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct NextHop {
-    /// `via`: the router; `None`: the destinations themselves are on the link.
-    pub via: Option<Ipv6Addr>,
+    /// `via`: the router, of the prefix's family; `None`: the destinations themselves are on the link.
+    pub via: Option<IpAddr>,
     /// `interface`: index into [`Config::interfaces`]. Default: the one on whose prefix `via` is.
     pub interface: usize,
     /// `weight`: share among the hops, 1 to 256. Default 1.
@@ -246,8 +246,8 @@ pub struct NextHop {
 pub struct Neighbor {
     /// `interface`: index into [`Config::interfaces`].
     pub interface: usize,
-    /// `address`: link-local, or in a prefix of the interface.
-    pub address: Ipv6Addr,
+    /// `address`: link-local, or in a prefix of the interface; of either family.
+    pub address: IpAddr,
     /// `mac`: unicast.
     #[serde(serialize_with = "as_text")]
     pub mac: Mac,
@@ -281,7 +281,7 @@ pub enum ZeroIid {
     Translate,
 }
 
-/// `[icmp]`: limits of the ICMPv6 errors each worker sends (RFC 4443 2.4 (f)).
+/// `[icmp]`: limits of the ICMP errors each worker sends (RFC 4443 2.4 (f), RFC 1812 4.3.2.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Icmp {
     /// `errors_per_second`: 1 to 1,000,000. Default 1,000.
@@ -351,7 +351,7 @@ impl Serialize for Punt {
     }
 }
 
-/// `[ndp]`: neighbour discovery, the same for every interface.
+/// `[ndp]`: neighbour discovery and ARP, the same for every interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ndp {
     /// `max_neighbors`: entries of one interface, 1 to 1,048,576. Default 8,192.
@@ -367,8 +367,8 @@ pub struct Ndp {
     /// `reachable_time_ms`: how long a confirmation holds, 1,000 to 3,600,000 ms. Default 30,000.
     #[serde(rename = "reachable_time_ms", serialize_with = "as_milliseconds")]
     pub reachable_time: Duration,
-    /// `dad_transmits`: solicitations for an own address before it is used, 0 to 10; 0 disables (RFC 4862 5.1).
-    /// Default 1.
+    /// `dad_transmits`: solicitations for an own address before it is used, 0 to 10; 0 disables (RFC 4862 5.1), and
+    /// with it the three probes of an own IPv4 address (RFC 5227 2.1). Default 1.
     pub dad_transmits: u32,
 }
 

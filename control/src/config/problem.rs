@@ -3,9 +3,9 @@
 //! Where it was found, and how it is shown, is in [`error`](super::error).
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::suggest::nearest;
 
@@ -166,17 +166,17 @@ pub enum Problem {
     #[error("{found} has bits set after its length, expected {network}")]
     HostBits {
         /// As written.
-        found: Ipv6Net,
+        found: IpNet,
         /// With those bits cleared.
-        network: Ipv6Net,
+        network: IpNet,
     },
     /// Two prefixes share addresses where they must not.
     #[error("{found} overlaps {other} of {owner}, expected prefixes that share no address {scope}")]
     Overlap {
         /// The prefix here.
-        found: Ipv6Net,
+        found: IpNet,
         /// The other one.
-        other: Ipv6Net,
+        other: IpNet,
         /// Whose that is.
         owner: String,
         /// Where they must not: "in a VRF".
@@ -186,7 +186,7 @@ pub enum Problem {
     #[error("{found} is this router's own address on interface {interface:?}, expected {expected}")]
     OwnAddress {
         /// The address.
-        found: Ipv6Addr,
+        found: IpAddr,
         /// Where it is ours.
         interface: String,
         /// Whose belongs here.
@@ -196,7 +196,7 @@ pub enum Problem {
     #[error("{found} is on no prefix of {owner}, expected {expected}")]
     OffLink {
         /// The address.
-        found: Ipv6Addr,
+        found: IpAddr,
         /// Interface or VRF.
         owner: String,
         /// What may stand here.
@@ -209,6 +209,20 @@ pub enum Problem {
     LinkLocalWithoutInterface {
         /// The next hop.
         via: Ipv6Addr,
+    },
+    /// A router of the other family can be no next hop.
+    #[error(
+        "{via} is an {} address, expected an {} router such as {example} for {prefix}",
+        family(*via),
+        family(prefix.addr())
+    )]
+    OtherFamily {
+        /// The next hop.
+        via: IpAddr,
+        /// The route.
+        prefix: IpNet,
+        /// An address of the right family.
+        example: &'static str,
     },
     /// Interface and route are in two VRFs.
     #[error(
@@ -232,7 +246,7 @@ pub enum Problem {
     #[error("{found} is {kind} of {owner}, expected a prefix that is not")]
     RouteConflict {
         /// The prefix.
-        found: Ipv6Net,
+        found: IpNet,
         /// "a connected prefix", "the outside prefix".
         kind: &'static str,
         /// Whose.
@@ -291,6 +305,13 @@ fn one_of(names: &[String]) -> impl fmt::Display {
             };
             format!("one of {}{tail}", shown.join(", "))
         }
+    }
+}
+
+fn family(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(_) => "IPv6",
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Each function reports what is wrong with a value and returns `None`, or returns the value.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use dataplane::wire::ethernet::Mac;
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use toml::de::DeValue;
 
 use super::error::Sink;
@@ -158,42 +159,45 @@ pub(super) fn mac(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Mac> {
     None
 }
 
-/// An address without a prefix length.
-pub(super) fn address(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Ipv6Addr> {
-    let found = string(&value, sink)?;
-    let parsed = found.parse().ok();
-    if parsed.is_none() {
-        let expected = "an address such as 2001:db8::1, without a prefix length";
-        return malformed(&value, found, "an IPv6 address", expected, sink);
-    }
-    parsed
+/// An address of either family without a prefix length.
+pub(super) fn address(value: Value<'_>, sink: &mut Sink<'_>) -> Option<IpAddr> {
+    let expected = "an address such as 2001:db8::1 or 192.0.2.1, without a prefix length";
+    parsed(&value, "an IP address", expected, sink)
 }
 
-/// A prefix; what may stand after its length is judged elsewhere.
-pub(super) fn prefix(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Ipv6Net> {
-    network(
-        &value,
-        "an IPv6 prefix",
-        "an address and a length such as 2001:db8::/32",
-        sink,
-    )
+/// An IPv6 address without a prefix length.
+pub(super) fn address_v6(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Ipv6Addr> {
+    let expected = "an address such as 2001:db8::1, without a prefix length";
+    parsed(&value, "an IPv6 address", expected, sink)
 }
 
-/// An address and the length of the prefix that is on its link.
-pub(super) fn own_address(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Ipv6Net> {
-    let what = "an IPv6 address with a prefix length";
-    network(&value, what, "both such as 2001:db8::1/64", sink)
+/// A prefix of either family; what may stand after its length is judged elsewhere.
+pub(super) fn prefix(value: Value<'_>, sink: &mut Sink<'_>) -> Option<IpNet> {
+    let expected = "an address and a length such as 2001:db8::/32 or 192.0.2.0/24";
+    parsed(&value, "an IP prefix", expected, sink)
 }
 
-fn network(
+/// An IPv6 prefix; what may stand after its length is judged elsewhere.
+pub(super) fn prefix_v6(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Ipv6Net> {
+    let expected = "an address and a length such as 2001:db8::/32";
+    parsed(&value, "an IPv6 prefix", expected, sink)
+}
+
+/// An address of either family and the length of the prefix that is on its link.
+pub(super) fn own_address(value: Value<'_>, sink: &mut Sink<'_>) -> Option<IpNet> {
+    let expected = "both such as 2001:db8::1/64 or 192.0.2.1/24";
+    parsed(&value, "an IP address with a prefix length", expected, sink)
+}
+
+fn parsed<T: FromStr>(
     value: &Value<'_>,
     what: &'static str,
     expected: &'static str,
     sink: &mut Sink<'_>,
-) -> Option<Ipv6Net> {
+) -> Option<T> {
     let found = string(value, sink)?;
     match found.parse() {
-        Ok(network) => Some(network),
+        Ok(parsed) => Some(parsed),
         Err(_) => malformed(value, found, what, expected, sink),
     }
 }

@@ -1,10 +1,12 @@
 //! Whole texts in, whole models out; what is left out; what a reload may change; that no text makes it panic.
 
+mod families;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use dataplane::reason::PuntReason;
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use pipelines::tables::InterfaceId;
 
 use super::*;
@@ -123,7 +125,7 @@ fn wrong(text: &str) -> Vec<String> {
     errors.as_slice().iter().map(line).collect()
 }
 
-fn prefix(text: &str) -> Ipv6Net {
+fn prefix<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a prefix")
 }
 

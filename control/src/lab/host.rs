@@ -63,8 +63,8 @@ impl Namespace {
         Process::spawn(&self.inside(words))
     }
 
-    /// Bring `link` up with these addresses (with prefix length) and, if given, a default route. Neither duplicate
-    /// address detection nor router solicitations delay the start.
+    /// Bring `link` up with these addresses (with prefix length) and, if given, a default route, all of either family.
+    /// Neither duplicate address detection nor router solicitations delay the start.
     ///
     /// # Errors
     /// When the link is not here, or an address is refused.
@@ -81,11 +81,14 @@ impl Namespace {
         ])?;
         self.run(&["ip", "link", "set", link, "up"])?;
         for address in addresses {
-            self.run(&["ip", "-6", "addr", "add", address, "dev", link, "nodad"])?;
+            // IPv4 has no detection to be left out.
+            let nodad: &[&str] = if is_ipv6(address) { &["nodad"] } else { &[] };
+            self.run(&[&["ip", "addr", "add", address, "dev", link], nodad].concat())?;
         }
         if let Some(gateway) = gateway {
+            let family = if is_ipv6(gateway) { "-6" } else { "-4" };
             self.run(&[
-                "ip", "-6", "route", "add", "default", "via", gateway, "dev", link,
+                "ip", family, "route", "add", "default", "via", gateway, "dev", link,
             ])?;
         }
         Ok(())
@@ -94,6 +97,11 @@ impl Namespace {
     fn inside<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
         [&["ip", "netns", "exec", self.name.as_str()], words].concat()
     }
+}
+
+/// Which family a textual address is of.
+fn is_ipv6(address: &str) -> bool {
+    address.contains(':')
 }
 
 impl Drop for Namespace {

@@ -3,7 +3,7 @@
 //! Each is bounded in bytes, count and time, prints one JSON line, and exits.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ pub enum Peer {
     /// Send a seeded stream over TCP.
     TcpSend {
         /// To whom.
-        to: SocketAddrV6,
+        to: SocketAddr,
         /// How much.
         bytes: u64,
         /// Which stream.
@@ -34,7 +34,7 @@ pub enum Peer {
     /// Send every datagram back, until none came for a while.
     UdpEcho {
         /// Address and port to listen on; answers come from there.
-        at: SocketAddrV6,
+        at: SocketAddr,
         /// Seconds without a datagram after which it ends.
         #[arg(default_value_t = 3)]
         idle_seconds: u64,
@@ -42,7 +42,7 @@ pub enum Peer {
     /// Send datagrams of all sizes one after the other and compare each answer.
     UdpAsk {
         /// To whom.
-        to: SocketAddrV6,
+        to: SocketAddr,
         /// How many.
         count: u32,
         /// Largest payload, bytes.
@@ -52,7 +52,7 @@ pub enum Peer {
     /// Send numbered datagrams at a steady rate.
     UdpSend {
         /// To whom.
-        to: SocketAddrV6,
+        to: SocketAddr,
         /// How many.
         count: u32,
         /// How many a second; 0: as fast as it goes.
@@ -97,8 +97,18 @@ fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Any own address for a listener; IPv4 clients come to it as IPv4-mapped ones.
 fn any(port: u16) -> (Ipv6Addr, u16) {
     (Ipv6Addr::UNSPECIFIED, port)
+}
+
+/// Any own address of the family of `to`, and any port.
+fn any_towards(to: SocketAddr) -> SocketAddr {
+    let address = match to {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(address, 0)
 }
 
 fn tcp_receive(port: u16) -> std::io::Result<Value> {
@@ -129,7 +139,7 @@ fn tcp_receive(port: u16) -> std::io::Result<Value> {
     Ok(json!({ "bytes": bytes, "sha256": hex(&digest.finalize()), "from": from.to_string() }))
 }
 
-fn tcp_send(to: SocketAddrV6, bytes: u64, seed: u64) -> std::io::Result<Value> {
+fn tcp_send(to: SocketAddr, bytes: u64, seed: u64) -> std::io::Result<Value> {
     let mut stream = TcpStream::connect(to)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut random = fastrand::Rng::with_seed(seed);
@@ -152,7 +162,7 @@ fn tcp_send(to: SocketAddrV6, bytes: u64, seed: u64) -> std::io::Result<Value> {
     )
 }
 
-fn udp_echo(at: SocketAddrV6, idle: Duration) -> std::io::Result<Value> {
+fn udp_echo(at: SocketAddr, idle: Duration) -> std::io::Result<Value> {
     let socket = UdpSocket::bind(at)?;
     let mut datagram = vec![0; BLOCK];
     let mut echoed = 0_u64;
@@ -166,8 +176,8 @@ fn udp_echo(at: SocketAddrV6, idle: Duration) -> std::io::Result<Value> {
     Ok(json!({ "echoed": echoed }))
 }
 
-fn udp_ask(to: SocketAddrV6, count: u32, largest: usize) -> std::io::Result<Value> {
-    let socket = UdpSocket::bind(any(0))?;
+fn udp_ask(to: SocketAddr, count: u32, largest: usize) -> std::io::Result<Value> {
+    let socket = UdpSocket::bind(any_towards(to))?;
     socket.connect(to)?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     let mut random = fastrand::Rng::with_seed(7);
@@ -187,8 +197,8 @@ fn udp_ask(to: SocketAddrV6, count: u32, largest: usize) -> std::io::Result<Valu
     Ok(json!({ "asked": count, "answered": answered, "wrong": wrong }))
 }
 
-fn udp_send(to: SocketAddrV6, count: u32, per_second: u32, size: usize) -> std::io::Result<Value> {
-    let socket = UdpSocket::bind(any(0))?;
+fn udp_send(to: SocketAddr, count: u32, per_second: u32, size: usize) -> std::io::Result<Value> {
+    let socket = UdpSocket::bind(any_towards(to))?;
     let start = Instant::now();
     let mut datagram = vec![0x5a; size.max(4)];
     let mut sent = 0_u32;

@@ -1,5 +1,7 @@
-//! Echo replies of the appliance (RFC 4443 4.2): a pure function from request to reply. Which requests are for us, and
-//! how many are answered a second, is decided before.
+//! Echo replies of the appliance (RFC 4443 4.2; for IPv4 `ipv4`): pure functions from request to reply. Which requests
+//! are for us, and how many are answered a second, is decided before.
+
+mod ipv4;
 
 use std::net::Ipv6Addr;
 
@@ -7,21 +9,29 @@ use dataplane::wire::icmpv6::{self, EchoHeader, types};
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{FromBytes, IntoBytes, checksum, ext};
 
+pub use ipv4::reply as reply_ipv4;
+
 /// Hop limit of a reply; the usual value of hosts and routers.
 const HOP_LIMIT: u8 = 64;
 
 /// Why a packet gets no echo reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
-    /// The headers say more than there is, or it is not IPv6.
-    #[error("shorter than its headers say, or not IPv6")]
+    /// The headers say more than there is, or it is of another family.
+    #[error("shorter than its headers say, or of another family")]
     Truncated,
     /// No echo request is in it, or not all of it: fragments are not put together.
-    #[error("not a whole ICMPv6 echo request")]
+    #[error("not a whole echo request")]
     NotARequest,
     /// The checksum is wrong.
-    #[error("ICMPv6 checksum is wrong")]
+    #[error("checksum is wrong")]
     Checksum,
+    /// It is to a group or to everybody, which IPv4 need not answer.
+    #[error("destination is not a unicast address")]
+    Destination,
+    /// The reply would have to go back the way that the request prescribes.
+    #[error("request with a source route")]
+    SourceRoute,
     /// Its source is no single node's address, so it cannot be answered.
     #[error("source is not a unicast address")]
     Source,

@@ -1,76 +1,141 @@
-//! What kind of address or prefix may stand where (RFC 4291 2.4, 2.5, 2.7).
+//! What kind of address or prefix may stand where (RFC 4291 2.4, 2.5, 2.7; RFC 1122 3.2.1.3, RFC 6890).
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 
 use crate::config::error::{Place, Sink};
 use crate::config::problem::Problem;
 
-/// Blocks that no router forwards, and what is said of an address and of a prefix in them.
-const BLOCKS: [(Ipv6Addr, u8, &str, &str); 5] = [
+/// A block, and what is said of an address and of a prefix in it.
+type Block = (IpAddr, u8, &'static str, &'static str);
+
+const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+/// Blocks that no router forwards. The first that matches is said, so a part stands before its whole.
+const BLOCKS: [Block; 12] = [
     (
-        Ipv6Addr::UNSPECIFIED,
+        v4(0, 0, 0, 0),
+        32,
+        "is the unspecified address",
+        "holds the unspecified address",
+    ),
+    (
+        v4(0, 0, 0, 0),
+        8,
+        "is an address of \"this network\"",
+        "holds addresses of \"this network\"",
+    ),
+    (
+        v4(127, 0, 0, 0),
+        8,
+        "is a loopback address",
+        "holds loopback addresses",
+    ),
+    (
+        v4(169, 254, 0, 0),
+        16,
+        "is a link-local address",
+        "holds link-local addresses",
+    ),
+    (
+        v4(224, 0, 0, 0),
+        4,
+        "is a multicast address",
+        "holds multicast addresses",
+    ),
+    (
+        v4(255, 255, 255, 255),
+        32,
+        "is the broadcast address",
+        "holds the broadcast address",
+    ),
+    (
+        v4(240, 0, 0, 0),
+        4,
+        "is a reserved address",
+        "holds reserved addresses",
+    ),
+    (
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         128,
         "is the unspecified address",
         "holds the unspecified address",
     ),
     (
-        Ipv6Addr::LOCALHOST,
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
         128,
         "is the loopback address",
         "holds the loopback address",
     ),
     (
-        Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0),
+        IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0)),
         96,
         "is an IPv4-mapped address",
         "holds IPv4-mapped addresses",
     ),
     (
-        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+        IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)),
         10,
         "is a link-local address",
         "holds link-local addresses",
     ),
     (
-        Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0),
+        IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)),
         8,
         "is a multicast address",
         "holds multicast addresses",
     ),
 ];
 
-fn blocks() -> impl Iterator<Item = (Ipv6Net, &'static str, &'static str)> {
+fn blocks() -> impl Iterator<Item = (IpNet, &'static str, &'static str)> {
     BLOCKS
         .iter()
-        .map(|(address, length, one, many)| (Ipv6Net::new_assert(*address, *length), *one, *many))
+        .map(|(address, length, one, many)| (IpNet::new_assert(*address, *length), *one, *many))
 }
 
 /// Why an address is not one that a single host of a routed network has.
-pub(super) fn not_global(address: Ipv6Addr) -> Option<&'static str> {
+pub(super) fn not_global(address: IpAddr) -> Option<&'static str> {
     blocks().find_map(|(block, one, _)| block.contains(&address).then_some(one))
 }
 
 /// Why a prefix is, whole, not one that a router forwards to.
-pub(super) fn inside_special(prefix: Ipv6Net) -> Option<&'static str> {
+pub(super) fn inside_special(prefix: IpNet) -> Option<&'static str> {
     blocks().find_map(|(block, _, many)| block.contains(&prefix).then_some(many))
 }
 
 /// Why a prefix is, in part, not one that a router forwards to.
-pub(super) fn touches_special(prefix: Ipv6Net) -> Option<&'static str> {
+pub(super) fn touches_special(prefix: IpNet) -> Option<&'static str> {
     blocks().find_map(|(block, _, many)| overlap(block, prefix).then_some(many))
 }
 
 /// Whether two prefixes share an address.
-pub(super) fn overlap(a: Ipv6Net, b: Ipv6Net) -> bool {
+pub(super) fn overlap(a: IpNet, b: IpNet) -> bool {
     a.contains(&b) || b.contains(&a)
 }
 
-/// Whether the address is the one that every router of the prefix has (RFC 4291 2.6.1); point-to-point prefixes of
-/// 127 and 128 bits have none (RFC 6164).
-pub(super) fn is_subnet_router_anycast(address: Ipv6Addr, prefix: Ipv6Net) -> bool {
-    prefix.prefix_len() < 127 && prefix.network() == address
+/// Why an address of a prefix is not one host's: the one that every router of an IPv6 prefix has (RFC 4291 2.6.1), but
+/// for prefixes of 127 and 128 bits (RFC 6164), and the first and the last of an IPv4 prefix (RFC 1122 3.2.1.3), but for
+/// those of 31 and 32 bits (RFC 3021).
+pub(super) fn not_a_host(address: IpAddr, prefix: IpNet) -> Option<&'static str> {
+    if prefix.max_prefix_len() - prefix.prefix_len() < 2 {
+        return None;
+    }
+    let is_first = address == prefix.network();
+    match prefix {
+        IpNet::V6(_) if is_first => {
+            Some("is the anycast address of all routers of its prefix (RFC 4291 2.6.1)")
+        }
+        IpNet::V4(_) if is_first => {
+            Some("is the network's own address in its prefix (RFC 1122 3.2.1.3)")
+        }
+        IpNet::V4(prefix) if address == prefix.broadcast() => {
+            Some("is the broadcast address of its prefix (RFC 1122 3.2.1.3)")
+        }
+        IpNet::V4(_) | IpNet::V6(_) => None,
+    }
 }
 
 /// Whether it can be the own or a neighbour's link-local address: in fe80::/64 (RFC 4291 2.5.6), and not all zeros.
@@ -80,7 +145,7 @@ pub(super) fn is_link_local_host(address: Ipv6Addr) -> bool {
 }
 
 /// Report bits after the length.
-pub(super) fn check_host_bits(prefix: Ipv6Net, place: &Place, sink: &mut Sink<'_>) -> bool {
+pub(super) fn check_host_bits(prefix: IpNet, place: &Place, sink: &mut Sink<'_>) -> bool {
     let is_network = prefix.trunc() == prefix;
     if !is_network {
         sink.push(
@@ -98,7 +163,7 @@ pub(super) fn check_host_bits(prefix: Ipv6Net, place: &Place, sink: &mut Sink<'_
 mod tests {
     use super::*;
 
-    fn prefix(text: &str) -> Ipv6Net {
+    fn prefix(text: &str) -> IpNet {
         text.parse().expect("a prefix")
     }
 
@@ -111,6 +176,13 @@ mod tests {
             "fe80::1",
             "febf::1",
             "ff02::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "169.254.1.1",
+            "224.0.0.5",
+            "240.0.0.1",
+            "255.255.255.255",
         ] {
             assert!(
                 not_global(special.parse().expect("an address")).is_some(),
@@ -124,6 +196,10 @@ mod tests {
             "fd00::1",
             "fec0::1",
             "fe7f::1",
+            "10.0.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "223.255.255.255",
         ] {
             assert!(
                 not_global(global.parse().expect("an address")).is_none(),
@@ -144,6 +220,32 @@ mod tests {
         assert!(touches_special(prefix("8000::/1")).is_some());
         assert!(touches_special(prefix("2000::/3")).is_none());
         assert!(touches_special(prefix("fd00::/8")).is_none());
+        let default = prefix("0.0.0.0/0");
+        assert!(touches_special(default).is_some() && inside_special(default).is_none());
+        assert_eq!(
+            inside_special(prefix("255.255.255.255/32")),
+            Some("holds the broadcast address")
+        );
+    }
+
+    #[test]
+    fn a_prefix_has_addresses_that_are_no_hosts() {
+        for (address, net, is_host) in [
+            ("2001:db8::", "2001:db8::/64", false),
+            ("2001:db8::1", "2001:db8::/64", true),
+            ("2001:db8::ffff:ffff:ffff:ffff", "2001:db8::/64", true),
+            ("2001:db8::", "2001:db8::/127", true),
+            ("192.0.2.0", "192.0.2.0/24", false),
+            ("192.0.2.255", "192.0.2.0/24", false),
+            ("192.0.2.254", "192.0.2.0/24", true),
+            ("192.0.2.3", "192.0.2.0/30", false),
+            ("192.0.2.0", "192.0.2.0/31", true),
+            ("192.0.2.1", "192.0.2.0/31", true),
+            ("192.0.2.7", "192.0.2.7/32", true),
+        ] {
+            let found = not_a_host(address.parse().expect("an address"), prefix(net));
+            assert_eq!(found.is_none(), is_host, "{address} in {net}");
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Interfaces: names, VLANs, VRFs and own addresses. What routes and neighbours ask of them afterwards.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv6Net;
+use ipnet::IpNet;
 
-use super::addresses::{is_link_local_host, is_subnet_router_anycast, not_global};
+use super::addresses::{is_link_local_host, not_a_host, not_global};
 use super::names::{Names, Seen};
 use crate::config::error::{Place, Sink};
 use crate::config::file::InterfaceTable;
@@ -27,7 +27,7 @@ pub(super) struct Interfaces {
     vrfs: Names,
     connected: Connected,
     /// Own addresses, by VRF.
-    own: HashMap<(usize, Ipv6Addr), usize>,
+    own: HashMap<(usize, IpAddr), usize>,
     /// Whether all addresses are known; otherwise nothing can be said to be off link.
     addresses_are_complete: bool,
 }
@@ -36,22 +36,17 @@ pub(super) struct Interfaces {
 #[derive(Default)]
 struct Connected {
     lengths: BTreeSet<u8>,
-    prefixes: HashMap<(usize, Ipv6Net), (usize, Place)>,
+    prefixes: HashMap<(usize, IpNet), (usize, Place)>,
 }
 
 impl Connected {
     /// The most specific connected prefix with this one in it, at most `longest` bits, its interface and its place.
-    fn covering(
-        &self,
-        vrf: usize,
-        prefix: Ipv6Net,
-        longest: u8,
-    ) -> Option<(Ipv6Net, usize, &Place)> {
+    fn covering(&self, vrf: usize, prefix: IpNet, longest: u8) -> Option<(IpNet, usize, &Place)> {
         self.lengths
             .range(..=longest.min(prefix.prefix_len()))
             .rev()
             .find_map(|length| {
-                let wider = Ipv6Net::new_assert(prefix.addr(), *length).trunc();
+                let wider = IpNet::new_assert(prefix.addr(), *length).trunc();
                 let (interface, place) = self.prefixes.get(&(vrf, wider))?;
                 Some((wider, *interface, place))
             })
@@ -101,20 +96,20 @@ impl Interfaces {
     }
 
     /// Whose own address this is in the VRF.
-    pub(super) fn owner(&self, vrf: usize, address: Ipv6Addr) -> Option<usize> {
+    pub(super) fn owner(&self, vrf: usize, address: IpAddr) -> Option<usize> {
         self.own.get(&(vrf, address)).copied()
     }
 
     /// The connected prefix an address of the VRF is on, and its interface.
-    pub(super) fn on_link(&self, vrf: usize, address: Ipv6Addr) -> Option<(Ipv6Net, usize)> {
-        let host = Ipv6Net::new_assert(address, 128);
+    pub(super) fn on_link(&self, vrf: usize, address: IpAddr) -> Option<(IpNet, usize)> {
+        let host = IpNet::from(address);
         self.connected
-            .covering(vrf, host, 128)
+            .covering(vrf, host, host.prefix_len())
             .map(|(prefix, interface, _)| (prefix, interface))
     }
 
     /// Whose connected prefix exactly this is.
-    pub(super) fn connected_owner(&self, vrf: usize, prefix: Ipv6Net) -> Option<(usize, &Place)> {
+    pub(super) fn connected_owner(&self, vrf: usize, prefix: IpNet) -> Option<(usize, &Place)> {
         self.connected
             .prefixes
             .get(&(vrf, prefix))
@@ -167,10 +162,10 @@ struct Reading<'a> {
     names: Names,
     vrfs: Names,
     tags: Seen<(usize, Vec<u16>)>,
-    own_places: Seen<(usize, Ipv6Addr)>,
-    own: HashMap<(usize, Ipv6Addr), usize>,
+    own_places: Seen<(usize, IpAddr)>,
+    own: HashMap<(usize, IpAddr), usize>,
     /// (VRF, prefix, interface, place), in the order of the file.
-    prefixes: Vec<(usize, Ipv6Net, usize, Place)>,
+    prefixes: Vec<(usize, IpNet, usize, Place)>,
     addresses_are_complete: bool,
 }
 
@@ -316,22 +311,27 @@ impl<'a> Reading<'a> {
 }
 
 /// Whether an address may be our own.
-fn check_own_address(address: Ipv6Net, place: &Place, sink: &mut Sink<'_>) -> bool {
+fn check_own_address(address: IpNet, place: &Place, sink: &mut Sink<'_>) -> bool {
     let host = address.addr();
-    let (kind, expected) = if host.is_unicast_link_local() {
+    let (unicast, lengths) = match address {
+        IpNet::V4(_) => ("a unicast address", "a length of 1 to 32"),
+        IpNet::V6(_) => (
+            "a global or unique local unicast address",
+            "a length of 1 to 128",
+        ),
+    };
+    let is_link_local = matches!(host, IpAddr::V6(host) if host.is_unicast_link_local());
+    let (kind, expected) = if is_link_local {
         (
             "is a link-local address",
             "a global or unique local address; link-local ones go into link_local",
         )
     } else if let Some(kind) = not_global(host) {
-        (kind, "a global or unique local unicast address")
+        (kind, unicast)
     } else if address.prefix_len() == 0 {
-        ("puts every address on the link", "a length of 1 to 128")
-    } else if is_subnet_router_anycast(host, address) {
-        (
-            "is the anycast address of all routers of its prefix (RFC 4291 2.6.1)",
-            "an address with a host part",
-        )
+        ("puts every address on the link", lengths)
+    } else if let Some(kind) = not_a_host(host, address) {
+        (kind, "an address with a host part")
     } else {
         return true;
     };
@@ -348,7 +348,7 @@ fn check_own_address(address: Ipv6Net, place: &Place, sink: &mut Sink<'_>) -> bo
 
 /// Connected prefixes; those of two interfaces of one VRF must not overlap.
 fn connected(
-    mut prefixes: Vec<(usize, Ipv6Net, usize, Place)>,
+    mut prefixes: Vec<(usize, IpNet, usize, Place)>,
     interfaces: &[Interface],
     sink: &mut Sink<'_>,
 ) -> Connected {

@@ -1,10 +1,11 @@
 //! Static neighbours: on the interface's link, not ourselves, once.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use dataplane::wire::ethernet::Mac;
+use ipnet::IpNet;
 
-use super::addresses::{is_link_local_host, is_subnet_router_anycast, not_global};
+use super::addresses::{is_link_local_host, not_a_host, not_global};
 use super::interfaces::Interfaces;
 use super::names::Seen;
 use crate::config::error::{Place, Sink};
@@ -46,7 +47,7 @@ pub(super) fn neighbors(
         }
         neighbors.push(Neighbor {
             interface: interface.unwrap_or(0),
-            address: table.address.or(Ipv6Addr::UNSPECIFIED),
+            address: table.address.or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
             mac: table.mac.or(Mac::from_octets([0; 6])),
         });
     }
@@ -55,7 +56,7 @@ pub(super) fn neighbors(
 
 /// Whether an address can be another host's on the link of an interface; reports why not.
 pub(super) fn check_host_on_link(
-    address: Ipv6Addr,
+    address: IpAddr,
     place: &Place,
     index: usize,
     interfaces: &Interfaces,
@@ -63,8 +64,10 @@ pub(super) fn check_host_on_link(
     sink: &mut Sink<'_>,
 ) -> bool {
     let interface = interfaces.interface(index);
-    if is_link_local_host(address) {
-        let is_own = interface.link_local == Some(address);
+    if let IpAddr::V6(link_local) = address
+        && is_link_local_host(link_local)
+    {
+        let is_own = interface.link_local == Some(link_local);
         if is_own {
             let interface = interface.name.clone();
             sink.push(
@@ -86,7 +89,7 @@ pub(super) fn check_host_on_link(
         .iter()
         .find(|own| own.contains(&address));
     match on_link {
-        Some(prefix) => check_not_anycast(address, prefix.trunc(), place, sink),
+        Some(prefix) => check_is_host(address, prefix.trunc(), place, sink),
         None if interfaces.addresses_are_complete() => {
             let owner = format!("interface {:?}", interface.name);
             sink.push(
@@ -94,7 +97,7 @@ pub(super) fn check_host_on_link(
                 Problem::OffLink {
                     found: address,
                     owner,
-                    expected: on_link_text(interface),
+                    expected: on_link_text(interface, address),
                 },
             );
             false
@@ -105,7 +108,7 @@ pub(super) fn check_host_on_link(
 
 /// Whether an address can be one host's, and another's than our own.
 pub(super) fn check_other_host(
-    address: Ipv6Addr,
+    address: IpAddr,
     place: &Place,
     vrf: usize,
     interfaces: &Interfaces,
@@ -138,17 +141,16 @@ pub(super) fn check_other_host(
     true
 }
 
-/// We are a router of our own prefixes, so their routers' anycast address is ours too.
-pub(super) fn check_not_anycast(
-    address: Ipv6Addr,
-    prefix: ipnet::Ipv6Net,
+/// Whether an address of a prefix is one host's. We are a router of our own prefixes, so the anycast address of their
+/// routers is ours too.
+pub(super) fn check_is_host(
+    address: IpAddr,
+    prefix: IpNet,
     place: &Place,
     sink: &mut Sink<'_>,
 ) -> bool {
-    let is_anycast = is_subnet_router_anycast(address, prefix);
-    if is_anycast {
-        let kind =
-            "is the anycast address of all routers of its prefix, this one too (RFC 4291 2.6.1)";
+    let reason = not_a_host(address, prefix);
+    if let Some(kind) = reason {
         let expected = "the address of one host";
         sink.push(
             place,
@@ -159,17 +161,24 @@ pub(super) fn check_not_anycast(
             },
         );
     }
-    !is_anycast
+    reason.is_none()
 }
 
-fn on_link_text(interface: &Interface) -> String {
-    let prefixes: Vec<_> = interface
-        .addresses
-        .iter()
-        .map(|own| own.trunc().to_string())
-        .collect();
-    match prefixes.as_slice() {
-        [] => "a link-local address, because the interface has no addresses".to_owned(),
-        prefixes => format!("an address in {}, or a link-local one", prefixes.join(", ")),
+/// Which addresses of this one's family are on the interface's link.
+fn on_link_text(interface: &Interface, address: IpAddr) -> String {
+    let own = interface.addresses.iter();
+    let same_family = own.filter(|own| own.addr().is_ipv4() == address.is_ipv4());
+    let prefixes: Vec<_> = same_family.map(|own| own.trunc().to_string()).collect();
+    match (prefixes.as_slice(), address) {
+        ([], IpAddr::V6(_)) => {
+            "a link-local address, because the interface has no IPv6 addresses".to_owned()
+        }
+        (prefixes, IpAddr::V6(_)) => {
+            format!("an address in {}, or a link-local one", prefixes.join(", "))
+        }
+        ([], IpAddr::V4(_)) => {
+            "one with an IPv4 address such as 192.0.2.1/24 on this link".to_owned()
+        }
+        (prefixes, IpAddr::V4(_)) => format!("an address in {}", prefixes.join(", ")),
     }
 }

@@ -1,7 +1,7 @@
 //! Prefix pairs (RFC 6296): which prefixes may be translated, and which pairs may stand on one uplink.
 
 use dataplane::counters::RULES_MAX;
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::addresses::{check_host_bits, overlap, touches_special};
 use super::interfaces::Interfaces;
@@ -59,12 +59,12 @@ pub(super) fn rules(
         let inside = side(&table.inside, sink);
         let outside = side(&table.outside, sink);
         if let (Some((inside, inside_place)), Some((outside, place))) = (&inside, &outside)
-            && overlap(*inside, *outside)
+            && overlap(IpNet::V6(*inside), IpNet::V6(*outside))
         {
             let owner = "the inside of the same rule".to_owned();
             let problem = Problem::Overlap {
-                found: *outside,
-                other: *inside,
+                found: IpNet::V6(*outside),
+                other: IpNet::V6(*inside),
                 owner,
                 scope: "in a rule",
             };
@@ -102,10 +102,10 @@ fn side(field: &Field<Ipv6Net>, sink: &mut Sink<'_>) -> Side {
         sink.push(place, Problem::TranslationLength { found: *prefix });
         return None;
     }
-    if !check_host_bits(*prefix, place, sink) {
+    if !check_host_bits(IpNet::V6(*prefix), place, sink) {
         return None;
     }
-    if let Some(kind) = touches_special(*prefix) {
+    if let Some(kind) = touches_special(IpNet::V6(*prefix)) {
         let expected = "a prefix of global or unique local unicast addresses";
         sink.push(
             place,
@@ -132,13 +132,13 @@ fn check_uplink(pair: &Pair, earlier: &[Pair], sink: &mut Sink<'_>) {
             (&pair.outside, &other.outside),
         ] {
             if let (Some((found, place)), Some((other_prefix, other_place))) = (mine, theirs)
-                && overlap(*found, *other_prefix)
+                && overlap(IpNet::V6(*found), IpNet::V6(*other_prefix))
             {
                 let owner = format!("rule {:?}", other.name);
                 let scope = "on an uplink";
                 let problem = Problem::Overlap {
-                    found: *found,
-                    other: *other_prefix,
+                    found: IpNet::V6(*found),
+                    other: IpNet::V6(*other_prefix),
                     owner,
                     scope,
                 };

@@ -1,14 +1,14 @@
 //! Static routes: each prefix once, towards routers that are on a link.
 
 use std::collections::HashMap;
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::addresses::{check_host_bits, inside_special};
 use super::interfaces::Interfaces;
 use super::names::Seen;
-use super::neighbors::{check_host_on_link, check_not_anycast, check_other_host};
+use super::neighbors::{check_host_on_link, check_is_host, check_other_host};
 use crate::config::error::{Place, Sink};
 use crate::config::file::{NextHopTable, RouteTable};
 use crate::config::model::{NextHop, Npt66, Route, Target};
@@ -28,9 +28,9 @@ pub(super) fn routes(
     let mut seen = Seen::default();
     let outside = rules.iter().map(|rule| {
         let vrf = interfaces.vrf_of(rule.interface);
-        ((vrf, rule.outside), rule.name.as_str())
+        ((vrf, IpNet::V6(rule.outside)), rule.name.as_str())
     });
-    let outside: HashMap<(usize, Ipv6Net), &str> = outside.collect();
+    let outside: HashMap<(usize, IpNet), &str> = outside.collect();
     let mut routes = Vec::with_capacity(tables.len());
     for table in tables {
         let vrf = interfaces.resolve_vrf(&table.vrf, sink);
@@ -54,9 +54,10 @@ pub(super) fn routes(
         } else if table.unreachable.value() == Some(&true) {
             Target::Unreachable
         } else {
-            Target::NextHops(next_hops(table.next_hops, vrf, interfaces, sink))
+            let prefix = table.prefix.value().copied();
+            Target::NextHops(next_hops(table.next_hops, prefix, vrf, interfaces, sink))
         };
-        let prefix = table.prefix.or(Ipv6Net::default());
+        let prefix = table.prefix.or(IpNet::V6(Ipv6Net::default()));
         routes.push(Route {
             prefix,
             vrf: vrf.unwrap_or(0),
@@ -66,7 +67,7 @@ pub(super) fn routes(
     routes
 }
 
-fn check_prefix(prefix: Ipv6Net, place: &Place, sink: &mut Sink<'_>) -> bool {
+fn check_prefix(prefix: IpNet, place: &Place, sink: &mut Sink<'_>) -> bool {
     if !check_host_bits(prefix, place, sink) {
         return false;
     }
@@ -88,16 +89,16 @@ fn check_prefix(prefix: Ipv6Net, place: &Place, sink: &mut Sink<'_>) -> bool {
 /// Prefixes that already lead somewhere: a route for exactly one of them would take its packets away.
 fn check_conflicts(
     vrf: usize,
-    prefix: Ipv6Net,
+    prefix: IpNet,
     place: &Place,
     interfaces: &Interfaces,
-    outside: &HashMap<(usize, Ipv6Net), &str>,
+    outside: &HashMap<(usize, IpNet), &str>,
     sink: &mut Sink<'_>,
 ) {
     let interface_text = |index: usize| format!("interface {:?}", interfaces.name(index));
     let own = interfaces
         .owner(vrf, prefix.addr())
-        .filter(|_| prefix.prefix_len() == 128);
+        .filter(|_| prefix.prefix_len() == prefix.max_prefix_len());
     if let Some(interface) = own {
         let owner = interface_text(interface);
         sink.push(
@@ -155,6 +156,7 @@ fn check_targets(table: &RouteTable, sink: &mut Sink<'_>) {
 
 fn next_hops(
     field: Field<List<NextHopTable>>,
+    prefix: Option<IpNet>,
     vrf: Option<usize>,
     interfaces: &Interfaces,
     sink: &mut Sink<'_>,
@@ -162,6 +164,11 @@ fn next_hops(
     let mut seen = Seen::default();
     let mut hops = Vec::new();
     for (table, place) in field.optional().map_or_else(Vec::new, |list| list.items) {
+        if let (Some(prefix), Some((via, via_place))) = (prefix, table.via.given())
+            && !check_family(prefix, *via, via_place, sink)
+        {
+            continue;
+        }
         let Some(interface) = outgoing_interface(&table, &place, vrf, interfaces, sink) else {
             continue;
         };
@@ -186,6 +193,24 @@ fn next_hops(
         });
     }
     hops
+}
+
+/// Whether a router is of the family of what it shall forward; IPv4 over IPv6 next hops (RFC 8950) is not offered.
+fn check_family(prefix: IpNet, via: IpAddr, place: &Place, sink: &mut Sink<'_>) -> bool {
+    let example = match (prefix, via) {
+        (IpNet::V4(_), IpAddr::V4(_)) | (IpNet::V6(_), IpAddr::V6(_)) => return true,
+        (IpNet::V4(_), IpAddr::V6(_)) => "192.0.2.1",
+        (IpNet::V6(_), IpAddr::V4(_)) => "fe80::1",
+    };
+    sink.push(
+        place,
+        Problem::OtherFamily {
+            via,
+            prefix,
+            example,
+        },
+    );
+    false
 }
 
 /// The interface a next hop leaves by, if everything about it is right.
@@ -233,14 +258,16 @@ fn outgoing_interface(
 
 /// The interface on whose prefix a router is.
 fn interface_towards(
-    via: Ipv6Addr,
+    via: IpAddr,
     place: &Place,
     hop: &Place,
     vrf: usize,
     interfaces: &Interfaces,
     sink: &mut Sink<'_>,
 ) -> Option<usize> {
-    if via.is_unicast_link_local() {
+    if let IpAddr::V6(via) = via
+        && via.is_unicast_link_local()
+    {
         sink.push(
             &hop.child("interface"),
             Problem::LinkLocalWithoutInterface { via },
@@ -251,7 +278,7 @@ fn interface_towards(
         return None;
     }
     match interfaces.on_link(vrf, via) {
-        Some((prefix, index)) => check_not_anycast(via, prefix, place, sink).then_some(index),
+        Some((prefix, index)) => check_is_host(via, prefix, place, sink).then_some(index),
         None if interfaces.addresses_are_complete() => {
             let owner = format!("VRF {:?}", interfaces.vrf_name(vrf));
             let expected = "an address in a connected prefix".to_owned();

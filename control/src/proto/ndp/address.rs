@@ -1,10 +1,11 @@
-//! One own address: duplicate address detection (RFC 4862 5.4 with the nonce of RFC 7527) and announcing it, as one
-//! pure function from phase and event to phase and action.
+//! One own address: duplicate address detection (RFC 4862 5.4 with the nonce of RFC 7527; for IPv4 RFC 5227 2.1) and
+//! announcing it, as one pure function from phase and event to phase and action. The families differ in [`Rules`], and
+//! in the pauses, which are not here.
 //!
 //! ```text
-//!              first probe        no objection for RetransTimer
+//!              first probe        no objection in time
 //!   WAITING ---------------> PROBING ------------------------> ANNOUNCING ---> ASSIGNED
-//!      ^ \______________________|\______ DadTransmits = 0 _________^  ^  3 NAs      |
+//!      ^ \______________________|\______ no probes wanted _________^  ^  announced  |
 //!      |     somebody has it    v                                    |___ link up ___|
 //!      +------ link up ---- DUPLICATE
 //! ```
@@ -12,10 +13,35 @@
 //! An address that has been ours stays ours over a loss of the link and is announced again when it returns; running the
 //! detection again would take the address away for a second at each flap of a cable.
 
-/// MAX_NEIGHBOR_ADVERTISEMENT (RFC 4861 10).
-const ANNOUNCEMENTS: u8 = 3;
 /// RFC 7527 4.1: so many more probes when one of ours came back. MAX_MULTICAST_SOLICIT (RFC 4861 10).
 const PROBES_AFTER_LOOP: u8 = 3;
+
+/// What the families do a different number of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// Probes before an address is ours; 0: it is ours at once.
+    pub(super) probes: u8,
+    /// Announcements of one that is, at least 1.
+    pub(super) announcements: u8,
+}
+
+impl Rules {
+    /// IPv6: DupAddrDetectTransmits (RFC 4862 5.1), MAX_NEIGHBOR_ADVERTISEMENT (RFC 4861 10).
+    pub(super) fn ipv6(dad_transmits: u8) -> Self {
+        Self {
+            probes: dad_transmits,
+            announcements: 3,
+        }
+    }
+
+    /// IPv4: PROBE_NUM and ANNOUNCE_NUM (RFC 5227 1.1); whoever wants no probes for IPv6 wants none here.
+    pub(super) fn ipv4(dad_transmits: u8) -> Self {
+        Self {
+            probes: if dad_transmits == 0 { 0 } else { 3 },
+            announcements: 2,
+        }
+    }
+}
 
 /// How an own address stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,19 +113,19 @@ pub(super) enum Wait {
     Cancel,
     /// Now, or after the random delay of a start.
     Start,
-    /// RetransTimer.
+    /// Until the next probe or announcement, or the end of them: RetransTimer; for IPv4 the intervals of RFC 5227.
     Retransmit,
 }
 
 /// One transition.
-pub(super) fn step(phase: Phase, event: Event, dad_transmits: u8) -> (Phase, Action, Wait) {
+pub(super) fn step(phase: Phase, event: Event, rules: Rules) -> (Phase, Action, Wait) {
     match (phase, event) {
         (Phase::Waiting | Phase::Duplicate, Event::Start) => {
             (Phase::Waiting, Action::None, Wait::Start)
         }
         (Phase::Waiting, Event::Stop) => (phase, Action::None, Wait::Cancel),
-        (Phase::Waiting, Event::Timeout) => match dad_transmits.checked_sub(1) {
-            None => assign(),
+        (Phase::Waiting, Event::Timeout) => match rules.probes.checked_sub(1) {
+            None => assign(rules),
             Some(left) => {
                 let next = Phase::Probing {
                     left,
@@ -138,7 +164,7 @@ pub(super) fn step(phase: Phase, event: Event, dad_transmits: u8) -> (Phase, Act
                 (next, Action::Probe, Wait::Retransmit)
             } else {
                 // RFC 7527 4.1: on a link that loops for good probing may be stopped; only our own probes were seen.
-                assign()
+                assign(rules)
             }
         }
         (Phase::Probing { left, extended, .. }, Event::Looped) => {
@@ -156,7 +182,7 @@ pub(super) fn step(phase: Phase, event: Event, dad_transmits: u8) -> (Phase, Act
 
         (Phase::Announcing { .. } | Phase::Assigned, Event::Start) => {
             let next = Phase::Announcing {
-                left: ANNOUNCEMENTS,
+                left: rules.announcements,
             };
             (next, Action::None, Wait::Start)
         }
@@ -185,9 +211,9 @@ pub(super) fn step(phase: Phase, event: Event, dad_transmits: u8) -> (Phase, Act
     }
 }
 
-fn assign() -> (Phase, Action, Wait) {
+fn assign(rules: Rules) -> (Phase, Action, Wait) {
     let next = Phase::Announcing {
-        left: ANNOUNCEMENTS - 1,
+        left: rules.announcements - 1,
     };
     (next, Action::Assign, Wait::Retransmit)
 }

@@ -1,16 +1,16 @@
 //! The neighbours of one link: who may come in, who has to leave, what waits for them (RFC 4861 5.1, RFC 6583).
 //!
-//! Key: IPv6 address; value: [`Entry`]. Lookup O(log n). Besides the entries stands an order of eviction. When full:
+//! Key: IP address of either family; value: [`Entry`]. Lookup O(log n). Besides the entries stands an order of eviction. When full:
 //! remembered failures go first, then stale entries nobody has proven, then stale ones that once answered, the longest
 //! unused first; a stranger's message never pushes out a proven neighbour. If nothing may go, the newcomer stays out.
 //! Gateways and static neighbours are outside the limits: the configuration bounds them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use dataplane::wire::ethernet::Mac;
-use ipnet::Ipv6Net;
+use ipnet::IpNet;
 
 use super::bucket::TokenBucket;
 use super::nud::State;
@@ -91,16 +91,30 @@ pub(super) enum Class {
 /// One prefix whose addresses are neighbours, with its share of the limits (RFC 6583 7).
 #[derive(Debug)]
 struct OnLink {
-    prefix: Ipv6Net,
+    prefix: IpNet,
     bucket: TokenBucket,
     incomplete: usize,
+}
+
+impl OnLink {
+    /// Whether an address can be a host's here. The first and the last address of an IPv4 prefix are its network's and
+    /// its broadcast address (RFC 1122 3.2.1.3), unless it has no more than two (RFC 3021 2.1).
+    fn contains(&self, address: IpAddr) -> bool {
+        let in_prefix = self.prefix.contains(&address);
+        match self.prefix {
+            IpNet::V4(prefix) if prefix.prefix_len() < 31 => {
+                in_prefix && address != prefix.network() && address != prefix.broadcast()
+            }
+            IpNet::V4(_) | IpNet::V6(_) => in_prefix,
+        }
+    }
 }
 
 /// All neighbours of one link.
 #[derive(Debug)]
 pub(super) struct Cache<P> {
-    entries: BTreeMap<Ipv6Addr, Entry<P>>,
-    evictable: BTreeSet<(Class, Instant, Ipv6Addr)>,
+    entries: BTreeMap<IpAddr, Entry<P>>,
+    evictable: BTreeSet<(Class, Instant, IpAddr)>,
     on_link: Vec<OnLink>,
     /// Entries being resolved, gateways not counted.
     incomplete: usize,
@@ -120,8 +134,8 @@ impl<P> Cache<P> {
     }
 
     /// Replace the prefixes that are on-link, each with a full share of the rate.
-    pub(super) fn set_on_link(&mut self, now: Instant, prefixes: &[Ipv6Net], settings: &Settings) {
-        let addresses: Vec<Ipv6Addr> = self.entries.keys().copied().collect();
+    pub(super) fn set_on_link(&mut self, now: Instant, prefixes: &[IpNet], settings: &Settings) {
+        let addresses: Vec<IpAddr> = self.entries.keys().copied().collect();
         for address in &addresses {
             self.unindex(*address);
         }
@@ -130,7 +144,7 @@ impl<P> Cache<P> {
             settings.resolutions_per_second,
             settings.resolutions_burst,
         );
-        let fresh = |prefix: &Ipv6Net| OnLink {
+        let fresh = |prefix: &IpNet| OnLink {
             prefix: *prefix,
             bucket,
             incomplete: 0,
@@ -152,24 +166,24 @@ impl<P> Cache<P> {
     }
 
     /// Whether an address is a neighbour's (RFC 5942 4).
-    pub(super) fn is_on_link(&self, address: Ipv6Addr) -> bool {
+    pub(super) fn is_on_link(&self, address: IpAddr) -> bool {
         self.prefix_of(address).is_some()
     }
 
-    fn prefix_of(&self, address: Ipv6Addr) -> Option<usize> {
+    fn prefix_of(&self, address: IpAddr) -> Option<usize> {
         let mut prefixes = self.on_link.iter();
-        prefixes.position(|on_link| on_link.prefix.contains(&address))
+        prefixes.position(|on_link| on_link.contains(address))
     }
 
-    pub(super) fn get(&self, address: Ipv6Addr) -> Option<&Entry<P>> {
+    pub(super) fn get(&self, address: IpAddr) -> Option<&Entry<P>> {
         self.entries.get(&address)
     }
 
-    pub(super) fn mac(&self, address: Ipv6Addr) -> Option<Mac> {
+    pub(super) fn mac(&self, address: IpAddr) -> Option<Mac> {
         self.entries.get(&address)?.state.mac()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Ipv6Addr, &Entry<P>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (IpAddr, &Entry<P>)> {
         self.entries
             .iter()
             .map(|(address, entry)| (*address, entry))
@@ -178,7 +192,7 @@ impl<P> Cache<P> {
     /// Change an entry, keeping limits and order of eviction true.
     pub(super) fn update<R>(
         &mut self,
-        address: Ipv6Addr,
+        address: IpAddr,
         change: impl FnOnce(&mut Entry<P>) -> R,
     ) -> Option<R> {
         self.unindex(address);
@@ -188,18 +202,18 @@ impl<P> Cache<P> {
     }
 
     /// Put an entry in; admission is asked for before.
-    pub(super) fn insert(&mut self, address: Ipv6Addr, entry: Entry<P>) {
+    pub(super) fn insert(&mut self, address: IpAddr, entry: Entry<P>) {
         self.unindex(address);
         self.entries.insert(address, entry);
         self.index(address);
     }
 
-    pub(super) fn remove(&mut self, address: Ipv6Addr) -> Option<Entry<P>> {
+    pub(super) fn remove(&mut self, address: IpAddr) -> Option<Entry<P>> {
         self.unindex(address);
         self.entries.remove(&address)
     }
 
-    fn unindex(&mut self, address: Ipv6Addr) {
+    fn unindex(&mut self, address: IpAddr) {
         let Some(entry) = self.entries.get_mut(&address) else {
             return;
         };
@@ -217,7 +231,7 @@ impl<P> Cache<P> {
         }
     }
 
-    fn index(&mut self, address: Ipv6Addr) {
+    fn index(&mut self, address: IpAddr) {
         let prefix = self.prefix_of(address);
         let Some(entry) = self.entries.get_mut(&address) else {
             return;
@@ -249,7 +263,7 @@ impl<P> Cache<P> {
     }
 
     /// Who has to go to make room, if anybody of this class or below may.
-    fn victim(&self, highest: Class) -> Option<Ipv6Addr> {
+    fn victim(&self, highest: Class) -> Option<IpAddr> {
         let (class, _, address) = self.evictable.first()?;
         (*class <= highest).then_some(*address)
     }
@@ -259,7 +273,7 @@ impl<P> Cache<P> {
         &self,
         highest: Class,
         settings: &Settings,
-    ) -> Result<Option<Ipv6Addr>, RefusedReason> {
+    ) -> Result<Option<IpAddr>, RefusedReason> {
         if self.counted_len() < settings.max_neighbors {
             return Ok(None);
         }
@@ -272,7 +286,7 @@ impl<P> Cache<P> {
     pub(super) fn admit_resolution(
         &mut self,
         now: Instant,
-        address: Ipv6Addr,
+        address: IpAddr,
         settings: &Settings,
     ) -> Result<(), RefusedReason> {
         let proven = self.get(address).is_some_and(|entry| entry.proven);

@@ -1,17 +1,20 @@
 //! One link: its configuration, its own addresses, its neighbours, its groups, and what each call does to them.
 //!
-//! Neighbours are in [`neighbors`], own addresses and answers in [`own`]; here are configuration, link state and
+//! Neighbours are in [`neighbors`] and [`gateways`], own addresses and answers in [`own`], what ARP says and asks in
+//! [`arp`]; here are configuration, link state and
 //! dispatch.
 
+mod arp;
+mod gateways;
 mod neighbors;
 mod own;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use dataplane::wire::ethernet::Mac;
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::address;
 use super::bucket::TokenBucket;
@@ -34,11 +37,11 @@ pub(super) struct Interface<P> {
     up: bool,
     /// Nothing is sent before (RFC 4862 5.4.2: a random delay of the first message).
     start_at: Instant,
-    addresses: BTreeMap<Ipv6Addr, OwnAddress>,
+    addresses: BTreeMap<IpAddr, OwnAddress>,
     cache: Cache<P>,
-    statics: BTreeMap<Ipv6Addr, Mac>,
+    statics: BTreeMap<IpAddr, Mac>,
     /// As asked for; those that are static or our own need no entry.
-    gateways: BTreeSet<Ipv6Addr>,
+    gateways: BTreeSet<IpAddr>,
     membership: Membership,
     /// A report has been sent with an unspecified source.
     reported_without_address: bool,
@@ -92,15 +95,16 @@ impl<P> Interface<P> {
         let mac_changed = config.mac != self.config.mac;
         self.config = config;
 
-        let statics: BTreeMap<Ipv6Addr, Mac> = self.config.statics.iter().copied().collect();
+        let statics: BTreeMap<IpAddr, Mac> = self.config.statics.iter().copied().collect();
         if statics != self.statics {
             self.statics = statics;
             shared.neighbors_changed();
         }
         self.set_on_link(shared, now);
 
-        let own = self.config.addresses.iter().map(Ipv6Net::addr);
-        let own: BTreeSet<Ipv6Addr> = own.chain([self.config.link_local]).collect();
+        let own = self.config.addresses.iter().map(IpNet::addr);
+        let link_local = IpAddr::V6(self.config.link_local);
+        let own: BTreeSet<IpAddr> = own.chain([link_local]).collect();
         self.addresses.retain(|address, _| {
             let stays = own.contains(address);
             if !stays {
@@ -139,9 +143,9 @@ impl<P> Interface<P> {
     }
 
     fn set_on_link(&mut self, shared: &Shared<P>, now: Instant) {
-        let mut on_link = vec![link_local_prefix()];
-        on_link.extend(self.config.addresses.iter().map(Ipv6Net::trunc));
-        on_link.extend(self.config.on_link.iter().map(Ipv6Net::trunc));
+        let mut on_link = vec![IpNet::V6(link_local_prefix())];
+        on_link.extend(self.config.addresses.iter().map(IpNet::trunc));
+        on_link.extend(self.config.on_link.iter().map(IpNet::trunc));
         on_link.sort_unstable();
         on_link.dedup();
         self.cache.set_on_link(now, &on_link, &shared.settings);
@@ -177,7 +181,7 @@ impl<P> Interface<P> {
             .timers
             .cancel_all(|(interface, _)| *interface == index);
         let mut had_neighbors = !self.statics.is_empty();
-        let addresses: Vec<Ipv6Addr> = self.cache.iter().map(|(address, _)| address).collect();
+        let addresses: Vec<IpAddr> = self.cache.iter().map(|(address, _)| address).collect();
         for address in addresses {
             if let Some(entry) = self.cache.remove(address) {
                 if entry.state.mac().is_some() {
@@ -278,17 +282,17 @@ impl<P> Interface<P> {
     }
 
     /// Where packets for this neighbour go.
-    pub(super) fn neighbor_mac(&self, address: Ipv6Addr) -> Option<Mac> {
+    pub(super) fn neighbor_mac(&self, address: IpAddr) -> Option<Mac> {
         let fixed = self.statics.get(&address).copied();
         fixed.or_else(|| self.cache.mac(address))
     }
 
-    pub(super) fn address_states(&self) -> impl Iterator<Item = (Ipv6Addr, AddressState)> + '_ {
+    pub(super) fn address_states(&self) -> impl Iterator<Item = (IpAddr, AddressState)> + '_ {
         let addresses = self.addresses.iter();
         addresses.map(|(address, own)| (*address, own.state()))
     }
 
-    pub(super) fn address_state(&self, address: Ipv6Addr) -> Option<AddressState> {
+    pub(super) fn address_state(&self, address: IpAddr) -> Option<AddressState> {
         self.addresses.get(&address).map(OwnAddress::state)
     }
 
@@ -318,7 +322,10 @@ impl<P> Interface<P> {
             .addresses
             .iter()
             .filter(|(_, own)| own.state() != AddressState::Duplicate);
-        let groups = in_use.map(|(address, _)| wire::solicited_node(*address));
+        let groups = in_use.filter_map(|(address, _)| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(wire::solicited_node(*address)),
+        });
         let wanted = groups.chain([wire::ALL_ROUTERS]).collect();
         if self.membership.set(wanted) {
             self.schedule(shared, TimerKind::GroupChanges, self.start_at.max(now));
@@ -336,7 +343,7 @@ impl<P> Interface<P> {
 
     fn send_reports(&mut self, shared: &mut Shared<P>, records: &[(wire::RecordType, Ipv6Addr)]) {
         let mut source = self.config.link_local;
-        if !self.is_valid(source) {
+        if !self.is_valid(source.into()) {
             source = Ipv6Addr::UNSPECIFIED;
             self.reported_without_address = true;
         }
@@ -357,6 +364,13 @@ impl<P> Interface<P> {
             shared.timers.set(key, at);
         }
     }
+}
+
+/// Whether an address can be one host's, as far as it says so itself.
+fn is_unicast(address: IpAddr) -> bool {
+    let is_broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    let is_group = address.is_multicast() || is_broadcast;
+    !(address.is_unspecified() || address.is_loopback() || is_group)
 }
 
 /// fe80::/10, on-link everywhere (RFC 4291 2.5.6).

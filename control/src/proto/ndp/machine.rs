@@ -1,11 +1,12 @@
 //! The machine: all interfaces behind the calls of the control thread. Rules are in [`super::interface`].
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use dataplane::wire::ethernet::Mac;
 
+use super::arp;
 use super::interface::Interface;
 use super::report::{Counters, Invalid};
 use super::shared::Shared;
@@ -82,12 +83,7 @@ impl<P> Machine<P> {
 
     /// The next hops of routes on an interface, all of them: they are resolved now and kept resolved, so that traffic
     /// does not wait. An interface that is not there yet has none.
-    pub fn set_gateways(
-        &mut self,
-        now: Instant,
-        interface: InterfaceIndex,
-        gateways: Vec<Ipv6Addr>,
-    ) {
+    pub fn set_gateways(&mut self, now: Instant, interface: InterfaceIndex, gateways: Vec<IpAddr>) {
         if let Some(interface) = self.interfaces.get_mut(&interface) {
             interface.set_gateways(&mut self.shared, now, gateways);
         }
@@ -115,6 +111,27 @@ impl<P> Machine<P> {
         }
     }
 
+    /// An ARP message arrived. `message` starts behind the Ethernet header.
+    pub fn handle_arp(
+        &mut self,
+        now: Instant,
+        interface: InterfaceIndex,
+        source_mac: Mac,
+        message: &[u8],
+    ) -> Handled {
+        let known = self.interfaces.get_mut(&interface);
+        let Some(interface) = known.filter(|interface| interface.is_up()) else {
+            return self.discard(Invalid::NoInterface);
+        };
+        match arp::parse(message) {
+            Ok(message) => {
+                interface.handle_arp(&mut self.shared, now, source_mac, &message);
+                Handled::Consumed
+            }
+            Err(reason) => self.discard(reason),
+        }
+    }
+
     fn discard(&mut self, reason: Invalid) -> Handled {
         self.shared.counters.add_invalid(reason);
         Handled::Invalid(reason)
@@ -129,7 +146,7 @@ impl<P> Machine<P> {
         &mut self,
         now: Instant,
         interface: InterfaceIndex,
-        target: Ipv6Addr,
+        target: IpAddr,
         packet: P,
     ) -> Result<(), Refused<P>> {
         match self.interfaces.get_mut(&interface) {
@@ -142,7 +159,7 @@ impl<P> Machine<P> {
     }
 
     /// Traffic goes to this neighbour: make sure that it is still there. Nothing happens if it is not known.
-    pub fn confirm_in_use(&mut self, now: Instant, interface: InterfaceIndex, address: Ipv6Addr) {
+    pub fn confirm_in_use(&mut self, now: Instant, interface: InterfaceIndex, address: IpAddr) {
         if let Some(interface) = self.interfaces.get_mut(&interface) {
             interface.confirm_in_use(&mut self.shared, now, address);
         }
@@ -175,7 +192,7 @@ impl<P> Machine<P> {
 
     /// Where packets for a neighbour go, if that is known.
     #[must_use]
-    pub fn usable(&self, interface: InterfaceIndex, address: Ipv6Addr) -> Option<Mac> {
+    pub fn usable(&self, interface: InterfaceIndex, address: IpAddr) -> Option<Mac> {
         self.interfaces.get(&interface)?.neighbor_mac(address)
     }
 
@@ -184,13 +201,13 @@ impl<P> Machine<P> {
     pub fn address_state(
         &self,
         interface: InterfaceIndex,
-        address: Ipv6Addr,
+        address: IpAddr,
     ) -> Option<AddressState> {
         self.interfaces.get(&interface)?.address_state(address)
     }
 
     /// All own addresses, by interface.
-    pub fn addresses(&self) -> impl Iterator<Item = (InterfaceIndex, Ipv6Addr, AddressState)> + '_ {
+    pub fn addresses(&self) -> impl Iterator<Item = (InterfaceIndex, IpAddr, AddressState)> + '_ {
         self.interfaces.iter().flat_map(|(index, interface)| {
             let states = interface.address_states();
             states.map(|(address, state)| (*index, address, state))

@@ -1,16 +1,22 @@
-//! Neighbour discovery of a router (RFC 4861), with duplicate address detection (RFC 4862 5.4, RFC 7527), early entries
+//! Neighbours of a router, of both families: ARP for IPv4 (RFC 826, RFC 1122 2.3.2) with conflict detection (RFC 5227),
+//! and neighbour discovery for IPv6 (RFC 4861), with duplicate address detection (RFC 4862 5.4, RFC 7527), early entries
 //! (RFC 9131), no fragments (RFC 6980), limits against scans (RFC 6583) and the multicast reports that let
 //! solicitations through snooping switches (MLDv2, RFC 3810, listener part).
+//!
+//! One machine serves both, because what they have to decide is the same: whom to answer, whom to remember, whom to ask
+//! again and when, what waits meanwhile, what a scan may cost. An ARP request is the solicitation of an IPv4 neighbour
+//! and a reply its advertisement; the states of RFC 4861 7.3 keep IPv4 neighbours fresh too, by the unicast poll of
+//! RFC 1122 2.3.2.1 (2). Only `arp`, `wire` and the few places where a family differs know which one it is.
 //!
 //! The machine answers solicitations for own addresses and for the outside prefixes of NPT66 rules on their uplink
 //! (proxy, RFC 4861 7.2.8), resolves next hops for packets that wait, keeps gateways resolved, watches reachability,
 //! and proves own addresses before it uses them.
 //!
-//! It is not: a sender or reader of router advertisements or redirects (received ones are counted), an MLDv1 listener,
+//! It is not: a proxy for IPv4 addresses (RFC 1027), an owner of link-local IPv4 addresses (RFC 3927), a sender or reader of router advertisements or redirects (received ones are counted), an MLDv1 listener,
 //! a responder for subnet-router anycast addresses. It cannot join the solicited-node groups of a whole proxied prefix,
 //! so behind a switch that snoops MLD without flooding unknown groups such a prefix has to be routed to us instead.
 //!
-//! Called by the control thread only: [`Machine::handle_input`] with punted packets, [`Machine::resolve`] with packets
+//! Called by the control thread only: [`Machine::handle_input`] and [`Machine::handle_arp`] with punted packets, [`Machine::resolve`] with packets
 //! whose next hop is unknown, [`Machine::handle_timeout`] at [`Machine::poll_timeout`]; after each call the caller
 //! drains [`Machine::poll_output`].
 //!
@@ -21,10 +27,12 @@
 //!   address    one own address: duplicate address detection, announcing (pure)
 //!   cache      the neighbours of a link: admission, eviction, queues
 //!   mld        the groups of a link and what was reported of them
-//!   wire       bytes <-> messages, every validity check
+//!   wire       bytes <-> messages of IPv6, every validity check
+//!   arp        the same of ARP
 //! ```
 
 mod address;
+mod arp;
 mod bucket;
 mod cache;
 mod interface;
@@ -40,11 +48,11 @@ mod wire;
 mod tests;
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use dataplane::wire::ethernet::Mac;
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 
 pub use machine::Machine;
 pub use report::{Counter, Counters, Event, Invalid};
@@ -68,7 +76,8 @@ pub struct Settings {
     pub reachable_time: Duration,
     /// How long an unused neighbour stays unasked, with the same random factor.
     pub stale_time: Duration,
-    /// Probes of duplicate address detection; 0 turns it off.
+    /// Probes of duplicate address detection; 0 turns it off. An IPv4 address is probed three times whatever number
+    /// stands here (RFC 5227 1.1), unless it is 0.
     pub dad_transmits: u8,
     /// Longest random delay before the first message of an interface. RFC 4862 5.4.2 says one second SHOULD be used,
     /// against many machines starting at once; zero by default, because a router forwards nothing meanwhile.
@@ -116,13 +125,13 @@ pub struct InterfaceConfig {
     /// Own link-local address.
     pub link_local: Ipv6Addr,
     /// Own other addresses, with the prefix that is on-link.
-    pub addresses: Vec<Ipv6Net>,
+    pub addresses: Vec<IpNet>,
     /// Further prefixes that are on-link: those of routes without a router.
-    pub on_link: Vec<Ipv6Net>,
+    pub on_link: Vec<IpNet>,
     /// Prefixes answered for on behalf of others: outside prefixes of NPT66 rules.
     pub proxied: Vec<Ipv6Net>,
-    /// Neighbours that never expire and that no message changes.
-    pub statics: Vec<(Ipv6Addr, Mac)>,
+    /// Neighbours of either family that never expire and that no message changes.
+    pub statics: Vec<(IpAddr, Mac)>,
 }
 
 /// What became of a message.
@@ -137,13 +146,15 @@ pub enum Handled {
 /// What the caller shall do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output<P> {
-    /// Send this packet, which starts at the IPv6 header.
+    /// Send this packet, which starts behind the Ethernet header.
     Transmit {
         /// Where.
         interface: InterfaceIndex,
         /// To whom; the source is the interface's own.
         destination_mac: Mac,
-        /// From the IPv6 header to the end.
+        /// What it is: IPv6 or ARP.
+        ether_type: u16,
+        /// From the IPv6 or ARP header to the end.
         packet: Vec<u8>,
     },
     /// The usable link-layer addresses have changed: build the neighbour tables anew from [`Machine::neighbors`].
@@ -151,7 +162,8 @@ pub enum Output<P> {
     NeighborsChanged,
     /// The packet's neighbour is resolved: send it on.
     Ready(P),
-    /// The packet's neighbour does not answer: tell its source (ICMPv6 type 1 code 3; RFC 4861 7.2.2).
+    /// The packet's neighbour does not answer: tell its source (ICMPv6 type 1 code 3, RFC 4861 7.2.2; ICMP type 3
+    /// code 1, RFC 1812 5.2.7.1).
     Failed(P),
     /// For the log.
     Event(Event),
@@ -225,7 +237,7 @@ pub struct NeighborView {
     /// Where.
     pub interface: InterfaceIndex,
     /// Who.
-    pub address: Ipv6Addr,
+    pub address: IpAddr,
     /// Where to send; absent while nothing usable is known.
     pub mac: Option<Mac>,
     /// How it stands.

@@ -1,6 +1,6 @@
 //! What the machine tells people: why a message was invalid, what it counted, what happened.
 
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 
 use dataplane::wire::ethernet::Mac;
 
@@ -45,7 +45,7 @@ macro_rules! registry {
 registry! {
     /// Why a message was discarded unread. Nothing is changed by such a message.
     Invalid {
-        Truncated = "truncated", "shorter than its headers say, or not IPv6 (RFC 8200 3)";
+        Truncated = "truncated", "shorter than its headers say, or neither IPv6 (RFC 8200 3) nor ARP";
         ExtensionHeaders = "extension_headers", "extension header chain malformed (RFC 8200 4)";
         Fragmented = "fragmented", "neighbour discovery in a fragment (RFC 6980 5)";
         NotIcmpv6 = "not_icmpv6", "no ICMPv6 message for us in it";
@@ -63,6 +63,9 @@ registry! {
         SolicitedMulticast = "solicited_multicast", "solicited flag in a multicast advertisement (RFC 4861 7.1.2)";
         QuerySource = "query_source", "MLD query whose source is not link-local (RFC 3810 5.1.14)";
         QueryRouterAlert = "query_router_alert", "MLD query without Router Alert (RFC 3810 6.2)";
+        ArpKind = "arp_kind", "ARP for another hardware or protocol than Ethernet and IPv4 (RFC 826)";
+        ArpOperation = "arp_operation", "ARP message that is neither request nor reply (RFC 826)";
+        ArpSender = "arp_sender", "ARP sender is no host: a group's MAC address, or not a unicast IPv4 address";
         NoInterface = "no_interface", "interface unknown or down";
     }
 }
@@ -82,8 +85,16 @@ registry! {
         ProxyAdvertisementsSent = "proxy_advertisements_sent", "answers to solicitations for translated prefixes";
         AnnouncementsSent = "announcements_sent", "unsolicited advertisements";
         ReportsSent = "reports_sent", "MLD reports";
+        ArpRequestsReceived = "arp_requests_received", "valid ARP requests";
+        ArpRepliesReceived = "arp_replies_received", "valid ARP replies";
+        ArpRequestsSent = "arp_requests_sent", "ARP requests";
+        ArpProbesSent = "arp_probes_sent", "ARP probes of own addresses (RFC 5227 2.1)";
+        ArpRepliesSent = "arp_replies_sent", "answers to ARP requests for own addresses";
+        ArpAnnouncementsSent = "arp_announcements_sent", "ARP announcements of own addresses (RFC 5227 2.3)";
+        ArpDefencesSent = "arp_defences_sent", "ARP announcements in defence of own addresses (RFC 5227 2.4)";
+        ArpForOthers = "arp_for_others", "ARP messages that neither concern us nor an address in use here";
         SolicitationsForOthers = "solicitations_for_others", "solicitations whose target is not ours";
-        SolicitationsForTentative = "solicitations_for_tentative", "solicitations for an address not yet, or not, ours (RFC 4862 5.4.3)";
+        SolicitationsForTentative = "solicitations_for_tentative", "solicitations for an address not yet, or not, ours (RFC 4862 5.4.3, RFC 5227 2.1)";
         ProxyProbesIgnored = "proxy_probes_ignored", "probes for an address of a translated prefix, left unanswered";
         ProxyLeftToNeighbor = "proxy_left_to_neighbor", "solicitations in a translated prefix for a real neighbour";
         Looped = "looped", "own messages that came back";
@@ -154,14 +165,14 @@ pub enum Event {
         /// Where.
         interface: InterfaceIndex,
         /// Which.
-        address: Ipv6Addr,
+        address: IpAddr,
     },
     /// Somebody else has the address; it is not used (RFC 4862 5.4.5). Tried again when the link comes up.
     AddressDuplicate {
         /// Where.
         interface: InterfaceIndex,
         /// Which.
-        address: Ipv6Addr,
+        address: IpAddr,
         /// The other's Ethernet source address.
         by: Mac,
     },
@@ -170,7 +181,7 @@ pub enum Event {
         /// Where.
         interface: InterfaceIndex,
         /// Which.
-        address: Ipv6Addr,
+        address: IpAddr,
         /// The other's Ethernet source address.
         by: Mac,
     },
@@ -179,14 +190,14 @@ pub enum Event {
         /// Where.
         interface: InterfaceIndex,
         /// Of which address.
-        address: Ipv6Addr,
+        address: IpAddr,
     },
     /// A gateway has a link-layer address now.
     GatewayResolved {
         /// Where.
         interface: InterfaceIndex,
         /// Which.
-        address: Ipv6Addr,
+        address: IpAddr,
         /// Its link-layer address.
         mac: Mac,
     },
@@ -195,14 +206,14 @@ pub enum Event {
         /// Where.
         interface: InterfaceIndex,
         /// Which.
-        address: Ipv6Addr,
+        address: IpAddr,
     },
     /// A neighbour has another link-layer address than before.
     NeighborMoved {
         /// Where.
         interface: InterfaceIndex,
         /// Which.
-        address: Ipv6Addr,
+        address: IpAddr,
         /// Before.
         from: Mac,
         /// Now.
@@ -213,7 +224,7 @@ pub enum Event {
         /// Where.
         interface: InterfaceIndex,
         /// Which.
-        address: Ipv6Addr,
+        address: IpAddr,
     },
     /// The cache of an interface is full of neighbours in use.
     CacheFull {

@@ -1,10 +1,10 @@
 //! What the interfaces of one machine share: settings, randomness, deadlines, outputs, counters.
 
 use std::collections::VecDeque;
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use dataplane::wire::ethernet::Mac;
+use dataplane::wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV6, Mac};
 
 use super::report::{Counter, Counters};
 use super::timers::Timers;
@@ -20,9 +20,9 @@ pub(super) enum TimerKind {
     /// Answer an MLD query.
     GroupQuery,
     /// Probe or announce this own address.
-    Address(Ipv6Addr),
+    Address(IpAddr),
     /// Go on with this neighbour.
-    Neighbor(Ipv6Addr),
+    Neighbor(IpAddr),
     /// Send the delayed answer of this number.
     Answer(u64),
 }
@@ -63,7 +63,24 @@ impl<P> Shared<P> {
         self.outputs.push_back(Output::Transmit {
             interface,
             destination_mac,
+            ether_type: ETHERTYPE_IPV6,
             packet,
+        });
+    }
+
+    pub(super) fn transmit_arp(
+        &mut self,
+        interface: InterfaceIndex,
+        destination_mac: Mac,
+        message: Vec<u8>,
+        counter: Counter,
+    ) {
+        self.counters.add(counter);
+        self.outputs.push_back(Output::Transmit {
+            interface,
+            destination_mac,
+            ether_type: ETHERTYPE_ARP,
+            packet: message,
         });
     }
 

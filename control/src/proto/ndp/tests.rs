@@ -5,6 +5,8 @@
 
 mod address_steps;
 mod answering;
+mod arp;
+mod arp_conflicts;
 mod bytes;
 mod detection;
 mod gateways;
@@ -18,12 +20,12 @@ mod reload;
 mod resolution;
 mod validation;
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use dataplane::testing::builder::Packet;
 use dataplane::wire::checksum;
-use dataplane::wire::ethernet::Mac;
+use dataplane::wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV6, Mac};
 use dataplane::wire::ipv6::proto;
 
 use super::{
@@ -51,6 +53,11 @@ const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 fn ip(text: &str) -> Ipv6Addr {
+    text.parse().unwrap()
+}
+
+/// An address of either family.
+fn any(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
@@ -144,6 +151,16 @@ fn advertisement(target: &str, destination: &str, flags: &str, options: &[u8]) -
     icmpv6(ip(target), ip(destination), &message).build_ipv6()
 }
 
+/// An ARP message: 1 asks, 2 answers.
+fn arp_message(operation: u8, sender: (Mac, Ipv4Addr), target: (Mac, Ipv4Addr)) -> Vec<u8> {
+    let mut message = vec![0, 1, 8, 0, 6, 4, 0, operation];
+    for (mac, address) in [sender, target] {
+        message.extend(mac.octets());
+        message.extend(address.octets());
+    }
+    message
+}
+
 // ---- what comes out ----
 
 /// A transmitted packet, taken apart.
@@ -220,9 +237,43 @@ impl Sent {
     }
 }
 
+/// A transmitted ARP message, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ArpSent {
+    interface: InterfaceIndex,
+    mac: Mac,
+    operation: u8,
+    sender: (Mac, Ipv4Addr),
+    target: (Mac, Ipv4Addr),
+}
+
+impl ArpSent {
+    fn new(interface: InterfaceIndex, mac: Mac, message: &[u8]) -> Self {
+        assert_eq!(message.len(), 28);
+        assert_eq!(
+            message[..7],
+            [0, 1, 8, 0, 6, 4, 0],
+            "Ethernet, IPv4, their lengths"
+        );
+        let pair = |at: usize| {
+            let mac: [u8; 6] = message[at..at + 6].try_into().unwrap();
+            let address: [u8; 4] = message[at + 6..at + 10].try_into().unwrap();
+            (Mac::from_octets(mac), Ipv4Addr::from(address))
+        };
+        Self {
+            interface,
+            mac,
+            operation: message[7],
+            sender: pair(8),
+            target: pair(18),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Drained {
     sent: Vec<Sent>,
+    arp: Vec<ArpSent>,
     ready: Vec<u32>,
     failed: Vec<u32>,
     changes: usize,
@@ -244,6 +295,7 @@ impl Drained {
 
     fn assert_silent(&self) {
         let nothing = self.sent.is_empty()
+            && self.arp.is_empty()
             && self.ready.is_empty()
             && self.failed.is_empty()
             && self.changes == 0
@@ -305,10 +357,22 @@ impl Bench {
                 Output::Transmit {
                     interface,
                     destination_mac,
+                    ether_type: ETHERTYPE_ARP,
                     packet,
                 } => drained
-                    .sent
-                    .push(Sent::new(interface, destination_mac, packet)),
+                    .arp
+                    .push(ArpSent::new(interface, destination_mac, &packet)),
+                Output::Transmit {
+                    interface,
+                    destination_mac,
+                    ether_type,
+                    packet,
+                } => {
+                    assert_eq!(ether_type, ETHERTYPE_IPV6);
+                    drained
+                        .sent
+                        .push(Sent::new(interface, destination_mac, packet));
+                }
                 Output::NeighborsChanged => drained.changes += 1,
                 Output::Ready(packet) => drained.ready.push(packet),
                 Output::Failed(packet) => drained.failed.push(packet),
@@ -329,7 +393,7 @@ impl Bench {
     }
 
     fn resolve(&mut self, target: &str, packet: u32) -> Result<(), Refused<u32>> {
-        self.machine.resolve(self.now, WAN, ip(target), packet)
+        self.machine.resolve(self.now, WAN, any(target), packet)
     }
 
     /// Resolve a neighbour with a solicited advertisement.
@@ -345,13 +409,13 @@ impl Bench {
     }
 
     fn state(&self, address: &str) -> Option<NeighborState> {
-        let address = ip(address);
+        let address = any(address);
         let mut neighbors = self.machine.neighbors();
         neighbors.find(|n| n.address == address).map(|n| n.state)
     }
 
     fn mac(&self, address: &str) -> Option<Mac> {
-        self.machine.usable(WAN, ip(address))
+        self.machine.usable(WAN, any(address))
     }
 
     fn count(&self, counter: Counter) -> u64 {

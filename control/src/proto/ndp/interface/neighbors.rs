@@ -1,11 +1,11 @@
 //! Neighbours: what a message, a packet or a deadline does to one, and what follows from it.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use dataplane::wire::ethernet::Mac;
 
-use super::Interface;
+use super::{Interface, is_unicast};
 use crate::proto::ndp::address;
 use crate::proto::ndp::cache::{Class, Entry};
 use crate::proto::ndp::nud::{self, Advertised, Policy, Solicit, State, Wait};
@@ -27,7 +27,7 @@ impl<P> Interface<P> {
         &mut self,
         shared: &mut Shared<P>,
         now: Instant,
-        target: Ipv6Addr,
+        target: IpAddr,
         packet: P,
     ) -> Result<(), Refused<P>> {
         let refused = |packet, reason| Err(Refused { packet, reason });
@@ -67,10 +67,9 @@ impl<P> Interface<P> {
         &mut self,
         shared: &mut Shared<P>,
         now: Instant,
-        target: Ipv6Addr,
+        target: IpAddr,
     ) -> Result<(), RefusedReason> {
-        let routable = !target.is_unspecified() && !target.is_multicast() && !target.is_loopback();
-        if !routable || self.is_own(target) || !self.cache.is_on_link(target) {
+        if !is_unicast(target) || self.is_own(target) || !self.cache.is_on_link(target) {
             return Err(RefusedReason::NotOnLink);
         }
         let begun = self.cache.admit_resolution(now, target, &shared.settings);
@@ -97,7 +96,7 @@ impl<P> Interface<P> {
         &mut self,
         shared: &mut Shared<P>,
         now: Instant,
-        address: Ipv6Addr,
+        address: IpAddr,
         highest: Class,
     ) -> Result<(), RefusedReason> {
         if self.cache.get(address).is_some() {
@@ -122,7 +121,7 @@ impl<P> Interface<P> {
     }
 
     /// Remove an entry with everything that hangs on it.
-    fn forget(&mut self, shared: &mut Shared<P>, address: Ipv6Addr) {
+    pub(super) fn forget(&mut self, shared: &mut Shared<P>, address: IpAddr) {
         let key = (self.index, TimerKind::Neighbor(address));
         shared.timers.cancel(key);
         let Some(entry) = self.cache.remove(address) else {
@@ -138,7 +137,7 @@ impl<P> Interface<P> {
     fn enqueue(
         &mut self,
         shared: &mut Shared<P>,
-        target: Ipv6Addr,
+        target: IpAddr,
         packet: P,
     ) -> Result<(), Refused<P>> {
         let limit = shared.settings.queue_packets;
@@ -176,7 +175,7 @@ impl<P> Interface<P> {
         &mut self,
         shared: &mut Shared<P>,
         now: Instant,
-        address: Ipv6Addr,
+        address: IpAddr,
     ) {
         if self.cache.mac(address).is_some() {
             self.drive(shared, now, address, nud::Event::Used);
@@ -191,7 +190,7 @@ impl<P> Interface<P> {
         source_mac: Mac,
         advertisement: &Advertisement,
     ) {
-        let target = advertisement.target;
+        let target = IpAddr::V6(advertisement.target);
         if source_mac == self.config.mac || advertisement.mac == Some(self.config.mac) {
             // Ours, come back; an answer for a proxied prefix must not make us our own neighbour.
             shared.counters.add(Counter::Looped);
@@ -228,7 +227,7 @@ impl<P> Interface<P> {
         &mut self,
         shared: &mut Shared<P>,
         now: Instant,
-        source: Ipv6Addr,
+        source: IpAddr,
         mac: Option<Mac>,
     ) {
         let Some(mac) = mac else {
@@ -258,7 +257,7 @@ impl<P> Interface<P> {
         &mut self,
         shared: &mut Shared<P>,
         now: Instant,
-        address: Ipv6Addr,
+        address: IpAddr,
         event: nud::Event,
     ) {
         let mut next = Some(event);
@@ -271,7 +270,7 @@ impl<P> Interface<P> {
         &mut self,
         shared: &mut Shared<P>,
         now: Instant,
-        address: Ipv6Addr,
+        address: IpAddr,
         event: nud::Event,
     ) -> Option<nud::Event> {
         let entry = self.cache.get(address)?;
@@ -333,13 +332,7 @@ impl<P> Interface<P> {
         (stale && (waited || gateway)).then_some(nud::Event::Used)
     }
 
-    fn set_deadline(
-        &mut self,
-        shared: &mut Shared<P>,
-        now: Instant,
-        address: Ipv6Addr,
-        wait: Wait,
-    ) {
+    fn set_deadline(&mut self, shared: &mut Shared<P>, now: Instant, address: IpAddr, wait: Wait) {
         let duration = match wait {
             Wait::Keep => return,
             Wait::Retransmit => shared.settings.retrans_timer,
@@ -365,7 +358,7 @@ impl<P> Interface<P> {
         &mut self,
         shared: &mut Shared<P>,
         now: Instant,
-        address: Ipv6Addr,
+        address: IpAddr,
         before: State,
         after: State,
     ) {
@@ -411,8 +404,15 @@ impl<P> Interface<P> {
         }
     }
 
-    /// RFC 4861 7.2.2 and 7.3.3.
-    fn solicit(&mut self, shared: &mut Shared<P>, target: Ipv6Addr, solicit: Solicit) {
+    /// RFC 4861 7.2.2 and 7.3.3, RFC 1122 2.3.2.1.
+    fn solicit(&mut self, shared: &mut Shared<P>, target: IpAddr, solicit: Solicit) {
+        match target {
+            IpAddr::V4(target) => self.request(shared, target, solicit),
+            IpAddr::V6(target) => self.solicit_v6(shared, target, solicit),
+        }
+    }
+
+    fn solicit_v6(&mut self, shared: &mut Shared<P>, target: Ipv6Addr, solicit: Solicit) {
         let Some(source) = self.solicitation_source() else {
             shared.counters.add(Counter::SolicitationsWithoutSource);
             return;
@@ -431,10 +431,16 @@ impl<P> Interface<P> {
 
     /// Solicitations can be sent from now on: what was begun without a source begins now, after the other own addresses
     /// whose time has come, so that the best source is used.
-    pub(super) fn source_became_valid(&mut self, shared: &mut Shared<P>, now: Instant) {
-        let waiting: Vec<Ipv6Addr> = self
+    pub(super) fn source_became_valid(
+        &mut self,
+        shared: &mut Shared<P>,
+        now: Instant,
+        source: IpAddr,
+    ) {
+        let waiting: Vec<IpAddr> = self
             .cache
             .iter()
+            .filter(|(address, _)| address.is_ipv4() == source.is_ipv4())
             .filter(|(_, entry)| match entry.state {
                 State::Incomplete { .. } => true,
                 State::Failed => entry.gateway,
@@ -454,64 +460,6 @@ impl<P> Interface<P> {
         }
     }
 
-    /// Replace the next hops of routes.
-    pub(in crate::proto::ndp) fn set_gateways(
-        &mut self,
-        shared: &mut Shared<P>,
-        now: Instant,
-        gateways: impl IntoIterator<Item = Ipv6Addr>,
-    ) {
-        self.gateways = gateways.into_iter().collect();
-        self.apply_gateways(shared, now);
-    }
-
-    /// Make the entries agree with the list of gateways.
-    pub(super) fn apply_gateways(&mut self, shared: &mut Shared<P>, now: Instant) {
-        let dismissed: Vec<Ipv6Addr> = self
-            .cache
-            .iter()
-            .filter(|(address, entry)| entry.gateway && !self.gateways.contains(address))
-            .map(|(address, _)| address)
-            .collect();
-        for address in dismissed {
-            let state = self.cache.update(address, |entry| {
-                entry.gateway = false;
-                entry.state
-            });
-            let full = self.cache.is_over(&shared.settings);
-            if full || state == Some(State::Failed) || !self.may_learn(address) {
-                self.forget(shared, address);
-            }
-        }
-        for address in self.gateways.clone() {
-            if self.is_own(address) || self.statics.contains_key(&address) {
-                continue;
-            }
-            let known = self.cache.update(address, |entry| entry.gateway = true);
-            if known.is_none() {
-                self.cache.insert(address, Entry::new(now, true));
-            }
-        }
-        if self.up {
-            self.start_gateways(shared, now);
-        }
-    }
-
-    /// Begin with every gateway that rests: unknown, silent, or stale.
-    pub(super) fn start_gateways(&mut self, shared: &mut Shared<P>, now: Instant) {
-        let resting: Vec<Ipv6Addr> = self
-            .cache
-            .iter()
-            .filter(|(_, entry)| {
-                entry.gateway && matches!(entry.state, State::Failed | State::Stale(_))
-            })
-            .map(|(address, _)| address)
-            .collect();
-        for address in resting {
-            self.drive(shared, now, address, nud::Event::Used);
-        }
-    }
-
     /// The settings have changed: nobody may be over the limit who can be spared.
     pub(super) fn trim(&mut self, shared: &mut Shared<P>) {
         while self.cache.counted_len() > shared.settings.max_neighbors {
@@ -525,7 +473,7 @@ impl<P> Interface<P> {
 
     /// The link is down: nothing learned on it holds. Who has answered is remembered by name, not by address.
     pub(super) fn flush(&mut self, shared: &mut Shared<P>, now: Instant) {
-        let all: Vec<(Ipv6Addr, bool, bool)> = self
+        let all: Vec<(IpAddr, bool, bool)> = self
             .cache
             .iter()
             .map(|(address, entry)| (address, entry.gateway, entry.proven))
@@ -558,7 +506,7 @@ impl<P> Interface<P> {
 
     /// Remove entries the configuration no longer allows: own or static addresses, and those no longer on-link.
     pub(super) fn drop_impossible_neighbors(&mut self, shared: &mut Shared<P>) {
-        let impossible: Vec<Ipv6Addr> = self
+        let impossible: Vec<IpAddr> = self
             .cache
             .iter()
             .filter(|(address, entry)| {

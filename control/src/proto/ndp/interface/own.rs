@@ -1,15 +1,15 @@
 //! Own addresses: probing, announcing, answering for them and for proxied prefixes.
 
 use std::collections::VecDeque;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use dataplane::wire::ethernet::Mac;
 use dataplane::wire::icmpv6::AdvertisementFlags;
 
-use super::Interface;
+use super::{Interface, arp, is_unicast};
 use crate::proto::ndp::AddressState;
-use crate::proto::ndp::address::{self, Action, Phase, Wait};
+use crate::proto::ndp::address::{self, Action, Phase, Rules, Wait};
 use crate::proto::ndp::report::{Counter, Event};
 use crate::proto::ndp::shared::{Shared, TimerKind};
 use crate::proto::ndp::wire::{self, Nonce, Solicitation};
@@ -26,6 +26,8 @@ pub(super) struct OwnAddress {
     phase: Phase,
     /// Of the last probes; how a looped one is known, even when it comes late (RFC 7527 4.1).
     nonces: VecDeque<Nonce>,
+    /// When it was last defended; IPv4 only.
+    pub(super) defended: Option<Instant>,
 }
 
 impl OwnAddress {
@@ -33,6 +35,7 @@ impl OwnAddress {
         Self {
             phase: Phase::Waiting,
             nonces: VecDeque::new(),
+            defended: None,
         }
     }
 
@@ -55,14 +58,14 @@ pub(super) struct DelayedAnswer {
 
 impl<P> Interface<P> {
     /// Whether this is an own address that may be used.
-    pub(super) fn is_valid(&self, address: Ipv6Addr) -> bool {
+    pub(super) fn is_valid(&self, address: IpAddr) -> bool {
         self.addresses
             .get(&address)
             .is_some_and(|own| own.phase.is_valid())
     }
 
     /// Whether this is an own address or may become one. A duplicate is its other owner's, a neighbour like any.
-    pub(super) fn is_own(&self, address: Ipv6Addr) -> bool {
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
         self.addresses
             .get(&address)
             .is_some_and(|own| own.phase != Phase::Duplicate)
@@ -70,14 +73,22 @@ impl<P> Interface<P> {
 
     /// The source of solicitations (RFC 4861 7.2.2: any address of the interface): the link-local one when it is ours.
     pub(super) fn solicitation_source(&self) -> Option<Ipv6Addr> {
-        if self.is_valid(self.config.link_local) {
+        if self.is_valid(self.config.link_local.into()) {
             return Some(self.config.link_local);
         }
-        let mut valid = self
+        self.valid_addresses().find_map(|address| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(address),
+        })
+    }
+
+    /// Own addresses that may be used, in order.
+    pub(super) fn valid_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let valid = self
             .addresses
             .iter()
             .filter(|(_, own)| own.phase.is_valid());
-        valid.next().map(|(address, _)| *address)
+        valid.map(|(address, _)| *address)
     }
 
     /// Announce what is ours, probe what is not yet or no longer; a duplicate gets another chance.
@@ -93,7 +104,7 @@ impl<P> Interface<P> {
         now: Instant,
         event: address::Event,
     ) {
-        let own: Vec<Ipv6Addr> = self.addresses.keys().copied().collect();
+        let own: Vec<IpAddr> = self.addresses.keys().copied().collect();
         for address in own {
             self.own_event(shared, now, address, event, self.config.mac);
         }
@@ -104,22 +115,34 @@ impl<P> Interface<P> {
         &mut self,
         shared: &mut Shared<P>,
         now: Instant,
-        address: Ipv6Addr,
+        address: IpAddr,
         event: address::Event,
         by: Mac,
     ) {
-        let had_source = self.solicitation_source().is_some();
+        let had_source = self
+            .valid_addresses()
+            .any(|valid| valid.is_ipv4() == address.is_ipv4());
+        let rules = match address {
+            IpAddr::V4(_) => Rules::ipv4(shared.settings.dad_transmits),
+            IpAddr::V6(_) => Rules::ipv6(shared.settings.dad_transmits),
+        };
         let Some(own) = self.addresses.get_mut(&address) else {
             return;
         };
-        let (phase, action, wait) = address::step(own.phase, event, shared.settings.dad_transmits);
+        let (phase, action, wait) = address::step(own.phase, event, rules);
         own.phase = phase;
         let key = (self.index, TimerKind::Address(address));
         match wait {
             Wait::Keep => {}
             Wait::Cancel => shared.timers.cancel(key),
             Wait::Start => shared.timers.set(key, self.start_at.max(now)),
-            Wait::Retransmit => shared.timers.set(key, now + shared.settings.retrans_timer),
+            Wait::Retransmit => {
+                let pause = match address {
+                    IpAddr::V4(_) => arp::pause_after(phase, shared),
+                    IpAddr::V6(_) => shared.settings.retrans_timer,
+                };
+                shared.timers.set(key, now + pause);
+            }
         }
         let interface = self.index;
         match action {
@@ -130,7 +153,7 @@ impl<P> Interface<P> {
                 self.announce(shared, address);
                 self.report_with_address(shared, now, address);
                 if !had_source {
-                    self.source_became_valid(shared, now);
+                    self.source_became_valid(shared, now, address);
                 }
             }
             Action::Announce => self.announce(shared, address),
@@ -150,14 +173,33 @@ impl<P> Interface<P> {
                     by,
                 };
                 self.tell_limited(shared, now, event);
+                if let IpAddr::V4(address) = address {
+                    self.defend(shared, now, address);
+                }
             }
         }
     }
 
+    fn send_probe(&mut self, shared: &mut Shared<P>, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => self.send_arp_probe(shared, address),
+            IpAddr::V6(address) => self.send_probe_v6(shared, address),
+        }
+    }
+
+    fn announce(&mut self, shared: &mut Shared<P>, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => {
+                self.send_arp_announcement(shared, address, Counter::ArpAnnouncementsSent);
+            }
+            IpAddr::V6(address) => self.announce_v6(shared, address),
+        }
+    }
+
     /// RFC 4862 5.4.2: source unspecified, target the tentative address; RFC 7527 4.1: a new nonce each.
-    fn send_probe(&mut self, shared: &mut Shared<P>, address: Ipv6Addr) {
+    fn send_probe_v6(&mut self, shared: &mut Shared<P>, address: Ipv6Addr) {
         let nonce = shared.nonce();
-        if let Some(own) = self.addresses.get_mut(&address) {
+        if let Some(own) = self.addresses.get_mut(&IpAddr::V6(address)) {
             own.nonces.push_back(nonce);
             if own.nonces.len() > NONCES_MAX {
                 own.nonces.pop_front();
@@ -170,7 +212,7 @@ impl<P> Interface<P> {
     }
 
     /// RFC 4861 7.2.6. Override: a box that was here before us may have had another link-layer address.
-    fn announce(&mut self, shared: &mut Shared<P>, address: Ipv6Addr) {
+    fn announce_v6(&mut self, shared: &mut Shared<P>, address: Ipv6Addr) {
         let flags = AdvertisementFlags {
             router: true,
             solicited: false,
@@ -182,7 +224,7 @@ impl<P> Interface<P> {
     }
 
     /// RFC 3810 5.2.13: what was reported without an address has not been heard by routers.
-    fn report_with_address(&mut self, shared: &mut Shared<P>, now: Instant, address: Ipv6Addr) {
+    fn report_with_address(&mut self, shared: &mut Shared<P>, now: Instant, address: IpAddr) {
         if address == self.config.link_local && self.reported_without_address {
             self.reported_without_address = false;
             self.membership.report_all();
@@ -205,12 +247,18 @@ impl<P> Interface<P> {
             shared.counters.add(Counter::Looped);
             return;
         }
-        if self.is_own(source) {
+        if self.is_own(source.into()) {
             // Somebody asks in our name.
-            self.own_event(shared, now, source, address::Event::Claimed, source_mac);
+            self.own_event(
+                shared,
+                now,
+                source.into(),
+                address::Event::Claimed,
+                source_mac,
+            );
             return;
         }
-        let Some(own) = self.addresses.get(&target) else {
+        let Some(own) = self.addresses.get(&IpAddr::V6(target)) else {
             self.handle_foreign_solicitation(shared, now, source_mac, solicitation);
             return;
         };
@@ -221,16 +269,28 @@ impl<P> Interface<P> {
                 .is_some_and(|nonce| own.nonces.contains(&nonce));
             if looped {
                 shared.counters.add(Counter::Looped);
-                self.own_event(shared, now, target, address::Event::Looped, source_mac);
+                self.own_event(
+                    shared,
+                    now,
+                    target.into(),
+                    address::Event::Looped,
+                    source_mac,
+                );
                 let event = Event::ProbeLooped {
                     interface: self.index,
-                    address: target,
+                    address: target.into(),
                 };
                 self.tell_limited(shared, now, event);
             } else if valid {
                 self.answer_probe(shared, target);
             } else {
-                self.own_event(shared, now, target, address::Event::Claimed, source_mac);
+                self.own_event(
+                    shared,
+                    now,
+                    target.into(),
+                    address::Event::Claimed,
+                    source_mac,
+                );
             }
             return;
         }
@@ -238,7 +298,7 @@ impl<P> Interface<P> {
             shared.counters.add(Counter::SolicitationsForTentative);
             return;
         }
-        self.learn(shared, now, source, solicitation.mac);
+        self.learn(shared, now, source.into(), solicitation.mac);
         let flags = AdvertisementFlags {
             router: true,
             solicited: true,
@@ -268,7 +328,7 @@ impl<P> Interface<P> {
 
     /// The cache knows best; a stranger is answered where the question came from.
     fn mac_of_solicitor(&self, source_mac: Mac, solicitation: &Solicitation) -> Mac {
-        self.neighbor_mac(solicitation.source)
+        self.neighbor_mac(solicitation.source.into())
             .or(solicitation.mac)
             .unwrap_or(source_mac)
     }
@@ -280,6 +340,7 @@ impl<P> Interface<P> {
 
     /// Whether somebody on the link has this address.
     fn is_real_neighbor(&self, target: Ipv6Addr) -> bool {
+        let target = IpAddr::V6(target);
         self.gateways.contains(&target) || self.neighbor_mac(target).is_some()
     }
 
@@ -309,7 +370,7 @@ impl<P> Interface<P> {
             shared.counters.add(Counter::SolicitationsForTentative);
             return;
         };
-        self.learn(shared, now, source, solicitation.mac);
+        self.learn(shared, now, source.into(), solicitation.mac);
         // 7.2.8: "MUST have the Override flag set to zero": whoever really has the address wins.
         let flags = AdvertisementFlags {
             router: true,
@@ -360,9 +421,11 @@ impl<P> Interface<P> {
     /// Whether an address may enter the cache because of somebody's message: a neighbour's (see RFC 5942 4: hearing
     /// from an address does not make it on-link), or a real node of a proxied prefix, which must be known not to be
     /// answered for.
-    pub(super) fn may_learn(&self, address: Ipv6Addr) -> bool {
-        let unicast =
-            !address.is_unspecified() && !address.is_multicast() && !address.is_loopback();
-        unicast && (self.cache.is_on_link(address) || self.is_proxied(address))
+    pub(super) fn may_learn(&self, address: IpAddr) -> bool {
+        let is_proxied = || match address {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(address) => self.is_proxied(address),
+        };
+        is_unicast(address) && (self.cache.is_on_link(address) || is_proxied())
     }
 }

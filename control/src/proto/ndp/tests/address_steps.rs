@@ -1,6 +1,6 @@
 //! Every phase of an own address against every event (RFC 4862 5.4, RFC 7527 4), one cell each.
 
-use super::super::address::{Action, Event, Phase, Wait, step};
+use super::super::address::{Action, Event, Phase, Rules, Wait, step};
 
 const EVENTS: [Event; 5] = [
     Event::Start,
@@ -127,7 +127,11 @@ fn every_phase_takes_every_event_as_the_rfcs_say() {
     ];
     for (phase, row) in table {
         for (event, outcome) in EVENTS.into_iter().zip(row) {
-            assert_eq!(step(phase, event, 2), outcome, "{phase:?} {event:?}");
+            assert_eq!(
+                step(phase, event, Rules::ipv6(2)),
+                outcome,
+                "{phase:?} {event:?}"
+            );
         }
     }
 }
@@ -136,7 +140,7 @@ fn every_phase_takes_every_event_as_the_rfcs_say() {
 #[test]
 fn without_probes_an_address_is_ours_at_once() {
     assert_eq!(
-        step(Phase::Waiting, Event::Timeout, 0),
+        step(Phase::Waiting, Event::Timeout, Rules::ipv6(0)),
         (announcing(2), Action::Assign, Wait::Retransmit)
     );
 }

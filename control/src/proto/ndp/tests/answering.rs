@@ -46,7 +46,7 @@ fn a_probe_for_an_own_address_is_answered_to_all_nodes() {
     assert_eq!(answer.target(), ip(GLOBAL));
     assert_eq!(answer.options(), target_mac(MAC));
     assert_eq!(bench.machine.neighbors().count(), 0);
-    let state = bench.machine.address_state(WAN, ip(GLOBAL));
+    let state = bench.machine.address_state(WAN, any(GLOBAL));
     assert_eq!(state, Some(super::super::AddressState::Preferred));
 }
 
@@ -110,7 +110,7 @@ fn a_stranger_with_our_address_is_told_of_and_not_answered() {
     assert!(drained.sent.is_empty());
     let conflict = Event::AddressConflict {
         interface: WAN,
-        address: ip(GLOBAL),
+        address: any(GLOBAL),
         by: PEER_MAC,
     };
     assert_eq!(drained.events, [conflict]);
@@ -146,11 +146,11 @@ fn own_addresses_inside_a_proxied_prefix_are_answered_as_own() {
 #[test]
 fn real_neighbours_inside_a_proxied_prefix_are_left_alone() {
     let mut with_static = uplink("2001:db8:a::/48");
-    with_static.statics = vec![(ip("2001:db8:a::5"), OTHER_MAC)];
+    with_static.statics = vec![(any("2001:db8:a::5"), OTHER_MAC)];
     let mut bench = Bench::quiet(settings(), with_static);
     bench
         .machine
-        .set_gateways(bench.now, WAN, vec![ip("2001:db8:a::6")]);
+        .set_gateways(bench.now, WAN, vec![any("2001:db8:a::6")]);
     // Not on-link for us, but on the link: learned from its announcement.
     let real = "2001:db8:a:9::7";
     let announcement = advertisement(real, ALL_NODES, "O", &target_mac(OTHER_MAC));

@@ -13,7 +13,7 @@ fn detecting(dad_transmits: u8) -> Bench {
 }
 
 fn address_state(bench: &Bench, address: &str) -> AddressState {
-    bench.machine.address_state(WAN, ip(address)).unwrap()
+    bench.machine.address_state(WAN, any(address)).unwrap()
 }
 
 fn probes(drained: &Drained) -> Vec<&Sent> {
@@ -132,7 +132,7 @@ fn an_address_somebody_else_has_is_not_used() {
         assert!(drained.sent.is_empty() || drained.kinds() == [REPORT]);
         let told = Event::AddressDuplicate {
             interface: WAN,
-            address: ip(GLOBAL),
+            address: any(GLOBAL),
             by: PEER_MAC,
         };
         assert_eq!(drained.events, [told]);
@@ -218,7 +218,7 @@ fn a_claim_on_a_valid_address_is_told_of() {
     ));
     let conflict = Event::AddressConflict {
         interface: WAN,
-        address: ip(GLOBAL),
+        address: any(GLOBAL),
         by: PEER_MAC,
     };
     assert_eq!(drained.events, [conflict]);

@@ -6,7 +6,7 @@ const GATEWAY_2: &str = "2001:db8:a::fe";
 
 fn with_gateways(gateways: &[&str]) -> Bench {
     let mut bench = Bench::new();
-    let gateways = gateways.iter().map(|text| ip(text)).collect();
+    let gateways = gateways.iter().map(|text| any(text)).collect();
     bench.machine.set_gateways(bench.now, WAN, gateways);
     bench
 }
@@ -34,7 +34,7 @@ fn gateways_are_asked_without_any_packet() {
     assert_eq!(drained.changes, 1);
     let resolved = Event::GatewayResolved {
         interface: WAN,
-        address: ip(GATEWAY),
+        address: any(GATEWAY),
         mac: PEER_MAC,
     };
     assert_eq!(drained.events, [resolved]);
@@ -169,7 +169,7 @@ fn a_gateway_that_stops_being_a_router_is_told_of() {
     ));
     let told = Event::GatewayNotRouter {
         interface: WAN,
-        address: ip(GATEWAY),
+        address: any(GATEWAY),
     };
     assert_eq!(drained.events, [told]);
     assert_eq!(bench.mac(GATEWAY), Some(PEER_MAC));
@@ -182,7 +182,7 @@ fn neighbours_become_gateways_and_back() {
     bench.receive(&solicitation(GATEWAY, GLOBAL, &source_mac(PEER_MAC)));
     bench
         .machine
-        .set_gateways(bench.now, WAN, vec![ip(GATEWAY)]);
+        .set_gateways(bench.now, WAN, vec![any(GATEWAY)]);
     assert_eq!(bench.state(GATEWAY), Some(NeighborState::Delay));
     assert_eq!(asked(&bench.after(5 * SECOND)), [(ip(GATEWAY), false)]);
     answer(&mut bench, GATEWAY, PEER_MAC);
@@ -201,7 +201,7 @@ fn neighbours_become_gateways_and_back() {
     // A silent one is dropped with its packets.
     bench
         .machine
-        .set_gateways(bench.now, WAN, vec![ip(GATEWAY_2)]);
+        .set_gateways(bench.now, WAN, vec![any(GATEWAY_2)]);
     bench.resolve(GATEWAY_2, 4).unwrap();
     bench.machine.set_gateways(bench.now, WAN, vec![]);
     assert_eq!(bench.after(3 * SECOND).failed, [4]);
@@ -212,9 +212,9 @@ fn neighbours_become_gateways_and_back() {
 #[test]
 fn gateways_of_every_kind() {
     let mut with_static = config();
-    with_static.statics = vec![(ip(GATEWAY_2), OTHER_MAC)];
+    with_static.statics = vec![(any(GATEWAY_2), OTHER_MAC)];
     let mut bench = Bench::quiet(settings(), with_static);
-    let gateways = vec![ip(GATEWAY_2), ip(GLOBAL), ip("2001:db8:ffff::1")];
+    let gateways = vec![any(GATEWAY_2), any(GLOBAL), any("2001:db8:ffff::1")];
     bench.machine.set_gateways(bench.now, WAN, gateways);
     assert_eq!(asked(&bench.drain()), [(ip("2001:db8:ffff::1"), true)]);
     bench.resolve("2001:db8:ffff::1", 1).unwrap();
@@ -222,7 +222,7 @@ fn gateways_of_every_kind() {
     // Dismissed, it is nobody's neighbour.
     bench
         .machine
-        .set_gateways(bench.now, WAN, vec![ip(GATEWAY_2)]);
+        .set_gateways(bench.now, WAN, vec![any(GATEWAY_2)]);
     assert_eq!(bench.drain().changes, 1);
     assert_eq!(bench.mac("2001:db8:ffff::1"), None);
     // The static neighbour goes: the gateway is asked.
@@ -242,7 +242,7 @@ fn a_link_that_comes_up_asks_its_gateways() {
     assert_eq!(bench.drain().changes, 1);
     assert_eq!(bench.state(GATEWAY), Some(NeighborState::Failed));
     assert!(bench.after(60 * SECOND).sent.is_empty());
-    let gateways = vec![ip(GATEWAY), ip(GATEWAY_2)];
+    let gateways = vec![any(GATEWAY), any(GATEWAY_2)];
     bench.machine.set_gateways(bench.now, WAN, gateways);
     assert!(bench.after(60 * SECOND).sent.is_empty());
     bench.machine.set_link(bench.now, WAN, true);

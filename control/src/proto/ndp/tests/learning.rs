@@ -20,7 +20,7 @@ fn a_solicitor_is_learned_as_stale() {
     assert_eq!(bench.state(PEER), Some(NeighborState::Stale));
     let moved = Event::NeighborMoved {
         interface: WAN,
-        address: ip(PEER),
+        address: any(PEER),
         from: PEER_MAC,
         to: OTHER_MAC,
     };
@@ -86,7 +86,7 @@ fn the_router_flag_follows_the_last_advertisement() {
 #[test]
 fn static_neighbours_never_change() {
     let mut with_static = config();
-    with_static.statics = vec![(ip(PEER), OTHER_MAC)];
+    with_static.statics = vec![(any(PEER), OTHER_MAC)];
     let mut bench = Bench::quiet(settings(), with_static);
     let unchanged = |bench: &Bench| {
         assert_eq!(bench.state(PEER), Some(NeighborState::Static));

@@ -14,7 +14,7 @@ fn limited(settings: Settings) -> Bench {
 fn resolve(bench: &mut Bench, target: Ipv6Addr, packet: u32) -> Option<RefusedReason> {
     bench
         .machine
-        .resolve(bench.now, WAN, target, packet)
+        .resolve(bench.now, WAN, target.into(), packet)
         .err()
         .inspect(|refused| assert_eq!(refused.packet, packet))
         .map(|refused| refused.reason)
@@ -91,7 +91,7 @@ fn a_scan_does_not_disturb_answers_neighbours_and_gateways() {
     assert_eq!(drained.only().flags(), "RSO");
     bench
         .machine
-        .set_gateways(bench.now, WAN, vec![ip(GATEWAY)]);
+        .set_gateways(bench.now, WAN, vec![any(GATEWAY)]);
     assert!(
         bench
             .drain()
@@ -211,7 +211,7 @@ fn a_full_cache_gives_up_the_least_useful() {
     bench.drain();
     let known = |bench: &Bench| -> Vec<u32> {
         (1..=9)
-            .filter(|n| bench.machine.usable(WAN, host(*n)).is_some())
+            .filter(|n| bench.machine.usable(WAN, host(*n).into()).is_some())
             .collect()
     };
     assert_eq!(known(&bench), [1, 2, 3, 4]);
@@ -251,7 +251,9 @@ fn a_full_cache_gives_up_the_least_useful() {
     make_reachable(&mut bench, host(9));
     assert_eq!(known(&bench), [1, 6, 7, 9]);
     // Gateways are over the limit.
-    bench.machine.set_gateways(bench.now, WAN, vec![host(8)]);
+    bench
+        .machine
+        .set_gateways(bench.now, WAN, vec![host(8).into()]);
     answer(&mut bench, host(8));
     assert_eq!(known(&bench), [1, 6, 7, 8, 9]);
     bench.machine.set_gateways(bench.now, WAN, vec![]);
@@ -322,6 +324,6 @@ fn the_longest_silent_neighbour_goes_first() {
     answer(&mut bench, host(1));
     bench.run(10 * SECOND);
     make_reachable(&mut bench, host(3));
-    assert!(bench.machine.usable(WAN, host(1)).is_some());
-    assert!(bench.machine.usable(WAN, host(2)).is_none());
+    assert!(bench.machine.usable(WAN, host(1).into()).is_some());
+    assert!(bench.machine.usable(WAN, host(2).into()).is_none());
 }

@@ -23,7 +23,7 @@ fn node_config(node: usize) -> InterfaceConfig {
     InterfaceConfig {
         mac: node_mac(node),
         link_local: node_link_local(node),
-        addresses: vec![ipnet::Ipv6Net::new_assert(node_global(node), 64)],
+        addresses: vec![ipnet::IpNet::new_assert(node_global(node).into(), 64)],
         on_link: Vec::new(),
         proxied: Vec::new(),
         statics: Vec::new(),
@@ -192,7 +192,7 @@ impl World {
     }
 
     fn state(&self, node: usize, address: Ipv6Addr) -> AddressState {
-        self.nodes[node].address_state(WAN, address).unwrap()
+        self.nodes[node].address_state(WAN, address.into()).unwrap()
     }
 }
 
@@ -213,7 +213,7 @@ fn machines_find_each_other_over_a_bad_link() {
                 sent[node].push(packet);
                 let target = node_global(1 - node);
                 let now = world.now;
-                if let Err(back) = world.nodes[node].resolve(now, WAN, target, packet) {
+                if let Err(back) = world.nodes[node].resolve(now, WAN, target.into(), packet) {
                     refused[node].push(back.packet);
                 }
             }
@@ -229,7 +229,7 @@ fn machines_find_each_other_over_a_bad_link() {
             let mut ends = ends.concat();
             ends.sort_unstable();
             assert_eq!(ends, sent[node], "seed {seed}: every packet once");
-            let mac = world.nodes[node].usable(WAN, node_global(1 - node));
+            let mac = world.nodes[node].usable(WAN, node_global(1 - node).into());
             assert!(mac.is_none() || mac == Some(node_mac(1 - node)));
         }
     }
@@ -243,7 +243,7 @@ fn gateways_stay_resolved_over_a_bad_link() {
         for node in 0..NODES {
             world.start(node);
             let gateway = node_link_local(1 - node);
-            world.nodes[node].set_gateways(world.now, WAN, vec![gateway]);
+            world.nodes[node].set_gateways(world.now, WAN, vec![gateway.into()]);
         }
         world.run(60 * SECOND);
         let mut usable = 0;
@@ -251,7 +251,7 @@ fn gateways_stay_resolved_over_a_bad_link() {
             world.run(SECOND);
             for node in 0..NODES {
                 if world.nodes[node]
-                    .usable(WAN, node_link_local(1 - node))
+                    .usable(WAN, node_link_local(1 - node).into())
                     .is_some()
                 {
                     usable += 1;
@@ -265,7 +265,7 @@ fn gateways_stay_resolved_over_a_bad_link() {
     for node in 0..NODES {
         world.start(node);
         let gateway = node_link_local(1 - node);
-        world.nodes[node].set_gateways(world.now, WAN, vec![gateway]);
+        world.nodes[node].set_gateways(world.now, WAN, vec![gateway.into()]);
     }
     world.run(2 * SECOND);
     for _ in 0..36_000 {
@@ -273,7 +273,7 @@ fn gateways_stay_resolved_over_a_bad_link() {
         for node in 0..NODES {
             assert!(
                 world.nodes[node]
-                    .usable(WAN, node_link_local(1 - node))
+                    .usable(WAN, node_link_local(1 - node).into())
                     .is_some()
             );
         }
@@ -286,7 +286,7 @@ fn both_want_the_same(world: &mut World, later: Duration) -> Ipv6Addr {
         let mut config = node_config(node);
         config
             .addresses
-            .push(ipnet::Ipv6Net::new_assert(wanted, 64));
+            .push(ipnet::IpNet::new_assert(wanted.into(), 64));
         world.nodes[node].set_interface(world.now, WAN, Some(config));
         world.run(later);
     }
@@ -324,7 +324,7 @@ fn the_second_one_gives_up() {
         assert_eq!(world.state(1, wanted), AddressState::Duplicate);
         let given_up = Event::AddressDuplicate {
             interface: WAN,
-            address: wanted,
+            address: wanted.into(),
             by: node_mac(0),
         };
         assert!(world.events.contains(&(1, given_up)));
@@ -355,7 +355,9 @@ fn a_looping_link_confuses_nobody() {
         assert_eq!(world.state(0, wanted), AddressState::Preferred);
         assert_eq!(world.state(1, wanted), AddressState::Duplicate);
         let now = world.now;
-        world.nodes[0].resolve(now, WAN, node_global(1), 1).unwrap();
+        world.nodes[0]
+            .resolve(now, WAN, node_global(1).into(), 1)
+            .unwrap();
         world.run(SECOND);
         assert_eq!(world.ready[0], [1]);
         for (node, machine) in world.nodes.iter().enumerate() {
@@ -373,7 +375,7 @@ fn machines_are_deterministic() {
         for node in 0..NODES {
             world.start(node);
             let gateway = node_link_local(1 - node);
-            world.nodes[node].set_gateways(world.now, WAN, vec![gateway]);
+            world.nodes[node].set_gateways(world.now, WAN, vec![gateway.into()]);
         }
         world.run(300 * SECOND);
         world.log

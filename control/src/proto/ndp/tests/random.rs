@@ -31,12 +31,14 @@ struct Model {
     machine: Machine<u32>,
     now: Instant,
     rng: fastrand::Rng,
-    waiting: BTreeMap<u32, (InterfaceIndex, Ipv6Addr)>,
+    waiting: BTreeMap<u32, (InterfaceIndex, IpAddr)>,
     made: u32,
     ends: u32,
-    tables: BTreeMap<(InterfaceIndex, Ipv6Addr), Mac>,
+    tables: BTreeMap<(InterfaceIndex, IpAddr), Mac>,
     /// Everything transmitted, to be heard again, whole or damaged.
     heard: Vec<Vec<u8>>,
+    /// The same of ARP.
+    heard_arp: Vec<Vec<u8>>,
 }
 
 impl Model {
@@ -51,10 +53,11 @@ impl Model {
             ends: 0,
             tables: BTreeMap::new(),
             heard: Vec::new(),
+            heard_arp: Vec::new(),
         }
     }
 
-    fn published(&self) -> BTreeMap<(InterfaceIndex, Ipv6Addr), Mac> {
+    fn published(&self) -> BTreeMap<(InterfaceIndex, IpAddr), Mac> {
         let neighbors = self.machine.neighbors();
         neighbors
             .filter_map(|n| n.mac.map(|mac| ((n.interface, n.address), mac)))
@@ -68,6 +71,16 @@ impl Model {
                     packet,
                     interface,
                     destination_mac,
+                    ether_type: ETHERTYPE_ARP,
+                } => {
+                    ArpSent::new(interface, destination_mac, &packet);
+                    self.hear_arp(packet);
+                }
+                Output::Transmit {
+                    packet,
+                    interface,
+                    destination_mac,
+                    ..
                 } => {
                     Sent::new(interface, destination_mac, packet.clone());
                     if self.heard.len() < 200 {
@@ -94,7 +107,7 @@ impl Model {
         self.machine.assert_consistent();
     }
 
-    fn end(&mut self, packet: u32) -> (InterfaceIndex, Ipv6Addr) {
+    fn end(&mut self, packet: u32) -> (InterfaceIndex, IpAddr) {
         self.ends += 1;
         let waited = self.waiting.remove(&packet);
         waited.unwrap_or_else(|| panic!("packet {packet} came out twice or from nowhere"))
@@ -131,6 +144,49 @@ impl Model {
         }
     }
 
+    fn address_v4(&mut self) -> Ipv4Addr {
+        let fixed = [
+            "192.0.2.1",
+            "192.0.2.99",
+            "192.0.2.255",
+            "198.51.100.1",
+            "0.0.0.0",
+            "224.0.0.1",
+        ];
+        match self.rng.u32(0..3) {
+            0 => fixed[self.rng.usize(0..fixed.len())].parse().unwrap(),
+            _ => Ipv4Addr::new(192, 0, 2, self.rng.u8(0..20)),
+        }
+    }
+
+    /// Of either family.
+    fn neighbor(&mut self) -> IpAddr {
+        if self.rng.bool() {
+            self.address_v4().into()
+        } else {
+            self.address().into()
+        }
+    }
+
+    fn hear_arp(&mut self, message: Vec<u8>) {
+        if self.heard_arp.len() < 50 {
+            self.heard_arp.push(message);
+        } else {
+            let at = self.rng.usize(0..50);
+            self.heard_arp[at] = message;
+        }
+    }
+
+    fn arp_message(&mut self) -> Vec<u8> {
+        if self.rng.u32(0..4) == 0 && !self.heard_arp.is_empty() {
+            return self.heard_arp[self.rng.usize(0..self.heard_arp.len())].clone();
+        }
+        let operation = self.rng.u8(1..=2);
+        let sender = (self.mac(), self.address_v4());
+        let target = (self.mac(), self.address_v4());
+        arp_message(operation, sender, target)
+    }
+
     fn random_config(&mut self) -> InterfaceConfig {
         let mut made = config();
         made.mac = if self.rng.u32(0..8) == 0 {
@@ -144,11 +200,17 @@ impl Model {
         if self.rng.u32(0..4) == 0 {
             made.addresses.remove(0);
         }
+        if self.rng.u32(0..4) > 0 {
+            made.addresses.push("192.0.2.1/24".parse().unwrap());
+        }
+        if self.rng.bool() {
+            made.addresses.push("198.51.100.1/31".parse().unwrap());
+        }
         if self.rng.bool() {
             made.proxied.push("2001:db8:1::/48".parse().unwrap());
         }
         for _ in 0..self.rng.u32(0..3) {
-            let neighbor = (self.address(), self.mac());
+            let neighbor = (self.neighbor(), self.mac());
             made.statics.push(neighbor);
         }
         made
@@ -208,7 +270,7 @@ impl Model {
             }
             3..5 => {
                 let count = self.rng.u32(0..4);
-                let gateways = (0..count).map(|_| self.address()).collect();
+                let gateways = (0..count).map(|_| self.neighbor()).collect();
                 self.machine.set_gateways(now, interface, gateways);
             }
             5 => {
@@ -218,7 +280,7 @@ impl Model {
                 self.machine.set_settings(settings);
             }
             6..30 => {
-                let target = self.address();
+                let target = self.neighbor();
                 let packet = self.made;
                 self.made += 1;
                 self.waiting.insert(packet, (interface, target));
@@ -228,10 +290,14 @@ impl Model {
                 }
             }
             30..35 => {
-                let address = self.address();
+                let address = self.neighbor();
                 self.machine.confirm_in_use(now, interface, address);
             }
-            35..70 => {
+            35..50 => {
+                let (mac, message) = (self.mac(), self.arp_message());
+                self.machine.handle_arp(now, interface, mac, &message);
+            }
+            50..70 => {
                 let (mac, packet) = (self.mac(), self.message());
                 self.machine.handle_input(now, interface, mac, &packet);
             }
@@ -313,7 +379,7 @@ fn damaged_messages_break_nothing() {
         .hop_limit(1)
         .options(proto::HOP_BY_HOP, &[5, 2, 0, 0, 1, 0])
         .build_ipv6();
-    let (mut consumed, mut reasons) = (0, BTreeSet::new());
+    let (mut consumed, mut consumed_arp, mut reasons) = (0, 0, BTreeSet::new());
     for round in 0..100_000 {
         let mut packet = match model.rng.u32(0..10) {
             0 => query.clone(),
@@ -333,6 +399,17 @@ fn damaged_messages_break_nothing() {
                 reasons.insert(reason);
             }
         }
+        let mut message = model.arp_message();
+        fault::mutate(&mut damage, &mut message);
+        match model
+            .machine
+            .handle_arp(model.now, interface, mac, &message)
+        {
+            Handled::Consumed => consumed_arp += 1,
+            Handled::Invalid(reason) => {
+                reasons.insert(reason);
+            }
+        }
         if round % 16 == 0 {
             model.now += Duration::from_millis(model.rng.u64(0..100));
             model.machine.handle_timeout(model.now);
@@ -341,5 +418,6 @@ fn damaged_messages_break_nothing() {
     }
     // The test reaches what it is meant to reach.
     assert!(consumed > 5_000, "{consumed}");
-    assert!(reasons.len() >= 17, "{} {reasons:?}", reasons.len());
+    assert!(consumed_arp > 5_000, "{consumed_arp}");
+    assert!(reasons.len() >= 20, "{} {reasons:?}", reasons.len());
 }

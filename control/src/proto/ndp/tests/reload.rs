@@ -34,7 +34,7 @@ fn an_added_address_is_probed_and_the_others_stay() {
         .collect();
     assert_eq!(probes.len(), 1);
     assert_eq!(probes[0].target(), ip("2001:db8:b::1"));
-    let state = |bench: &Bench, address| bench.machine.address_state(WAN, ip(address));
+    let state = |bench: &Bench, address| bench.machine.address_state(WAN, any(address));
     assert_eq!(state(&bench, GLOBAL), Some(AddressState::Preferred));
     assert_eq!(
         state(&bench, "2001:db8:b::1"),
@@ -64,7 +64,7 @@ fn a_removed_address_takes_its_neighbours_along() {
     assert_eq!(drained.changes, 1);
     assert_eq!(bench.mac(PEER), None);
     assert_eq!(bench.mac(GATEWAY), Some(OTHER_MAC));
-    assert_eq!(bench.machine.address_state(WAN, ip(GLOBAL)), None);
+    assert_eq!(bench.machine.address_state(WAN, any(GLOBAL)), None);
     let question = solicitation(GATEWAY, GLOBAL, &source_mac(OTHER_MAC));
     assert!(bench.receive(&question).sent.is_empty());
 }
@@ -74,7 +74,7 @@ fn static_neighbours_come_and_go() {
     let mut bench = Bench::new();
     bench.make_reachable(PEER, PEER_MAC);
     let mut with_static = config();
-    with_static.statics = vec![(ip(PEER), OTHER_MAC)];
+    with_static.statics = vec![(any(PEER), OTHER_MAC)];
     bench
         .machine
         .set_interface(bench.now, WAN, Some(with_static));
@@ -112,7 +112,7 @@ fn a_removed_interface_leaves_nothing_behind() {
     bench.make_reachable(PEER, PEER_MAC);
     bench
         .machine
-        .set_gateways(bench.now, WAN, vec![ip(GATEWAY)]);
+        .set_gateways(bench.now, WAN, vec![any(GATEWAY)]);
     bench.resolve(GATEWAY, 5).unwrap();
     bench.drain();
     bench.machine.set_interface(bench.now, WAN, None);
@@ -128,8 +128,8 @@ fn a_removed_interface_leaves_nothing_behind() {
     bench.machine.set_link(bench.now, WAN, true);
     bench
         .machine
-        .set_gateways(bench.now, WAN, vec![ip(GATEWAY)]);
-    bench.machine.confirm_in_use(bench.now, WAN, ip(PEER));
+        .set_gateways(bench.now, WAN, vec![any(GATEWAY)]);
+    bench.machine.confirm_in_use(bench.now, WAN, any(PEER));
     bench.drain().assert_silent();
 }
 
@@ -145,13 +145,13 @@ fn interfaces_are_apart() {
     bench.run(10 * SECOND);
     bench.drain();
     bench.make_reachable(GATEWAY, PEER_MAC);
-    assert_eq!(bench.machine.usable(lan, ip(GATEWAY)), None);
+    assert_eq!(bench.machine.usable(lan, any(GATEWAY)), None);
     // The other's address is not ours here.
     let question = solicitation(PEER, "2001:db8:b::1", &source_mac(PEER_MAC));
     assert!(bench.receive(&question).sent.is_empty());
     bench
         .machine
-        .resolve(bench.now, lan, ip(GATEWAY), 1)
+        .resolve(bench.now, lan, any(GATEWAY), 1)
         .unwrap();
     let drained = bench.drain();
     assert_eq!(drained.only().interface, lan);

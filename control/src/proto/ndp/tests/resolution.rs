@@ -129,7 +129,7 @@ fn addresses_that_are_no_neighbours_are_refused() {
     let elsewhere = InterfaceIndex(9);
     let refused = bench
         .machine
-        .resolve(bench.now, elsewhere, ip(PEER), 2)
+        .resolve(bench.now, elsewhere, any(PEER), 2)
         .unwrap_err();
     assert_eq!(
         (refused.packet, refused.reason),
@@ -190,7 +190,7 @@ fn a_known_neighbour_needs_no_waiting() {
 fn a_silent_neighbour_is_found_out() {
     let mut bench = Bench::new();
     bench.make_reachable(PEER, PEER_MAC);
-    bench.machine.confirm_in_use(bench.now, WAN, ip(PEER));
+    bench.machine.confirm_in_use(bench.now, WAN, any(PEER));
     assert!(bench.after(15 * SECOND - MS).sent.is_empty());
     assert_eq!(bench.state(PEER), Some(NeighborState::Reachable));
     while bench.state(PEER) == Some(NeighborState::Reachable) {
@@ -199,9 +199,9 @@ fn a_silent_neighbour_is_found_out() {
     assert_eq!(bench.state(PEER), Some(NeighborState::Stale));
     bench.drain().assert_silent();
 
-    bench.machine.confirm_in_use(bench.now, WAN, ip(PEER));
+    bench.machine.confirm_in_use(bench.now, WAN, any(PEER));
     assert_eq!(bench.state(PEER), Some(NeighborState::Delay));
-    bench.machine.confirm_in_use(bench.now, WAN, ip(PEER));
+    bench.machine.confirm_in_use(bench.now, WAN, any(PEER));
     assert!(bench.after(5 * SECOND - MS).sent.is_empty());
     for _ in 0..3 {
         let drained = bench.after(MS);
@@ -223,7 +223,7 @@ fn a_silent_neighbour_is_found_out() {
 fn an_answered_probe_changes_nothing_for_traffic() {
     let mut bench = Bench::new();
     bench.receive(&solicitation(PEER, GLOBAL, &source_mac(PEER_MAC)));
-    bench.machine.confirm_in_use(bench.now, WAN, ip(PEER));
+    bench.machine.confirm_in_use(bench.now, WAN, any(PEER));
     bench.after(5 * SECOND);
     assert_eq!(bench.state(PEER), Some(NeighborState::Probe));
     let drained = bench.receive(&advertisement(PEER, LINK_LOCAL, "S", &[]));
@@ -265,7 +265,7 @@ fn use_of_an_unknown_neighbour_does_nothing() {
     bench.run(300 * SECOND);
     bench.drain();
     for address in [PEER, "2001:db8:a::31"] {
-        bench.machine.confirm_in_use(bench.now, WAN, ip(address));
+        bench.machine.confirm_in_use(bench.now, WAN, any(address));
         bench.drain().assert_silent();
         assert_eq!(bench.state(address), None);
     }
