@@ -19,6 +19,7 @@ use pipelines::{Edge, Tables, npt66};
 use crate::cases::{Flows, Point, Sizes, Way};
 use crate::internet::Internet;
 use crate::interrupt;
+use crate::lisp::{self, Families, Mappings};
 use crate::network as net;
 use crate::record::{Metric, Record, median};
 use crate::replay::{EGRESS, INGRESS, Replay};
@@ -161,7 +162,36 @@ fn cases(internet: Option<&Internet>) -> Result<Vec<Case>> {
             }
         }
     }
+    lisp_cases(&mut cases)?;
     Ok(cases)
+}
+
+/// Encapsulation to each number of mappings, decapsulation, and long packets; over 65,536 flows.
+fn lisp_cases(cases: &mut Vec<Case>) -> Result<()> {
+    let flows = Flows::SixtyFourThousand.count();
+    let mut add = |name: String, replay: Replay<Edge<HeapFrame>>| {
+        cases.push(Case {
+            name,
+            replay: boxed(replay, BURSTS[0]),
+            figures: Vec::new(),
+        });
+    };
+    let usual = Mappings(1 << 10);
+    for families in Families::ALL {
+        for mappings in Mappings::ALL {
+            let is_first = families == Families::ALL[0];
+            if mappings != usual && !is_first {
+                continue;
+            }
+            let replay = lisp::graph::replay(lisp::graph::Step::Encap, families, mappings, flows, 64)?;
+            add(format!("lisp-encap/{families}/64B/{mappings}"), replay);
+        }
+        let long = lisp::graph::replay(lisp::graph::Step::Encap, families, usual, flows, 1414)?;
+        add(format!("lisp-encap/{families}/1414B/{usual}"), long);
+        let replay = lisp::graph::replay(lisp::graph::Step::Decap, families, usual, flows, 64)?;
+        add(format!("lisp-decap/{families}/64B/{usual}"), replay);
+    }
+    Ok(())
 }
 
 fn boxed<P>(replay: Replay<P>, burst: usize) -> Box<dyn Replayed>

@@ -368,7 +368,7 @@ pub struct Ndp {
     #[serde(rename = "reachable_time_ms", serialize_with = "as_milliseconds")]
     pub reachable_time: Duration,
     /// `dad_transmits`: solicitations for an own address before it is used, 0 to 10; 0 disables (RFC 4862 5.1), and
-    /// with it the three probes of an own IPv4 address (RFC 5227 2.1). Default 1.
+    /// with it the three probes of an own IPv4 address, which take four to six seconds (RFC 5227 2.1). Default 1.
     pub dad_transmits: u32,
 }
 
