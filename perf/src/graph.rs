@@ -78,14 +78,15 @@ impl<P: Pipeline<HeapFrame>> Replayed for Stretches<P> {
     }
 }
 
-/// Measure every case in `rounds` rounds, on a thread pinned to the last core; `say` is told what is going on.
+/// Measure every case whose name has `only` in it, in `rounds` rounds, on a thread pinned to the last core; `say` is told what is going on.
 pub fn run(
     rounds: usize,
     quick: bool,
+    only: &str,
     internet: Option<&Internet>,
     say: &dyn Fn(&str),
 ) -> Result<Vec<Record>> {
-    let mut cases = cases(internet)?;
+    let mut cases = cases(only, internet)?;
     let packets = if quick {
         QUICK_ROUND_PACKETS
     } else {
@@ -128,7 +129,7 @@ fn pin() {
     core_affinity::set_for_current(CoreId { id: last });
 }
 
-fn cases(internet: Option<&Internet>) -> Result<Vec<Case>> {
+fn cases(only: &str, internet: Option<&Internet>) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for flows in [Flows::One, Flows::SixtyFourThousand] {
         let point = Point {
@@ -162,20 +163,27 @@ fn cases(internet: Option<&Internet>) -> Result<Vec<Case>> {
             }
         }
     }
-    lisp_cases(&mut cases)?;
+    lisp_cases(only, &mut cases)?;
+    cases.retain(|case| case.name.contains(only));
     Ok(cases)
 }
 
 /// Encapsulation to each number of mappings, decapsulation, and long packets; over 65,536 flows.
-fn lisp_cases(cases: &mut Vec<Case>) -> Result<()> {
+fn lisp_cases(only: &str, cases: &mut Vec<Case>) -> Result<()> {
     let flows = Flows::SixtyFourThousand.count();
-    let mut add = |name: String, replay: Replay<Edge<HeapFrame>>| {
-        cases.push(Case {
-            name,
-            replay: boxed(replay, BURSTS[0]),
-            figures: Vec::new(),
-        });
+    let mut add = |name: String, step, families, mappings, size| -> Result<()> {
+        // A million mappings take seconds to make.
+        if name.contains(only) {
+            let replay = lisp::graph::replay(step, families, mappings, flows, size)?;
+            cases.push(Case {
+                name,
+                replay: boxed(replay, BURSTS[0]),
+                figures: Vec::new(),
+            });
+        }
+        Ok(())
     };
+    let (encap, decap) = (lisp::graph::Step::Encap, lisp::graph::Step::Decap);
     let usual = Mappings(1 << 10);
     for families in Families::ALL {
         for mappings in Mappings::ALL {
@@ -183,13 +191,13 @@ fn lisp_cases(cases: &mut Vec<Case>) -> Result<()> {
             if mappings != usual && !is_first {
                 continue;
             }
-            let replay = lisp::graph::replay(lisp::graph::Step::Encap, families, mappings, flows, 64)?;
-            add(format!("lisp-encap/{families}/64B/{mappings}"), replay);
+            let name = format!("lisp-encap/{families}/64B/{mappings}");
+            add(name, encap, families, mappings, 64)?;
         }
-        let long = lisp::graph::replay(lisp::graph::Step::Encap, families, usual, flows, 1414)?;
-        add(format!("lisp-encap/{families}/1414B/{usual}"), long);
-        let replay = lisp::graph::replay(lisp::graph::Step::Decap, families, usual, flows, 64)?;
-        add(format!("lisp-decap/{families}/64B/{usual}"), replay);
+        let name = format!("lisp-encap/{families}/1414B/{usual}");
+        add(name, encap, families, usual, 1414)?;
+        let name = format!("lisp-decap/{families}/64B/{usual}");
+        add(name, decap, families, usual, 64)?;
     }
     Ok(())
 }
