@@ -20,14 +20,18 @@ use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::npt66::node::Walk;
 use crate::tables::{PortTable, Tables};
 
+/// An IPv4 packet as it came.
+const PLAIN_V4: u16 = u16::MAX;
+
 /// Scratch space for such frames.
 pub(super) struct Apart {
     /// One bit for each of them.
     bits: u64,
     /// One bit for each that is to be cut as it is sent.
     oversize: u64,
-    /// Their records.
-    starts: [Meta; BURST_MAX],
+    /// What each of them is: the position of the instance it was decapsulated in, twice, and 1 more for IPv4; or
+    /// [`PLAIN_V4`].
+    kinds: [u16; BURST_MAX],
     /// Of frames that go to a mapping: the flow's hash.
     hashes: [u64; BURST_MAX],
     /// The mapping's set, then the locator; 0: none.
@@ -39,7 +43,7 @@ impl Apart {
         Self {
             bits: 0,
             oversize: 0,
-            starts: [Meta::default(); BURST_MAX],
+            kinds: [PLAIN_V4; BURST_MAX],
             hashes: [0; BURST_MAX],
             locators: [0; BURST_MAX],
         }
@@ -65,32 +69,50 @@ impl Apart {
         self.bits >> index & 1 != 0
     }
 
-    /// Frame `index` has this record. Returns its destination, an IPv4 one in the last 4 bytes.
+    /// Frame `index` is an IPv4 packet as it came. Returns its destination in the last 4 bytes.
     #[inline(always)]
-    pub(super) fn add(&mut self, index: usize, meta: Meta, bytes: &[u8]) -> [u8; 16] {
+    pub(super) fn add_v4(&mut self, index: usize, bytes: &[u8]) -> [u8; 16] {
+        self.add(index, PLAIN_V4, bytes.get(L3..).unwrap_or(&[]))
+    }
+
+    /// Frame `index`, with this packet, is of a kind. Returns its destination, an IPv4 one in the last 4 bytes.
+    #[inline(always)]
+    fn add(&mut self, index: usize, kind: u16, packet: &[u8]) -> [u8; 16] {
         self.bits |= 1 << index;
-        self.starts[index] = meta;
-        let packet = bytes.get(L3..).unwrap_or(&[]);
-        match meta.family {
-            Family::V6 => {
-                let header = packet.first_chunk::<{ ipv6::HEADER_LEN }>();
-                header.map_or([0; 16], |header| destination_of(header))
-            }
-            Family::V4 => {
-                let mut destination = [0; 16];
-                if let Some(header) = packet.first_chunk::<{ ipv4::HEADER_LEN }>() {
-                    destination[12..].copy_from_slice(&header[16..]);
-                }
-                destination
-            }
+        self.kinds[index] = kind;
+        if kind & 1 == 0 {
+            let header = packet.first_chunk::<{ ipv6::HEADER_LEN }>();
+            return header.map_or([0; 16], |header| destination_of(header));
         }
+        let mut destination = [0; 16];
+        if let Some(header) = packet.first_chunk::<{ ipv4::HEADER_LEN }>() {
+            destination[12..].copy_from_slice(&header[16..]);
+        }
+        destination
+    }
+
+    /// The record of all `len` frames, if they were all decapsulated in one instance and are IPv6: then none is apart any
+    /// more.
+    #[inline(always)]
+    pub(super) fn take_common(&mut self, tables: &Tables, port: &PortTable, len: usize) -> Option<Meta> {
+        let all = u64::MAX >> (BURST_MAX - len.clamp(1, BURST_MAX));
+        let first = self.kinds[0];
+        if self.bits != all || first & 1 != 0 {
+            return None;
+        }
+        let is_common = self.kinds[..len].iter().all(|kind| *kind == first);
+        is_common.then(|| {
+            let start = self.start(tables, port, 0);
+            self.bits = 0;
+            start
+        })
     }
 
     /// Frame `from` is now frame `to`, which is not behind it.
     pub(super) fn move_to(&mut self, to: usize, from: usize) {
         let moved = |bits: u64| bits & !(1 << to) | (bits >> from & 1) << to;
         (self.bits, self.oversize) = (moved(self.bits), moved(self.oversize));
-        self.starts[to] = self.starts[from];
+        self.kinds[to] = self.kinds[from];
     }
 
     /// There are only this many frames.
@@ -101,11 +123,30 @@ impl Apart {
 
     /// The record of frame `index`.
     #[inline(always)]
-    fn start(&self, port: &PortTable, index: usize) -> Meta {
-        if self.has(index) {
-            self.starts[index]
+    fn start(&self, tables: &Tables, port: &PortTable, index: usize) -> Meta {
+        if !self.has(index) {
+            return port.start;
+        }
+        let kind = self.kinds[index];
+        let family = if kind & 1 != 0 { Family::V4 } else { Family::V6 };
+        if kind == PLAIN_V4 {
+            return port.start.of(family);
+        }
+        let mut meta = port.start;
+        let lisp = tables.lisp.as_ref();
+        if let Some(instance) = lisp.and_then(|lisp| lisp.instance_at(kind >> 1)) {
+            steps::enter(&mut meta, instance, family);
+        }
+        meta
+    }
+
+    /// The family of frame `index`, which is apart.
+    #[inline(always)]
+    fn family(&self, index: usize) -> Family {
+        if self.kinds[index] & 1 != 0 {
+            Family::V4
         } else {
-            port.start
+            Family::V6
         }
     }
 
@@ -120,9 +161,9 @@ impl Apart {
     ) {
         let mut start = 0;
         while start < destinations.len() {
-            let first = self.start(port, start);
+            let first = self.start(tables, port, start);
             let is_same = |index: &usize| {
-                let meta = self.start(port, *index);
+                let meta = self.start(tables, port, *index);
                 (meta.vrf, meta.family) == (first.vrf, first.family)
             };
             let count = (start..destinations.len()).take_while(is_same).count();
@@ -163,33 +204,35 @@ impl Express {
         let (mut opened, mut opened_bytes) = (0, 0);
         for (index, frame) in frames.iter_mut().enumerate() {
             let is_v6 = ingress::is_common(port, frame);
-            if is_v6 || ingress::is_common_v4(port, frame) {
+            let is_common = is_v6 || ingress::is_common_v4(port, frame);
+            if is_common {
                 let bytes = frame.bytes_mut();
                 let frame_len = bytes.len();
                 let packet = bytes.get_mut(L3..).unwrap_or(&mut []);
                 if lisp.is_for_us(packet, !is_v6) {
-                    let mut meta = port.start;
-                    match decap::open(lisp.rules, packet, !is_v6)
-                        .and_then(|inner| {
-                            let instance = steps::admit(tables, lisp, packet, !is_v6, inner)?;
-                            steps::enter(&mut meta, instance, inner);
-                            Ok(inner)
-                        })
-                        .and_then(|inner| steps::strip(frame, L3, inner))
-                    {
+                    let inner = decap::open(lisp.rules, packet, !is_v6).and_then(|inner| {
+                        let position = steps::admit(tables, lisp, packet, !is_v6, inner)?;
+                        let kind = position << 1 | u16::from(inner.is_v4);
+                        let packet = packet.get(inner.offset..).unwrap_or(&[]);
+                        self.destinations[index] = self.apart.add(index, kind, packet);
+                        Ok(inner)
+                    });
+                    match inner.and_then(|inner| steps::strip(frame, L3, inner)) {
                         Ok(()) => {
-                            let destination = self.apart.add(index, meta, frame.bytes());
-                            self.destinations[index] = destination;
                             self.rules_in[index] = NO_RULE;
                             opened += 1;
                             opened_bytes += frame_len as u64; // `as`: a frame's length
                         }
-                        Err(reason) => self.leave(index, Next::Drop(reason), meta),
+                        Err(reason) => self.leave(index, Next::Drop(reason), port.start),
                     }
                     continue;
                 }
             }
             if is_v6 && self.admit_common(tables, port, index, frame, &mut walk) {
+                continue;
+            }
+            if is_common && !is_v6 {
+                self.destinations[index] = self.apart.add_v4(index, frame.bytes());
                 continue;
             }
             let mut meta = port.start;
@@ -200,7 +243,7 @@ impl Express {
             };
             match admitted {
                 Ok(()) if meta.family == Family::V4 => {
-                    self.destinations[index] = self.apart.add(index, meta, frame.bytes());
+                    self.destinations[index] = self.apart.add_v4(index, frame.bytes());
                 }
                 Ok(()) => {
                     let header = header_mut(frame.bytes_mut());
@@ -246,13 +289,19 @@ impl Express {
 
     /// Choose the locator of every packet that goes to a mapping, a step at a time.
     #[inline(always)]
-    fn choose<F: Frame, const APART: bool>(&mut self, lisp: &Lisp, port: &PortTable, frames: &[F]) {
+    fn choose<F: Frame, const APART: bool>(
+        &mut self,
+        tables: &Tables,
+        lisp: &Lisp,
+        (port, start): (&PortTable, &Meta),
+        frames: &[F],
+    ) {
         let apart = &mut self.apart;
         let leaves = &mut self.leaves[..frames.len()];
         for (index, (frame, leaf)) in frames.iter().zip(&*leaves).enumerate() {
             if leaf & LEAF != 0 {
                 lisp.shared.prefetch_mapping(*leaf);
-                let is_v4 = APART && apart.start(port, index).family == Family::V4;
+                let is_v4 = APART && apart.has(index) && apart.family(index) == Family::V4;
                 let packet = frame.bytes().get(L3..).unwrap_or(&[]);
                 apart.hashes[index] = lisp.hash(packet, is_v4);
             }
@@ -274,7 +323,7 @@ impl Express {
             lisp.shared.prefetch_locator(locator);
             apart.locators[index] = locator;
             if locator == 0 {
-                let vrf = apart.start(port, index).vrf;
+                let vrf = if APART { apart.start(tables, port, index).vrf } else { start.vrf };
                 if let Way::Native(number) = lisp.way_without_locator(vrf, set, hash) {
                     *leaf = number;
                 }
@@ -287,23 +336,23 @@ impl Express {
     pub(super) fn finish_apart<F: Frame, const APART: bool>(
         &mut self,
         tables: &Tables,
-        port: &PortTable,
+        (port, start): (&PortTable, &Meta),
         frames: &mut [F],
         counters: &WorkerCounters,
     ) -> Finished {
         let lisp = tables.lisp.as_ref();
         match lisp {
-            Some(lisp) => self.choose::<F, APART>(lisp, port, frames),
+            Some(lisp) => self.choose::<F, APART>(tables, lisp, (port, start), frames),
             None => self.apart.locators.fill(0),
         }
-        let usual = lisp.and_then(|lisp| lisp.instance_of(port.start.vrf));
+        let usual = lisp.and_then(|lisp| lisp.instance_of(start.vrf));
         let mut walk = Walk::<true>::new(tables, counters);
         let mut finished = Finished::default();
         let (mut sealed, mut sealed_bytes) = (0, 0);
         for (index, frame) in frames.iter_mut().enumerate() {
             let is_apart = APART && self.apart.has(index);
             let family = if is_apart {
-                self.apart.starts[index].family
+                self.apart.family(index)
             } else {
                 Family::V6
             };
@@ -313,7 +362,10 @@ impl Express {
             {
                 let is_ours = |packet: &[u8]| {
                     if is_apart {
-                        steps::is_source_ours(lisp, packet, &self.apart.starts[index])
+                        let meta = self.apart.start(tables, port, index);
+                        steps::is_source_ours(lisp, packet, &meta)
+                    } else if start.is_decapsulated {
+                        steps::is_source_ours(lisp, packet, start)
                     } else {
                         lisp.takes(usual, packet)
                     }
@@ -337,7 +389,7 @@ impl Express {
                     continue;
                 }
             }
-            self.finish_one_odd(tables, port, index, frame, &mut walk, &mut finished);
+            self.finish_one_odd(tables, (port, start), index, frame, &mut walk, &mut finished);
         }
         walk.finish();
         if sealed > 0 {
@@ -352,12 +404,17 @@ impl Express {
     fn finish_one_odd<F: Frame>(
         &mut self,
         tables: &Tables,
-        port: &PortTable,
+        (port, start): (&PortTable, &Meta),
         index: usize,
         frame: &mut F,
         walk: &mut Walk<'_, true>,
         finished: &mut Finished,
     ) {
+        let start = if self.apart.has(index) {
+            self.apart.start(tables, port, index)
+        } else {
+            *start
+        };
         let rule_in = if port.has_rules && !self.apart.has(index) {
             self.rules_in[index]
         } else {
@@ -366,7 +423,7 @@ impl Express {
         let mut meta = Meta {
             next_hop: self.leaves[index],
             rule_in,
-            ..self.apart.start(port, index)
+            ..start
         };
         match finish_odd(tables, frame, &mut meta, walk) {
             Ok(()) => {

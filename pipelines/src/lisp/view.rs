@@ -189,16 +189,22 @@ impl Lisp {
         }
     }
 
-    /// The instance of a header.
+    /// The instance of a header, and its position.
     #[inline(always)]
-    pub(crate) fn instance(&self, id: u32) -> Option<&Instance> {
+    pub(crate) fn instance(&self, id: u32) -> Option<(u16, &Instance)> {
         match &*self.instances {
-            [only] => (only.id == id).then_some(only),
+            [only] => (only.id == id).then_some((0, only)),
             all => {
                 let at = all.binary_search_by_key(&id, |instance| instance.id).ok()?;
-                all.get(at)
+                Some((at as u16, all.get(at)?)) // `as`: fewer than interfaces
             }
         }
+    }
+
+    /// An instance by its position.
+    #[inline(always)]
+    pub(crate) fn instance_at(&self, position: u16) -> Option<&Instance> {
+        self.instances.get(usize::from(position))
     }
 
     /// The instance whose EIDs are in a VRF.
