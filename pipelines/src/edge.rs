@@ -1,11 +1,11 @@
 //! The whole graph of the edge, as one pipeline.
 //!
 //! ```text
-//! received -> ingress -> [npt66-in] -> ip6-lookup -> [npt66-out] -> egress -> transmit
-//!                |            |            |              |
-//!                |            |            +-- local -----+-- drop / punt / icmp error
-//!                |            |            +-- hairpin (both translations) --+
-//!                +------------+--------------------------------------------- +-> ip6-lookup, once more
+//! received -> ingress -> [npt66-in] -> lookup -> [npt66-out] -> egress -> [cut] -> transmit
+//!                |            |          |            |
+//!                |            |          +-- local ---+-- drop / punt / icmp error
+//!                |            |          +-- hairpin (both translations) --+
+//!                +------------+-------------------------------------------+-> lookup, once more
 //! ```
 //!
 //! The nodes in brackets run only for batches that need them. What leaves the main way is settled at once: dropped,
@@ -23,6 +23,7 @@ use dataplane::worker::Pipeline;
 use crate::egress::Egress;
 use crate::express::Express;
 use crate::fib::Lookup;
+use crate::fragment;
 use crate::icmp_error::{self, IcmpError};
 use crate::ingress::Ingress;
 use crate::local::Local;
@@ -35,7 +36,7 @@ use crate::tables::{IcmpLimits, PortTable, Tables};
 pub const NODE_NAMES: [&str; 7] = [
     "ingress",
     "npt66-in",
-    "ip6-lookup",
+    "lookup",
     "npt66-out",
     "egress",
     "local",
@@ -140,10 +141,14 @@ impl<F: Frame> Edge<F> {
         if lookup.any_rules {
             self.translate(Direction::Out, tables, out);
         }
+        let any_oversize = lookup.any_oversize;
         self.lookup = lookup;
         let mut egress = Egress::default();
         self.run(&mut egress, tables, out);
-        if egress.ports.is_power_of_two() {
+        if any_oversize {
+            self.batch
+                .consume(|frame, meta| transmit_cut(tables, frame, meta, out));
+        } else if egress.ports.is_power_of_two() {
             let port = PortId::new(egress.ports.trailing_zeros() as usize); // `as`: below 32
             out.transmit_all(
                 port.expect("it came from a port"),
@@ -264,7 +269,7 @@ impl<F: Frame> Edge<F> {
         tables: &Tables,
         out: &mut Outputs<F, Meta>,
     ) {
-        if !icmp_error::may_answer(&frame, &meta) {
+        if !icmp_error::may_answer(tables, &frame, &meta) {
             out.discard(reason, frame);
             return;
         }
@@ -318,6 +323,28 @@ impl<F: Frame> Edge<F> {
             Ok(()) => self.again.push(frame, meta),
             Err(next) => self.settle_one(next, frame, meta, tables, out),
         }
+    }
+}
+
+/// Transmit a finished frame in as many pieces as its next hop's MTU asks for (RFC 1812 5.2.6). Here, after everything
+/// else, so that the packets of a flow stay in order.
+#[cold]
+fn transmit_cut<F: Frame>(tables: &Tables, frame: F, meta: Meta, out: &mut Outputs<F, Meta>) {
+    let next_hop = tables.next_hop(meta.next_hop);
+    if !meta.is_oversize {
+        out.transmit(next_hop.port, frame);
+        return;
+    }
+    match fragment::split(frame, meta.l3_offset(), usize::from(next_hop.mtu)) {
+        Ok(pieces) => {
+            // The first piece is the packet that came in.
+            let made = pieces.len().saturating_sub(1);
+            out.counters().generated.add(made as u64); // `as`: at most PIECES_MAX
+            for piece in pieces {
+                out.transmit(next_hop.port, piece);
+            }
+        }
+        Err((reason, frame)) => out.discard(reason.drop_reason(), frame),
     }
 }
 

@@ -3,9 +3,10 @@
 use dataplane::frame::Frame;
 use dataplane::node::{Leaving, Node};
 use dataplane::reason::DropReason;
+use dataplane::wire::ipv4;
 
 use crate::fib::{HOP_LIMIT, NextHop};
-use crate::meta::{Entry, Meta, Next};
+use crate::meta::{Entry, Family, Meta, Next};
 use crate::tables::Tables;
 
 const ETHERNET: usize = 14;
@@ -40,7 +41,8 @@ impl<F: Frame> Node<F> for Egress {
             // The lookup has seen that the hop limit is at least 2.
             let hop = u8::from(meta.entry == Entry::Received);
             let link_len = usize::from(next_hop.link_len);
-            if link_len == ETHERNET
+            if meta.family == Family::V6
+                && link_len == ETHERNET
                 && l3 == ETHERNET
                 && let Some(head) = bytes.first_chunk_mut::<{ ETHERNET + HOP_LIMIT + 1 }>()
             {
@@ -67,9 +69,8 @@ pub(crate) fn rewrite<F: Frame>(
     meta: &mut Meta,
 ) -> Result<(), Next> {
     let (l3, link_len) = (meta.l3_offset(), usize::from(next_hop.link_len));
-    let hop = u8::from(meta.entry == Entry::Received);
-    if let Some(hop_limit) = frame.bytes_mut().get_mut(l3 + HOP_LIMIT) {
-        *hop_limit = hop_limit.wrapping_sub(hop);
+    if meta.entry == Entry::Received {
+        decrement_hop_limit(frame.bytes_mut(), meta);
     }
     let room = if link_len > l3 {
         frame.prepend(link_len - l3)
@@ -88,4 +89,22 @@ pub(crate) fn rewrite<F: Frame>(
     }
     meta.l3 = next_hop.link_len;
     Ok(())
+}
+
+/// One hop less. In IPv4 the header checksum follows (RFC 1812 5.3.1, RFC 1624).
+#[inline]
+fn decrement_hop_limit(bytes: &mut [u8], meta: &Meta) {
+    let packet = bytes.get_mut(meta.l3_offset()..).unwrap_or(&mut []);
+    match meta.family {
+        Family::V4 => {
+            if let Some(header) = packet.first_chunk_mut() {
+                ipv4::decrement_ttl(header);
+            }
+        }
+        Family::V6 => {
+            if let Some(hop_limit) = packet.get_mut(HOP_LIMIT) {
+                *hop_limit = hop_limit.wrapping_sub(1);
+            }
+        }
+    }
 }

@@ -283,7 +283,7 @@ fn admit_odd<F: Frame, const IN: bool>(
     Ok(())
 }
 
-/// What `ip6-lookup`, `npt66-out` and `egress` make of a packet that is not common: a group's member, a host on the link,
+/// What `lookup`, `npt66-out` and `egress` make of a packet that is not common: a group's member, a host on the link,
 /// another link header. An error is where it goes instead.
 #[cold]
 #[inline(never)]

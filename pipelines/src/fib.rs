@@ -1,19 +1,19 @@
-//! The lookup: where a packet goes. One prefix table per VRF answers for every destination; on-link hosts and our own
+//! The lookup: where a packet goes. One prefix table per VRF and family answers for every destination; on-link hosts and our own
 //! addresses are then found exactly.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use arrayvec::ArrayVec;
 use dataplane::frame::{BURST_MAX, Frame};
 use dataplane::node::{Leaving, Node};
 use dataplane::port::PortId;
 use dataplane::reason::{DropReason, PuntReason};
-use dataplane::wire::ext;
 use dataplane::wire::ipv6::{self, proto};
+use dataplane::wire::{FromBytes, ext, ipv4};
 
 use crate::icmp_error::IcmpError;
-use crate::meta::{Entry, Meta, Next};
-use crate::tables::{InterfaceId, Tables, VrfId};
+use crate::meta::{Entry, Family, Meta, Next};
+use crate::tables::{InterfaceId, Tables, VrfId, host_key};
 
 /// Offset of the hop limit in the IPv6 header.
 pub(crate) const HOP_LIMIT: usize = 7;
@@ -52,7 +52,7 @@ pub struct NextHop {
     pub(crate) reason: DropReason,
     pub(crate) port: PortId,
     pub(crate) interface: InterfaceId,
-    /// IPv6 MTU of the outgoing interface, bytes.
+    /// MTU of the outgoing interface, bytes.
     pub(crate) mtu: u16,
     /// NPT66 rules of the uplink it leaves by; 0: none.
     pub(crate) rule_set: u16,
@@ -99,6 +99,8 @@ impl NextHop {
 pub(crate) struct Lookup {
     /// Some packet of the last batch leaves by an uplink with rules.
     pub(crate) any_rules: bool,
+    /// Some packet of the last batch is larger than the MTU of its next hop, and to be cut.
+    pub(crate) any_oversize: bool,
 }
 
 impl<F: Frame> Node<F> for Lookup {
@@ -106,7 +108,7 @@ impl<F: Frame> Node<F> for Lookup {
     type Meta = Meta;
     type Next = Next;
     const MAIN: Next = Next::Continue;
-    const NAME: &'static str = "ip6-lookup";
+    const NAME: &'static str = "lookup";
     const INDEX: usize = 2;
 
     fn process(
@@ -131,19 +133,32 @@ impl<F: Frame> Node<F> for Lookup {
         let mut leaves = [0; BURST_MAX];
         let mut start = 0;
         while let Some(first) = meta.get(start) {
-            let vrf = first.vrf;
+            let (vrf, family) = (first.vrf, first.family);
             let count = meta[start..]
                 .iter()
-                .take_while(|meta| meta.vrf == vrf)
+                .take_while(|meta| (meta.vrf, meta.family) == (vrf, family))
                 .count();
             let run = start..start + count;
-            tables
-                .fib(vrf)
-                .v6
-                .lookup_bulk(&keys[run.clone()], &mut leaves[run]);
-            start += count;
+            let fib = tables.fib(vrf);
+            match family {
+                Family::V6 => fib
+                    .v6
+                    .lookup_bulk(&keys[run.clone()], &mut leaves[run.clone()]),
+                Family::V4 => {
+                    let run_of = frames[run.clone()].iter().zip(&meta[run.clone()]);
+                    let keys: ArrayVec<u32, BURST_MAX> = run_of
+                        .map(|(frame, meta)| {
+                            let packet = frame.bytes().get(meta.l3_offset()..);
+                            packet.and_then(destination_v4).map_or(0, u32::from)
+                        })
+                        .collect();
+                    fib.v4.lookup_bulk(&keys, &mut leaves[run.clone()]);
+                }
+            }
+            start = run.end;
         }
         let mut rules = 0;
+        self.any_oversize = false;
         for (index, ((frame, meta), leaf)) in frames.iter().zip(meta).zip(leaves).enumerate() {
             meta.next_hop = leaf;
             rules |= match forward(tables, frame.bytes(), meta) {
@@ -152,6 +167,8 @@ impl<F: Frame> Node<F> for Lookup {
                     let next = exceptional(tables, frame.bytes(), meta);
                     if next != Next::Continue {
                         leaving.push(index, next);
+                    } else if meta.is_oversize {
+                        self.any_oversize = true;
                     }
                     tables.next_hop(meta.next_hop).rule_set
                 }
@@ -164,36 +181,47 @@ impl<F: Frame> Node<F> for Lookup {
 /// The next hop of the common packet, which is forwarded to a neighbour, alive and small enough.
 #[inline]
 fn forward<'t>(tables: &'t Tables, bytes: &[u8], meta: &Meta) -> Option<&'t NextHop> {
-    let l3 = meta.l3_offset();
-    let header: &[u8; ipv6::HEADER_LEN] = bytes.get(l3..l3 + ipv6::HEADER_LEN)?.first_chunk()?;
+    let packet = bytes.get(meta.l3_offset()..)?;
     let next_hop = tables.next_hop(meta.next_hop);
     let is_common = next_hop.kind == Kind::Neighbor
         && meta.entry == Entry::Received
-        && header[HOP_LIMIT] > 1
-        && bytes.len() - l3 <= usize::from(next_hop.mtu);
+        && hop_limit(packet, meta.family)? > 1
+        && packet.len() <= usize::from(next_hop.mtu);
     is_common.then_some(next_hop)
+}
+
+/// The hop limit, or TTL, of a packet that has a whole header.
+#[inline]
+fn hop_limit(packet: &[u8], family: Family) -> Option<u8> {
+    match family {
+        Family::V6 => Some(packet.first_chunk::<{ ipv6::HEADER_LEN }>()?[HOP_LIMIT]),
+        Family::V4 => Some(packet.first_chunk::<{ ipv4::HEADER_LEN }>()?[ipv4::TTL_OFFSET]),
+    }
 }
 
 /// A packet that is not simply forwarded to the neighbour its leaf names: follow the leaf, then judge.
 #[inline(never)]
 pub(crate) fn exceptional(tables: &Tables, bytes: &[u8], meta: &mut Meta) -> Next {
     let packet = bytes.get(meta.l3_offset()..).unwrap_or(&[]);
-    let Some(header) = packet.first_chunk() else {
+    let Some(hop_limit) = hop_limit(packet, meta.family) else {
         return Next::Drop(DropReason::Truncated);
     };
-    meta.next_hop = settle(tables, meta.vrf, packet, meta.next_hop);
+    meta.next_hop = settle(tables, (meta.vrf, meta.family), packet, meta.next_hop);
     let next_hop = tables.next_hop(meta.next_hop);
-    judge(next_hop, header, packet.len(), meta.entry)
+    judge(next_hop, hop_limit, packet, meta)
 }
 
 /// The verdict on a packet whose next hop is known.
-fn judge(next_hop: &NextHop, header: &[u8; ipv6::HEADER_LEN], len: usize, entry: Entry) -> Next {
+fn judge(next_hop: &NextHop, hop_limit: u8, packet: &[u8], meta: &mut Meta) -> Next {
     if next_hop.kind == Kind::Local {
         return Next::Local;
     }
-    if entry == Entry::Originated {
+    let is_oversize = packet.len() > usize::from(next_hop.mtu);
+    // RFC 791 3.2, RFC 1812 5.2.6: only IPv4 packets are cut on their way, and only those that allow it.
+    meta.is_oversize = is_oversize && may_be_cut(packet, meta.family);
+    if meta.entry == Entry::Originated {
         return match next_hop.kind {
-            Kind::Neighbor if len > usize::from(next_hop.mtu) => {
+            Kind::Neighbor if is_oversize && !meta.is_oversize => {
                 Next::Drop(DropReason::PacketTooBig)
             }
             Kind::Neighbor => Next::Continue,
@@ -203,38 +231,50 @@ fn judge(next_hop: &NextHop, header: &[u8; ipv6::HEADER_LEN], len: usize, entry:
             _ => Next::Drop(next_hop.reason),
         };
     }
-    if entry == Entry::Scoped {
-        return Next::Error(DropReason::LinkLocalScope, IcmpError::BeyondScope);
+    if meta.entry == Entry::Scoped {
+        return match meta.family {
+            Family::V6 => Next::Error(DropReason::LinkLocalScope, IcmpError::BeyondScope),
+            // RFC 3927 7: not forwarded; nobody beyond the link is told of it.
+            Family::V4 => Next::Drop(DropReason::LinkLocalScope),
+        };
     }
-    // Before translation, so that the error quotes what the sender sent (N13). RFC 8200 3: a packet that would leave
-    // with 0 is discarded.
-    if header[HOP_LIMIT] <= 1 && next_hop.kind != Kind::Drop {
+    // Before translation, so that the error quotes what the sender sent (N13). RFC 8200 3, RFC 1812 5.3.1: a packet that
+    // would leave with 0 is discarded.
+    if hop_limit <= 1 && next_hop.kind != Kind::Drop {
         return Next::Error(DropReason::HopLimit, IcmpError::HopLimitExceeded);
     }
     match next_hop.kind {
-        Kind::Neighbor => {
-            if len > usize::from(next_hop.mtu) {
-                return Next::Error(
-                    DropReason::PacketTooBig,
-                    IcmpError::PacketTooBig { mtu: next_hop.mtu },
-                );
-            }
-            Next::Continue
+        Kind::Neighbor if is_oversize && !meta.is_oversize => {
+            let mtu = next_hop.mtu;
+            Next::Error(DropReason::PacketTooBig, IcmpError::PacketTooBig { mtu })
         }
+        Kind::Neighbor => Next::Continue,
         Kind::Glean if !next_hop.down => Next::Punt(PuntReason::NeighborMiss),
         Kind::Hairpin => Next::Hairpin,
-        Kind::Drop if next_hop.reason == DropReason::Blackhole => Next::Drop(DropReason::Blackhole),
+        Kind::Drop => match next_hop.reason {
+            silent @ (DropReason::Blackhole | DropReason::DirectedBroadcast) => Next::Drop(silent),
+            reason => Next::Error(reason, IcmpError::NoRoute),
+        },
         _ => Next::Error(next_hop.reason, IcmpError::NoRoute),
     }
 }
 
+fn may_be_cut(packet: &[u8], family: Family) -> bool {
+    let header = ipv4::Header::ref_from_prefix(packet);
+    family == Family::V4 && header.is_ok_and(|(header, _)| !header.dont_fragment())
+}
+
 /// Follow a leaf that is not a neighbour: a group to its member, an on-link destination to its host entry.
-fn settle(tables: &Tables, vrf: VrfId, packet: &[u8], leaf: u32) -> u32 {
+fn settle(tables: &Tables, (vrf, family): (VrfId, Family), packet: &[u8], leaf: u32) -> u32 {
     let mut leaf = leaf;
     let mut next_hop = tables.next_hop(leaf);
     if next_hop.kind == Kind::Group {
+        let hash = match family {
+            Family::V6 => flow_hash(packet),
+            Family::V4 => flow_hash_v4(packet),
+        };
         // `as`: both fit a u64; the product's upper half is below `count`.
-        let slot = (u64::from(flow_hash(packet)) * u64::from(next_hop.count)) >> 32;
+        let slot = (u64::from(hash) * u64::from(next_hop.count)) >> 32;
         leaf = tables
             .members
             .get(next_hop.first as usize + slot as usize)
@@ -247,21 +287,28 @@ fn settle(tables: &Tables, vrf: VrfId, packet: &[u8], leaf: u32) -> u32 {
         Kind::Glean => next_hop.via.is_none(),
         kind => kind == Kind::Hairpin,
     };
-    if asks_hosts && let Some(header) = packet.first_chunk() {
-        let address = u128::from_be_bytes(*destination(header));
-        leaf = tables.hosts.lookup(vrf.0, address).unwrap_or(leaf);
+    if asks_hosts && let Some(address) = destination_of(packet, family) {
+        leaf = tables
+            .hosts
+            .lookup(vrf.0, host_key(address))
+            .unwrap_or(leaf);
     }
     leaf
 }
 
 /// The next hop of a packet and its destination, for the control thread.
-pub(crate) fn resolve(tables: &Tables, vrf: VrfId, packet: &[u8]) -> Option<(u32, IpAddr)> {
-    let header = packet.first_chunk()?;
+pub(crate) fn resolve(
+    tables: &Tables,
+    (vrf, family): (VrfId, Family),
+    packet: &[u8],
+) -> Option<(u32, IpAddr)> {
     let fib = tables.vrfs.get(usize::from(vrf.0))?;
-    let destination = destination(header);
-    let leaf = fib.v6.lookup(destination);
-    let leaf = settle(tables, vrf, packet, leaf);
-    Some((leaf, Ipv6Addr::from(*destination).into()))
+    let destination = destination_of(packet, family)?;
+    let leaf = match destination {
+        IpAddr::V6(address) => fib.v6.lookup(&address.octets()),
+        IpAddr::V4(address) => fib.v4.lookup(&address.into()),
+    };
+    Some((settle(tables, (vrf, family), packet, leaf), destination))
 }
 
 /// Hash by which the packets of one flow stay together: addresses and flow label where there is one (RFC 6437, RFC
@@ -299,7 +346,36 @@ fn mix(value: u64) -> u64 {
     (value ^ (value >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
 }
 
+/// The same for IPv4: addresses, protocol, and ports where there are some; no fragment is taken to have any.
+fn flow_hash_v4(packet: &[u8]) -> u32 {
+    let Ok((header, rest)) = ipv4::Header::ref_from_prefix(packet) else {
+        return 0;
+    };
+    let [source, destination] = [header.source, header.destination].map(u32::from_be_bytes);
+    let mut hash = 0x9e37_79b9_7f4a_7c15_u64;
+    hash = mix(hash ^ u64::from(source) << 32 ^ u64::from(destination));
+    hash = mix(hash ^ u64::from(header.protocol));
+    let has_ports = matches!(header.protocol, proto::TCP | proto::UDP) && !header.is_fragment();
+    let ports = rest.get(header.header_len().saturating_sub(ipv4::HEADER_LEN)..);
+    if let (true, Some(ports)) = (has_ports, ports.and_then(|ports| ports.first_chunk())) {
+        hash = mix(hash ^ u64::from(u32::from_be_bytes(*ports)));
+    }
+    (hash >> 32) as u32 // `as`: the upper half
+}
+
+fn destination_of(packet: &[u8], family: Family) -> Option<IpAddr> {
+    match family {
+        Family::V6 => {
+            let header = packet.first_chunk::<{ ipv6::HEADER_LEN }>()?;
+            let octets = header.last_chunk::<16>()?;
+            Some(Ipv6Addr::from(*octets).into())
+        }
+        Family::V4 => destination_v4(packet).map(IpAddr::V4),
+    }
+}
+
 #[inline]
-fn destination(header: &[u8; ipv6::HEADER_LEN]) -> &[u8; 16] {
-    header.last_chunk().expect("16 of 40 bytes")
+fn destination_v4(packet: &[u8]) -> Option<Ipv4Addr> {
+    let header = packet.first_chunk::<{ ipv4::HEADER_LEN }>()?;
+    header.last_chunk::<4>().copied().map(Ipv4Addr::from)
 }

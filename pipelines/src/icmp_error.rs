@@ -1,6 +1,8 @@
-//! Turning a packet round into an ICMPv6 error about itself, in its own buffer (RFC 4443 2.4, 3).
+//! Turning a packet round into an ICMP error about itself, in its own buffer: RFC 4443 2.4, 3; of IPv4 see [`v4`].
 //!
 //! The quote is the packet as its sender knows it: translations done so far are undone first (N13).
+
+mod v4;
 
 use dataplane::frame::{Frame, NoRoom};
 use dataplane::wire::ethernet::{self, ETHERTYPE_IPV6};
@@ -8,7 +10,7 @@ use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{ext, icmpv6};
 
 use crate::ingress::is_first;
-use crate::meta::{Entry, Meta};
+use crate::meta::{Entry, Family, Meta};
 use crate::npt66;
 use crate::tables::Tables;
 
@@ -17,7 +19,7 @@ const HOP_LIMIT: u8 = 64;
 /// What stands before the quote: IPv6 header and ICMPv6 error header.
 const HEADERS: usize = ipv6::HEADER_LEN + icmpv6::ERROR_HEADER_LEN;
 
-/// The errors this appliance sends.
+/// The errors this appliance sends, by their meaning in IPv6; [`IcmpError::fields_v4`] says what each is in IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IcmpError {
     /// 1/0.
@@ -50,7 +52,7 @@ pub enum IcmpError {
 }
 
 impl IcmpError {
-    /// Type, code and the 32 bits after the checksum.
+    /// Type, code and the 32 bits after the checksum, of the error about an IPv6 packet.
     #[must_use]
     pub const fn fields(self) -> (u8, u8, u32) {
         use icmpv6::{codes, types};
@@ -89,17 +91,18 @@ impl IcmpError {
 }
 
 /// Whether RFC 4443 2.4 (e) allows an error about this frame (I1). The one that it allows about multicast packets,
-/// Packet Too Big, cannot arise: multicast is not forwarded.
-pub(crate) fn may_answer<F: Frame>(frame: &F, meta: &Meta) -> bool {
+/// Packet Too Big, cannot arise: multicast is not forwarded. For IPv4, RFC 1812 4.3.2.7 says.
+pub(crate) fn may_answer<F: Frame>(tables: &Tables, frame: &F, meta: &Meta) -> bool {
     let bytes = frame.bytes();
     // A link-layer multicast or broadcast (e.3, e.5).
     if meta.entry == Entry::Originated || bytes.first().is_none_or(|first| first & 1 != 0) {
         return false;
     }
-    let Some((header, payload)) = bytes
-        .get(meta.l3_offset()..)
-        .and_then(|packet| packet.split_first_chunk::<{ ipv6::HEADER_LEN }>())
-    else {
+    let packet = bytes.get(meta.l3_offset()..).unwrap_or(&[]);
+    if meta.family == Family::V4 {
+        return v4::may_answer(tables, packet, meta);
+    }
+    let Some((header, payload)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
         return false;
     };
     let unspecified = header[8..24] == [0; 16];
@@ -139,6 +142,9 @@ pub(crate) fn turn<F: Frame>(
         .for_each(|(to, from)| *to = *from);
 
     frame.trim_front(link_len)?;
+    if meta.family == Family::V4 {
+        return v4::turn(tables, error, frame, meta).map(|()| false);
+    }
     undo_translation(tables, frame, meta);
     let quote_len = frame.bytes().len().min(ipv6::MIN_MTU - HEADERS);
     frame.resize(quote_len)?;
@@ -194,14 +200,19 @@ pub(crate) fn turn<F: Frame>(
         frame.bytes_mut()[12..14].copy_from_slice(&ETHERTYPE_IPV6.to_be_bytes());
         meta.l3 = 14; // ethernet::HEADER_LEN
     }
-    *meta = Meta {
+    *meta = own(meta, meta.l3);
+    Ok(is_scoped)
+}
+
+/// The record of the answer to the packet with this one; its IP header is at `l3`.
+fn own(meta: &Meta, l3: u8) -> Meta {
+    Meta {
         trace: meta.trace,
-        l3: meta.l3,
+        l3,
         priority: meta.priority,
         vrf: meta.vrf,
         ..Meta::originate(meta.interface)
-    };
-    Ok(is_scoped)
+    }
 }
 
 /// Make the packet what its sender sent.

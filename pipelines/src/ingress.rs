@@ -1,12 +1,14 @@
-//! The first node: which interface, is it IPv6, is it sane. RFC 8200 3, RFC 4291 2.
+//! The first node: which interface, is it IP, is it sane. RFC 8200 3, RFC 4291 2; of IPv4 see [`v4`].
 //!
 //! The common packet (untagged, to our MAC address, unicast between ordinary addresses) is settled by a handful of
 //! compares; everything else goes through [`classify`].
 
+mod v4;
+
 use dataplane::frame::Frame;
 use dataplane::node::{Leaving, Node};
 use dataplane::reason::{DropReason, PuntReason};
-use dataplane::wire::ethernet::{ETHERTYPE_IPV6, HEADER_LEN, Mac};
+use dataplane::wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, HEADER_LEN, Mac};
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{ext, icmpv6, vlan};
 
@@ -113,7 +115,10 @@ pub(crate) fn admit<F: Frame>(
     let Ok(l2) = vlan::parse(bytes) else {
         return Next::Drop(DropReason::Truncated);
     };
-    if l2.ether_type != ETHERTYPE_IPV6 {
+    if !matches!(
+        l2.ether_type,
+        ETHERTYPE_IPV6 | ETHERTYPE_IPV4 | ETHERTYPE_ARP
+    ) {
         return Next::Drop(DropReason::UnknownEtherType);
     }
     let interface = if l2.tags == 0 {
@@ -129,6 +134,11 @@ pub(crate) fn admit<F: Frame>(
     meta.l3 = l2.l3_offset;
     meta.interface = id;
     meta.vrf = interface.vrf;
+    match l2.ether_type {
+        ETHERTYPE_IPV4 => return v4::admit(tables, interface, frame, meta),
+        ETHERTYPE_ARP => return v4::arp(interface, bytes, meta),
+        _ => {}
+    }
     let Some(header) = bytes
         .get(l3..)
         .and_then(|packet| packet.first_chunk::<{ ipv6::HEADER_LEN }>())
@@ -201,6 +211,10 @@ fn classify(
     }
     if destination.is_loopback() {
         return Next::Drop(DropReason::DestinationLoopback);
+    }
+    if source.to_ipv4_mapped().is_some() || destination.to_ipv4_mapped().is_some() {
+        // The host table knows IPv4 addresses by these: they are not for the wire.
+        return Next::Drop(DropReason::Ipv4Mapped);
     }
     if destination.is_multicast() {
         return listen(

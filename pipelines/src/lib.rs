@@ -21,5 +21,5 @@ pub mod tables;
 pub use edge::{Edge, NODE_NAMES};
 pub use fib::{Kind, NextHop};
 pub use icmp_error::IcmpError;
-pub use meta::{Entry, Meta, Next};
+pub use meta::{Entry, Family, Meta, Next};
 pub use tables::Tables;

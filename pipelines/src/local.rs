@@ -1,15 +1,15 @@
 //! Packets addressed to us: neighbour discovery and echo requests go to the control thread, the rest is refused the way
-//! a host without that service refuses it (RFC 4443 3.1, 3.4).
+//! a host without that service refuses it (RFC 4443 3.1, 3.4; RFC 1122 3.2.2.1).
 
 use dataplane::frame::Frame;
 use dataplane::node::{Leaving, Node};
 use dataplane::reason::{DropReason, PuntReason};
 use dataplane::wire::ipv6::{self, proto};
-use dataplane::wire::{checksum, ext, icmpv6};
+use dataplane::wire::{checksum, ext, icmpv4, icmpv6, ipv4};
 
 use crate::icmp_error::IcmpError;
 use crate::ingress::is_first;
-use crate::meta::{Meta, Next};
+use crate::meta::{Family, Meta, Next};
 use crate::tables::Tables;
 
 pub(crate) struct Local;
@@ -31,7 +31,11 @@ impl<F: Frame> Node<F> for Local {
     ) {
         for (index, (frame, meta)) in frames.iter().zip(meta).enumerate() {
             let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
-            leaving.push(index, receive(packet));
+            let next = match meta.family {
+                Family::V6 => receive(packet),
+                Family::V4 => receive_v4(packet),
+            };
+            leaving.push(index, next);
         }
     }
 }
@@ -66,6 +70,33 @@ fn receive(packet: &[u8]) -> Next {
                 Next::Drop(DropReason::LocalProtocol)
             }
         }
+    }
+}
+
+/// The same for IPv4. Ingress has found the header good.
+fn receive_v4(packet: &[u8]) -> Next {
+    let Ok(packet) = ipv4::parse(packet) else {
+        return Next::Drop(DropReason::Truncated);
+    };
+    if packet.header.is_fragment() {
+        // Nothing we answer needs more than one packet.
+        return Next::Drop(DropReason::LocalProtocol);
+    }
+    match packet.header.protocol {
+        ipv4::proto::ICMP if !icmpv4::is_valid(packet.payload) => {
+            Next::Drop(DropReason::Icmpv4Checksum)
+        }
+        ipv4::proto::ICMP => match packet.payload.first() {
+            Some(&icmpv4::types::ECHO_REQUEST) => Next::Punt(PuntReason::Echo),
+            _ => Next::Drop(DropReason::LocalProtocol),
+        },
+        proto::TCP | proto::UDP => {
+            Next::Error(DropReason::LocalProtocol, IcmpError::PortUnreachable)
+        }
+        _ => Next::Error(
+            DropReason::LocalProtocol,
+            IcmpError::UnknownNextHeader { pointer: 9 },
+        ),
     }
 }
 

@@ -21,6 +21,16 @@ pub enum Entry {
     Unreachable,
 }
 
+/// The address family of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    #[default]
+    V6,
+}
+
 /// Marks [`Meta::rule_in`] and [`Meta::rule_out`] when no rule was applied.
 pub(crate) const NO_RULE: u16 = u16::MAX;
 
@@ -41,11 +51,14 @@ pub struct Meta {
     pub(crate) rule_out: u16,
     /// Priority and drop-eligible bits of the outer VLAN tag it came with, in their place in the TCI.
     pub(crate) priority: u16,
-    /// Offset of the IPv6 header in the frame, bytes.
+    /// Offset of the IP header in the frame, bytes.
     pub(crate) l3: u8,
+    pub(crate) family: Family,
     pub(crate) entry: Entry,
     /// It has been through the hairpin once.
     pub(crate) hairpinned: bool,
+    /// It is larger than the MTU of its next hop, and is cut as it leaves (RFC 791 3.2).
+    pub(crate) is_oversize: bool,
 }
 
 impl Default for Meta {
@@ -59,8 +72,10 @@ impl Default for Meta {
             rule_out: NO_RULE,
             priority: 0,
             l3: 0,
+            family: Family::V6,
             entry: Entry::Received,
             hairpinned: false,
+            is_oversize: false,
         }
     }
 }
@@ -86,7 +101,7 @@ impl Meta {
     }
 
     /// A packet of our own, in the VRF of `interface`: an Ethernet header of 14 bytes that will be overwritten, then a
-    /// complete IPv6 packet with its final hop limit and checksum.
+    /// complete IPv6 packet with its final hop limit and checksum. An IPv4 packet is [`Meta::of`] the other family.
     #[must_use]
     pub fn originate(interface: InterfaceId) -> Self {
         Self {
@@ -95,6 +110,12 @@ impl Meta {
             entry: Entry::Originated,
             ..Self::default()
         }
+    }
+
+    /// The same, of this family.
+    #[must_use]
+    pub fn of(self, family: Family) -> Self {
+        Self { family, ..self }
     }
 
     /// The same packet, to be answered with Destination Unreachable, address unreachable (RFC 4861 7.2.2).
@@ -108,7 +129,8 @@ impl Meta {
 
     /// Whether this record says of a packet that has just been admitted what `start` says of all.
     pub(crate) fn is_like(&self, start: &Self) -> bool {
-        (self.interface, self.l3, self.entry) == (start.interface, start.l3, start.entry)
+        let shape = |meta: &Self| (meta.interface, meta.l3, meta.family, meta.entry);
+        shape(self) == shape(start)
     }
 
     /// Interface it came in by.
@@ -117,7 +139,13 @@ impl Meta {
         self.interface
     }
 
-    /// Offset of the IPv6 header in the frame, bytes.
+    /// Its address family.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Offset of the IP header in the frame, bytes.
     #[must_use]
     pub fn l3_offset(&self) -> usize {
         usize::from(self.l3)
@@ -143,7 +171,7 @@ pub enum Next {
     Continue,
     /// Drop silently.
     Drop(DropReason),
-    /// Drop, and answer with an ICMPv6 error where RFC 4443 2.4 allows one.
+    /// Drop, and answer with an ICMP error where RFC 4443 2.4, or RFC 1812 4.3.2.7, allows one.
     Error(DropReason, IcmpError),
     /// To the control thread.
     Punt(PuntReason),

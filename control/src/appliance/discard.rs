@@ -26,6 +26,7 @@ macro_rules! discards {
 
 discards! {
     NdInvalid = "nd_invalid", "neighbour discovery message fails its checks", "RFC 4861 7.1";
+    ArpInvalid = "arp_invalid", "ARP message fails its checks", "RFC 826";
     EchoUnanswerable = "echo_unanswerable", "echo request that must not be answered", "RFC 4443 4.2";
     NotNeighbor = "not_neighbor", "next hop is not on the link it should be on", "RFC 4861 5.2";
     NeighborQueueFull = "neighbor_queue_full", "too many packets wait for address resolution", "RFC 4861 7.2.2";

@@ -1,4 +1,4 @@
-//! Packets from the workers: to neighbour discovery, to the echo responder, or to wait for their next hop; and what the
+//! Packets from the workers: to neighbour discovery and ARP, to the echo responder, or to wait for their next hop; and what the
 //! protocols then want.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,9 +7,9 @@ use std::time::Instant;
 use dataplane::frame::Frame;
 use dataplane::reason::PuntReason;
 use dataplane::ring::{Injected, Punted};
-use dataplane::wire::ethernet::{ETHERTYPE_IPV6, Mac};
-use pipelines::Meta;
+use dataplane::wire::ethernet::{self, ETHERTYPE_IPV6, Mac};
 use pipelines::tables::InterfaceId;
+use pipelines::{Family, Meta};
 
 use super::Appliance;
 use super::discard::Discard;
@@ -63,42 +63,67 @@ impl<P: Platform> Appliance<P> {
         } = punted;
         match reason {
             // Local: queries of multicast listener discovery.
-            PuntReason::NeighborDiscovery | PuntReason::Local => self.discover(now, &frame, &meta),
+            PuntReason::NeighborDiscovery | PuntReason::Local | PuntReason::Arp => {
+                self.discover(now, &frame, &meta, reason);
+            }
             PuntReason::Echo => self.reply(now, worker, &frame, &meta),
             PuntReason::NeighborMiss => self.resolve(now, worker, frame, meta),
-            // Neighbour discovery is all that is spoken here.
-            PuntReason::Arp => self.discards.count(Discard::NotNeighbor),
         }
     }
 
-    fn discover(&mut self, now: Instant, frame: &P::Frame, meta: &Meta) {
+    /// A message of neighbour discovery or ARP.
+    fn discover(&mut self, now: Instant, frame: &P::Frame, meta: &Meta, reason: PuntReason) {
+        let is_arp = reason == PuntReason::Arp;
+        let invalid = if is_arp {
+            Discard::ArpInvalid
+        } else {
+            Discard::NdInvalid
+        };
         let source_mac = frame.bytes().get(6..).and_then(<[u8]>::first_chunk);
         let packet = frame.bytes().get(meta.l3_offset()..);
         let (Some(source_mac), Some(packet)) = (source_mac, packet) else {
-            self.discards.count(Discard::NdInvalid);
+            self.discards.count(invalid);
             return;
         };
         let interface = InterfaceIndex(meta.interface().0);
         let mac = Mac::from_octets(*source_mac);
-        if let Handled::Invalid(reason) = self.machine.handle_input(now, interface, mac, packet) {
+        let handled = if is_arp {
+            self.machine.handle_arp(now, interface, mac, packet)
+        } else {
+            self.machine.handle_input(now, interface, mac, packet)
+        };
+        if let Handled::Invalid(reason) = handled {
             tracing::debug!(
-                "neighbour discovery message from {mac} is invalid: {}",
+                "neighbour discovery or ARP message from {mac} is invalid: {}",
                 reason.text()
             );
-            self.discards.count(Discard::NdInvalid);
+            self.discards.count(invalid);
         }
     }
 
     /// Answer an echo request.
     fn reply(&mut self, now: Instant, worker: usize, frame: &P::Frame, meta: &Meta) {
-        let id = meta.interface();
+        let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
+        match meta.family() {
+            Family::V4 => self.reply_v4(worker, packet, meta.interface()),
+            Family::V6 => self.reply_v6(now, worker, packet, meta.interface()),
+        }
+    }
+
+    fn reply_v4(&mut self, worker: usize, packet: &[u8], id: InterfaceId) {
+        match echo::reply_ipv4(packet) {
+            Ok(reply) => self.originate(worker, &reply, Meta::originate(id).of(Family::V4)),
+            Err(_) => self.discards.count(Discard::EchoUnanswerable),
+        }
+    }
+
+    fn reply_v6(&mut self, now: Instant, worker: usize, packet: &[u8], id: InterfaceId) {
         let Some(position) = self.slots.position(id) else {
             self.discards.count(Discard::InterfaceGone);
             return;
         };
         let interface = &self.config.interfaces[position];
         let own = publish::link_local(interface, self.macs[interface.port]);
-        let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
         let Ok(reply) = echo::reply(packet, own) else {
             self.discards.count(Discard::EchoUnanswerable);
             return;
@@ -117,14 +142,15 @@ impl<P: Platform> Appliance<P> {
             self.wait(now, id, destination.into(), waiting);
             return;
         }
-        // The way back is the prefix table's to say; a worker overwrites the link header.
-        let mut bytes = vec![0; 14]; // ethernet::HEADER_LEN
-        bytes.extend(reply);
+        self.originate(worker, &reply, Meta::originate(id));
+    }
+
+    /// Send a packet of our own, from the IP header on, where the prefix table says.
+    fn originate(&mut self, worker: usize, packet: &[u8], meta: Meta) {
+        // A worker overwrites the link header.
+        let bytes = [&[0; ethernet::HEADER_LEN], packet].concat();
         match self.platform.allocate(&bytes) {
-            Some(frame) => {
-                let meta = Meta::originate(id);
-                self.inject(worker, Injected::Resume { frame, meta });
-            }
+            Some(frame) => self.inject(worker, Injected::Resume { frame, meta }),
             None => self.discards.count(Discard::NoBuffer),
         }
     }

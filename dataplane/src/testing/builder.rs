@@ -16,6 +16,8 @@
 //! header that has segments left a real sender would use the final destination. Frames are not padded to Ethernet's
 //! minimum. What a test wants wrong it says: [`Packet::payload_length`], [`Packet::wrong_checksum`], [`Packet::trailer`].
 
+mod v4;
+
 use std::net::Ipv6Addr;
 
 use zerocopy::{
@@ -26,6 +28,8 @@ use zerocopy::{
 use crate::wire::ethernet::{self, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Mac};
 use crate::wire::ipv6::proto;
 use crate::wire::{checksum, icmpv6, ipv6, tcp, udp};
+
+pub use v4::Packet4;
 
 /// A packet in the making.
 #[derive(Debug, Clone)]
@@ -470,7 +474,7 @@ fn byte(value: usize) -> u8 {
 }
 
 fn u16_len(len: usize) -> u16 {
-    u16::try_from(len).expect("an IPv6 payload is below 64 KiB")
+    u16::try_from(len).expect("a packet is below 64 KiB")
 }
 
 #[cfg(test)]

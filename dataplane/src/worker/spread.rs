@@ -6,9 +6,9 @@
 use crate::frame::{BURST_MAX, Burst, Frame};
 use crate::outputs::Outputs;
 use crate::port::PortId;
-use crate::wire::ethernet::ETHERTYPE_IPV6;
+use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use crate::wire::ipv6::{HEADER_LEN, proto};
-use crate::wire::vlan;
+use crate::wire::{FromBytes, ipv4, vlan};
 
 /// Where next header and addresses stand in an IPv6 header.
 const NEXT_HEADER: usize = 6;
@@ -68,7 +68,7 @@ impl Spreader {
         *burst = kept;
     }
 
-    /// What has no flow (not IPv6, too short, scattered) stays with the worker that received it.
+    /// What has no flow (not IP, too short, scattered) stays with the worker that received it.
     #[inline]
     fn worker_of<F: Frame>(&self, frame: &F) -> usize {
         if !frame.is_contiguous() {
@@ -85,16 +85,18 @@ impl Spreader {
     }
 }
 
-/// A hash of addresses, next header and, for TCP and UDP right behind the IPv6 header, ports; `None` where there is no
-/// whole IPv6 header. All fragments of a packet have the same hash, since none has its ports right there.
+/// A hash of addresses, next header and, for TCP and UDP right behind the IP header, ports; `None` where there is no
+/// whole IP header. All fragments of a packet have the same hash: of none are the ports taken.
 #[must_use]
 #[inline]
 pub fn flow_hash(seed: u64, frame: &[u8]) -> Option<u32> {
     let l2 = vlan::parse(frame).ok()?;
-    if l2.ether_type != ETHERTYPE_IPV6 {
-        return None;
-    }
     let packet = frame.get(usize::from(l2.l3_offset)..)?;
+    match l2.ether_type {
+        ETHERTYPE_IPV6 => {}
+        ETHERTYPE_IPV4 => return flow_hash_v4(seed, packet),
+        _ => return None,
+    }
     let header = packet.first_chunk::<HEADER_LEN>()?;
     let next_header = header[NEXT_HEADER];
     let mut last = u64::from(next_header);
@@ -109,6 +111,22 @@ pub fn flow_hash(seed: u64, frame: &[u8]) -> Option<u32> {
     }
     // The upper half, which every input bit has reached.
     u32::try_from(hash >> 32).ok()
+}
+
+/// The same for IPv4.
+fn flow_hash_v4(seed: u64, packet: &[u8]) -> Option<u32> {
+    let (header, rest) = ipv4::Header::ref_from_prefix(packet).ok()?;
+    let mut last = u64::from(header.protocol);
+    let options = header.header_len().saturating_sub(ipv4::HEADER_LEN);
+    if matches!(header.protocol, proto::TCP | proto::UDP)
+        && !header.is_fragment()
+        && let Some(ports) = rest.get(options..).and_then(|rest| rest.first_chunk())
+    {
+        last |= u64::from(u32::from_be_bytes(*ports)) << 8;
+    }
+    let [source, destination] = [header.source, header.destination].map(u32::from_be_bytes);
+    let addresses = u64::from(source) << 32 | u64::from(destination);
+    u32::try_from(mix(mix(seed, last), addresses) >> 32).ok()
 }
 
 /// Multiply to 128 bits and fold: every bit of either input moves half the bits of the result.

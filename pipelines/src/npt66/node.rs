@@ -8,7 +8,7 @@ use dataplane::wire::ipv6;
 use super::rule::{Direction, Quick, Reject, Rule, halves};
 use super::table::RuleSet;
 use super::translate::{translate, translate_common, translate_header, translated_address};
-use crate::meta::{Meta, Next};
+use crate::meta::{Family, Meta, Next};
 use crate::tables::Tables;
 
 /// Inbound: after ingress, packets that came in by an uplink.
@@ -206,6 +206,10 @@ fn walk<F: Frame, const OUT: bool>(
     leaving: &mut Leaving<Next>,
 ) {
     for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
+        // RFC 6296 translates IPv6 alone.
+        if meta.family == Family::V4 {
+            continue;
+        }
         let set = set(meta);
         let bytes = frame.bytes_mut();
         let len = bytes.len();

@@ -122,6 +122,8 @@ impl Builder {
                 assembly.next_hops[number] = assembly.next_hop(target);
             }
         }
+        // Of several entries for one address the last counts.
+        assembly.broadcasts();
         assembly.own_and_neighbors();
         let Assembly {
             next_hops,
@@ -375,6 +377,23 @@ impl Assembly<'_> {
         match via.and_then(|address| self.builder.neighbors.get(&(interface, address))) {
             Some(mac) => with_link_header(base, spec, *mac),
             None => base,
+        }
+    }
+
+    /// The all-ones and the all-zeros address of each connected IPv4 prefix: nothing is forwarded to them (RFC 1812
+    /// 4.2.3.1, RFC 2644 2). Prefixes of two addresses or one have none (RFC 3021 2.1).
+    fn broadcasts(&mut self) {
+        let drop = self.push(NextHop::drop(DropReason::DirectedBroadcast));
+        for spec in &self.builder.interfaces {
+            for address in &spec.addresses {
+                if let IpNet::V4(net) = address
+                    && net.prefix_len() < 31
+                {
+                    let both = [net.network(), net.broadcast()].map(IpAddr::V4);
+                    let keys = both.map(|address| ((spec.vrf.0, host_key(address)), drop));
+                    self.hosts.extend(keys);
+                }
+            }
         }
     }
 

@@ -7,10 +7,11 @@
 mod builder;
 mod rib;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dataplane::frame::Frame;
 use dataplane::port::PortId;
+use dataplane::reason::DropReason;
 use dataplane::table::exact::ExactTable;
 use dataplane::table::lpm::{View4, View6};
 use dataplane::wire::ethernet::Mac;
@@ -196,6 +197,12 @@ impl Tables {
         leaf.is_some_and(|leaf| self.next_hop(leaf).kind == Kind::Local)
     }
 
+    /// Whether this is the broadcast address of a connected prefix in the VRF.
+    pub(crate) fn is_broadcast(&self, vrf: VrfId, address: Ipv4Addr) -> bool {
+        let leaf = self.hosts.lookup(vrf.0, host_key(address.into()));
+        leaf.is_some_and(|leaf| self.next_hop(leaf).reason == DropReason::DirectedBroadcast)
+    }
+
     /// A rule set by the number in an interface or next hop; 0 is none.
     #[inline]
     pub(crate) fn rule_set(&self, number: u16) -> Option<&RuleSet> {
@@ -208,7 +215,7 @@ impl Tables {
     pub fn unresolved<F: Frame>(&self, frame: &F, meta: &Meta) -> Option<(InterfaceId, IpAddr)> {
         let packet = frame.bytes().get(meta.l3_offset()..)?;
         let vrf = self.interface(meta.interface).vrf;
-        let (leaf, destination) = fib::resolve(self, vrf, packet)?;
+        let (leaf, destination) = fib::resolve(self, (vrf, meta.family), packet)?;
         let next_hop = self.next_hop(leaf);
         match next_hop.kind {
             Kind::Glean => Some((next_hop.interface, next_hop.via.unwrap_or(destination))),

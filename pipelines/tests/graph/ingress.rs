@@ -19,7 +19,7 @@ fn a_mixed_burst_keeps_order_and_loses_nothing() {
     let burst: Vec<_> = (0..64)
         .map(|n| match n % 4 {
             0 => from_inside()
-                .ether_type(0x0800)
+                .ether_type(0x88cc)
                 .ipv6(address(HOST), address(PEER))
                 .udp(1, 2, b"")
                 .build(),
@@ -131,7 +131,7 @@ fn bad_packets_are_dropped_under_their_own_reason() {
         (cut, DropReason::Truncated),
         (plain().version(4).build(), DropReason::BadVersion),
         (
-            plain().ether_type(0x0806).build(),
+            plain().ether_type(0x88cc).build(),
             DropReason::UnknownEtherType,
         ),
         (
@@ -153,6 +153,8 @@ fn bad_packets_are_dropped_under_their_own_reason() {
         (between("::", PEER), DropReason::SourceUnspecified),
         (between(HOST, "::"), DropReason::DestinationUnspecified),
         (between(HOST, "::1"), DropReason::DestinationLoopback),
+        (between(HOST, "::ffff:192.0.2.1"), DropReason::Ipv4Mapped),
+        (between("::ffff:192.0.2.1", PEER), DropReason::Ipv4Mapped),
         (between(HOST, "fe80::9"), DropReason::LinkLocalScope),
         (between(HOST, "ff0e::1"), DropReason::MulticastNotForwarded),
     ];
@@ -195,7 +197,7 @@ fn every_node_has_a_name() {
         [
             ("ingress", 1),
             ("npt66-in", 0),
-            ("ip6-lookup", 1),
+            ("lookup", 1),
             ("npt66-out", 1),
             ("egress", 1),
             ("local", 0),

@@ -3,6 +3,7 @@
 mod bench;
 mod icmp;
 mod ingress;
+mod ipv4;
 mod npt66;
 mod routing;
 

@@ -47,7 +47,7 @@ fn trace_follows_as_many_packets_as_asked_for_and_no_more() {
         .iter()
         .map(|step| (step.packet, &*step.node))
         .collect();
-    let expected = ["ingress", "ip6-lookup", "local"];
+    let expected = ["ingress", "lookup", "local"];
     let expected: Vec<_> = [1, 2]
         .iter()
         .flat_map(|packet| expected.map(|node| (*packet, node)))

@@ -7,8 +7,9 @@ use crate::outputs::TxPath;
 use crate::reason::PuntReason;
 use crate::ring::{Handoff, ring};
 use crate::testing::HeapFrame;
-use crate::testing::builder::Packet;
+use crate::testing::builder::{Packet, Packet4};
 use crate::trace::Tracer;
+use crate::wire::ethernet::Mac;
 
 const SEED: u64 = 42;
 
@@ -83,13 +84,44 @@ fn all_fragments_of_a_packet_stay_together() {
 }
 
 #[test]
-fn no_flow_without_a_whole_ipv6_header() {
+fn no_flow_without_a_whole_ip_header() {
     let whole = packet(1).udp(1000, 53, b"").build();
     for len in 0..14 + HEADER_LEN {
         assert_eq!(flow_hash(SEED, &whole[..len]), None, "{len} bytes");
     }
     assert!(flow_hash(SEED, &whole[..14 + HEADER_LEN]).is_some());
-    assert_eq!(hash(&packet(1).ether_type(0x0800).udp(1, 2, b"")), None);
+    assert_eq!(hash(&packet(1).ether_type(0x88cc).udp(1, 2, b"")), None);
+    let whole = packet4(1).udp(1000, 53, b"").build();
+    for len in 0..14 + ipv4::HEADER_LEN {
+        assert_eq!(flow_hash(SEED, &whole[..len]), None, "{len} bytes of IPv4");
+    }
+}
+
+fn packet4(host: u8) -> Packet4 {
+    let address = |last| std::net::Ipv4Addr::new(192, 0, 2, last);
+    let mac = |last| Mac::from_octets([2, 0, 0, 0, 0, last]);
+    Packet4::ethernet(mac(1), mac(2)).ipv4(address(host), address(200))
+}
+
+#[test]
+fn an_ipv4_flow_is_addresses_protocol_and_ports() {
+    let hash = |packet: &Packet4| flow_hash(SEED, &packet.build());
+    let flow = hash(&packet4(1).udp(1000, 53, b"one"));
+    let same = packet4(1).ttl(3).traffic_class(9).options(&[1; 4]);
+    assert_eq!(flow, hash(&same.udp(1000, 53, b"another")));
+    let others = [
+        packet4(2).udp(1000, 53, b""),
+        packet4(1).udp(1001, 53, b""),
+        packet4(1).udp(1000, 54, b""),
+        packet4(1).tcp(1000, 53, b""),
+    ];
+    for other in others {
+        assert_ne!(flow, hash(&other));
+    }
+    // RFC 791: a fragment may have no ports, so none is taken to have any.
+    let first = packet4(1).fragment(0, true).udp(1000, 53, b"12345678");
+    let last = packet4(1).fragment(16, false).raw(17, b"rest");
+    assert_eq!(hash(&first), hash(&last));
 }
 
 #[test]
