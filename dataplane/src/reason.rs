@@ -89,6 +89,30 @@ reasons! {
         PuntRingFull = "punt_ring_full", "control thread does not keep up", "-";
         SpreadRingFull = "spread_ring_full", "the worker that owns this flow does not keep up", "-";
         TxQueueFull = "tx_queue_full", "the device did not take the frame", "-";
+        LispFragment = "lisp_fragment", "fragment of an encapsulated packet; they are not reassembled", "RFC 9300 16";
+        LispLength = "lisp_length", "UDP length of an encapsulated packet does not fit", "RFC 9300 5.3";
+        LispUdpChecksum = "lisp_udp_checksum", "UDP checksum of an encapsulated packet is not 0 and wrong", "RFC 9300 5.3";
+        LispEncrypted = "lisp_encrypted", "payload is encrypted, and we have no key", "RFC 8061 8";
+        LispNextProtocol = "lisp_next_protocol", "LISP header announces something else than what follows", "RFC 9305 3.1";
+        LispUnknownInstance = "lisp_unknown_instance", "no instance with this id here", "RFC 9300 8";
+        LispInnerVersion = "lisp_inner_version", "inner packet is neither IPv4 nor IPv6", "RFC 9300 5.3";
+        LispInnerLength = "lisp_inner_length", "inner packet is shorter than its header says", "RFC 9300 5.3";
+        LispInnerChecksum = "lisp_inner_checksum", "inner IPv4 header checksum is wrong", "RFC 1812 5.2.2";
+        LispInnerSource = "lisp_inner_source", "inner source cannot have sent this", "RFC 9300 16";
+        LispInnerDestination = "lisp_inner_destination", "inner destination is not for forwarding", "RFC 9300 16";
+        LispInnerHopLimit = "lisp_inner_hop_limit", "inner hop limit or TTL is zero", "RFC 9300 5.3";
+        LispEcn = "lisp_ecn", "congestion experienced, and the inner packet cannot say so", "RFC 6040 4.2";
+        LispNotOurEid = "lisp_not_our_eid", "inner destination is none of our EIDs, and we are no proxy", "RFC 9300 16";
+        LispSourceRloc = "lisp_source_rloc", "outer source is not a locator of the inner source", "RFC 9300 16";
+        LispSourceEid = "lisp_source_eid", "source is none of our EIDs, and we are no proxy", "RFC 9300 3";
+        LispMiss = "lisp_miss", "no mapping yet for the destination EID", "RFC 9300 6";
+        LispNoAction = "lisp_no_action", "negative mapping: no action", "RFC 9301 5.4";
+        LispNegative = "lisp_negative", "negative mapping: drop", "RFC 9301 5.4";
+        LispPolicy = "lisp_policy", "negative mapping: denied by policy", "RFC 9301 5.4";
+        LispAuthentication = "lisp_authentication", "negative mapping: authentication failed", "RFC 9301 5.4";
+        LispNoLocator = "lisp_no_locator", "no locator of the mapping can be used", "RFC 9300 9";
+        LispTooDeep = "lisp_too_deep", "would have a third LISP header", "RFC 9300 4";
+        LispPathTooSmall = "lisp_path_too_small", "path to the locator carries less than 1280 bytes of IPv6", "RFC 8200 5";
         NoHeadroom = "no_headroom", "headers do not fit in the buffer", "-";
         NoBuffer = "no_buffer", "no buffer for a fragment", "-";
         NotFragmentable = "not_fragmentable", "too large, and cannot be cut into few fragments", "RFC 791 3.2";
@@ -102,6 +126,7 @@ reasons! {
         NeighborMiss = "neighbor_miss", "next hop on link needs address resolution", "RFC 4861 7.2.2";
         Echo = "echo", "echo request to one of our addresses", "RFC 4443 4.1";
         Arp = "arp", "ARP message", "RFC 826";
+        MapCacheMiss = "map_cache_miss", "destination EID has no mapping yet", "RFC 9300 6";
         Local = "local", "other ICMPv6 message to one of our addresses", "RFC 4443 2.4";
     }
 }

@@ -13,6 +13,7 @@ mod fib;
 pub mod fragment;
 mod icmp_error;
 mod ingress;
+pub mod lisp;
 mod local;
 mod meta;
 pub mod npt66;

@@ -103,7 +103,8 @@ impl Builder {
     /// here. What changes about prefixes is for [`Rib::commit`] to do.
     #[must_use]
     pub fn build_in(self, rib: &mut Rib) -> Tables {
-        rib.plan(self.derived(), &self.own_addresses());
+        let is_up = |id: InterfaceId| self.spec(id).is_some_and(|spec| spec.up);
+        rib.plan(self.derived(), &self.own_addresses(), is_up);
         let rule_sets = self.rule_sets();
         let mut assembly = Assembly {
             next_hops: vec![NextHop::drop(DropReason::NoRoute); rib.targets().count() + 1],
@@ -175,6 +176,11 @@ impl Builder {
                 error_source_v4: None,
             });
         }
+        let interface_of = |vrf: VrfId| {
+            let mut numbered = (0..).zip(&self.interfaces);
+            let found = numbered.find(|(_, spec)| spec.vrf == vrf);
+            found.map(|(number, _)| InterfaceId(number))
+        };
         let vrf_count = 1 + self
             .interfaces
             .iter()
@@ -184,6 +190,7 @@ impl Builder {
         Tables {
             interfaces: interfaces.into(),
             ports: ports.into(),
+            lisp: rib.lisp(interface_of),
             vrfs: rib.views(vrf_count),
             hosts: ExactTable::new(hosts),
             next_hops: next_hops.into(),

@@ -22,6 +22,7 @@ pub use rib::Rib;
 
 use crate::fib::{self, Kind, NextHop};
 use crate::ingress::Expected;
+use crate::lisp::view::Lisp;
 use crate::meta::Meta;
 use crate::npt66::{Rule, RuleSet};
 
@@ -152,6 +153,8 @@ pub struct Tables {
     pub(crate) members: Box<[u32]>,
     rules: Box<[Rule]>,
     rule_sets: Box<[RuleSet]>,
+    /// LISP, if it is configured.
+    pub(crate) lisp: Option<Lisp>,
     pub(crate) icmp: IcmpLimits,
 }
 

@@ -16,6 +16,8 @@ use std::net::IpAddr;
 use dataplane::table::lpm::{Arena, Grace, Lpm4, Lpm6};
 use ipnet::IpNet;
 
+use crate::lisp::table::LEAF;
+
 use super::{Fib, Hop, InterfaceId, Route, VrfId};
 
 /// A prefix in its routing table.
@@ -126,6 +128,13 @@ struct Vrf {
 }
 
 impl Vrf {
+    fn insert(&mut self, prefix: IpNet, leaf: u32) {
+        match prefix {
+            IpNet::V4(prefix) => self.v4.insert(prefix.network(), prefix.prefix_len(), leaf),
+            IpNet::V6(prefix) => self.v6.insert(prefix.network(), prefix.prefix_len(), leaf),
+        };
+    }
+
     fn load(&mut self, prefixes: impl Iterator<Item = (IpNet, u32)>) {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for (prefix, leaf) in prefixes {
@@ -170,6 +179,7 @@ pub struct Rib {
     planned: BTreeMap<Key, u32>,
     /// Some table has memory that waits for the workers to let go of it.
     has_retired: bool,
+    lisp: Option<Box<lisp::State>>,
 }
 
 impl Rib {
@@ -192,7 +202,7 @@ impl Rib {
     /// Whether prefixes wait for [`Rib::commit`].
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        !self.planned.is_empty()
+        !self.planned.is_empty() || self.is_lisp_pending()
     }
 
     /// Whether they must wait until all workers use the tables built last; else they are better changed before.
@@ -218,6 +228,7 @@ impl Rib {
         for ((vrf, prefix), _) in removed {
             self.vrfs[usize::from(vrf.0)].remove(prefix);
         }
+        self.commit_lisp();
         self.targets.sweep();
         self.targets.has_new = false;
         self.has_retired = true;
@@ -228,7 +239,8 @@ impl Rib {
         if self.has_retired {
             let waiting = self.vrfs.iter_mut();
             let waiting = waiting.map(|vrf| vrf.v6.reclaim(grace) + vrf.v4.reclaim(grace));
-            self.has_retired = waiting.sum::<usize>() > 0;
+            let waiting: usize = waiting.sum();
+            self.has_retired = waiting + self.reclaim_lisp(grace) > 0;
         }
     }
 
@@ -248,7 +260,13 @@ impl Rib {
 
     /// Prefixes and what they lead to become these, routes included: decide what [`Rib::commit`] changes. `own` are own
     /// addresses, which get a prefix of their own where the longest other one does not ask the host table for them.
-    pub(super) fn plan(&mut self, derived: BTreeMap<Key, Target>, own: &[(VrfId, IpAddr)]) {
+    /// `is_up` says of each interface whether packets may leave by it.
+    pub(super) fn plan(
+        &mut self,
+        derived: BTreeMap<Key, Target>,
+        own: &[(VrfId, IpAddr)],
+        is_up: impl Fn(InterfaceId) -> bool,
+    ) {
         let mut touched = std::mem::take(&mut self.touched);
         touched.extend(differences(&self.derived, &derived));
         self.derived = derived;
@@ -263,13 +281,16 @@ impl Rib {
             .collect();
         touched.extend(differences(&self.own, &own));
         self.own = own;
+        self.plan_lisp(&touched, is_up);
         for key in touched {
-            let target = self.target(&key);
-            let leaf = target.map_or(0, |target| self.targets.take(&target));
+            let leaf = match self.target(&key) {
+                Some(target) => self.targets.take(&target),
+                None => self.mapping_leaf(&key),
+            };
             let table = self.table(key.0);
             let installed = table.leaf(key.1).unwrap_or(0);
             let before = self.planned.get(&key).copied().unwrap_or(installed);
-            if before != 0 {
+            if before != 0 && before & LEAF == 0 {
                 self.targets.release(before);
             }
             if leaf == installed {
@@ -322,10 +343,14 @@ impl Rib {
 
     /// The target of the longest prefix that covers an address, own addresses aside.
     fn covering(&self, vrf: VrfId, address: IpAddr) -> Option<Target> {
-        let longest = IpNet::from(address).prefix_len();
-        (0..=longest).rev().find_map(|length| {
-            let prefix = IpNet::new(address, length).expect("at most that of a host");
-            self.shared(&(vrf, prefix.trunc()))
+        self.covering_prefix(vrf, address.into())
+    }
+
+    /// The same for all addresses of a prefix.
+    fn covering_prefix(&self, vrf: VrfId, prefix: IpNet) -> Option<Target> {
+        (0..=prefix.prefix_len()).rev().find_map(|length| {
+            let shorter = IpNet::new(prefix.addr(), length).expect("at most that of the prefix");
+            self.shared(&(vrf, shorter.trunc()))
         })
     }
 }
@@ -339,5 +364,6 @@ fn differences<V: PartialEq>(a: &BTreeMap<Key, V>, b: &BTreeMap<Key, V>) -> Vec<
         .collect()
 }
 
+mod lisp;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,617 @@
+//! The map-cache as the control thread writes it: mappings, their locator sets, their locators.
+//!
+//! Everything here is counted by its users and made once: a set by all mappings that say the same, a locator by all sets
+//! that have it in the same instance. What readers may still be at is kept until they have passed. Prefix tables and
+//! next hops belong to the [`Rib`](crate::tables::Rib), which calls this.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use arrayvec::ArrayVec;
+use dataplane::table::lpm::Grace;
+use ipnet::IpNet;
+
+use super::buckets::{self, Share};
+use super::chunks::Numbers;
+use super::flow::mix;
+use super::spec::{Act, LOCATORS_MAX, LocatorSpec, MappingSpec, Settings};
+use super::table::{self, LEAF, NO_MTU, NO_SLOT, Shared, State, USED, kind_number, place_of};
+use super::template;
+use crate::tables::VrfId;
+
+/// An EID prefix in its instance's VRF.
+pub(crate) type Eid = (VrfId, IpNet);
+
+/// What makes a locator another one: what its template is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct LocatorKey {
+    pub(super) rloc: IpAddr,
+    pub(super) instance: u32,
+    /// Destination map-version.
+    pub(super) version: u16,
+    /// Which settings it was made under.
+    generation: u32,
+}
+
+/// What makes a set another one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum SetKey {
+    Locators {
+        instance: u32,
+        version: u16,
+        generation: u32,
+        locators: Vec<LocatorSpec>,
+    },
+    /// With the number of the next hop for [`Act::Native`].
+    Negative(Act, u32),
+}
+
+struct Mapping {
+    number: u32,
+    set: u32,
+}
+
+struct Set {
+    key: SetKey,
+    users: u32,
+    slots: ArrayVec<(LocatorSpec, u32), LOCATORS_MAX>,
+}
+
+struct LocatorInfo {
+    key: LocatorKey,
+    /// Sets that have it.
+    sets: HashSet<u32>,
+}
+
+/// A router that mappings lead to, whatever the instance.
+#[derive(Default)]
+struct Rloc {
+    /// Taken out of use by whoever watches it.
+    is_down: bool,
+    /// Number of the underlay's next hop; 0: it cannot be reached. `None`: not looked up yet.
+    next_hop: Option<u32>,
+    path_mtu: Option<u16>,
+    locators: Vec<u32>,
+}
+
+/// What readers may still be at.
+enum Gone {
+    Mapping(u32),
+    Set(u32),
+}
+
+/// The writer.
+pub(crate) struct MapCache {
+    shared: Arc<Shared>,
+    settings: Settings,
+    generation: u32,
+    instances: BTreeMap<VrfId, u32>,
+    mappings: HashMap<Eid, Mapping>,
+    numbers: Numbers,
+    sets: HashMap<u32, Set>,
+    set_numbers: HashMap<SetKey, u32>,
+    free_sets: Numbers,
+    locators: HashMap<u32, LocatorInfo>,
+    locator_numbers: HashMap<LocatorKey, u32>,
+    free_locators: Numbers,
+    rlocs: BTreeMap<IpAddr, Rloc>,
+    /// Sets of the proxy ETRs.
+    petrs: BTreeMap<VrfId, u32>,
+    unmarked: Vec<Gone>,
+    waiting: VecDeque<(u64, Gone)>,
+    /// Numbers of next hops that nothing leads to any more.
+    released: Vec<u32>,
+}
+
+/// How a locator of a mapping is doing, for whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocatorState {
+    /// What the mapping says of it.
+    pub spec: LocatorSpec,
+    /// Whether the underlay has a route to it.
+    pub is_reachable: bool,
+    /// Whether it was taken out of use.
+    pub is_down: bool,
+    /// How many of 64 flows it carries.
+    pub share: u8,
+}
+
+impl MapCache {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let mut cache = Self {
+            shared: Arc::new(Shared::new()),
+            settings: Settings::default(),
+            generation: 0,
+            instances: BTreeMap::new(),
+            mappings: HashMap::new(),
+            numbers: Numbers::from(1),
+            sets: HashMap::new(),
+            set_numbers: HashMap::new(),
+            free_sets: Numbers::from(1),
+            locators: HashMap::new(),
+            locator_numbers: HashMap::new(),
+            free_locators: Numbers::from(1),
+            rlocs: BTreeMap::new(),
+            petrs: BTreeMap::new(),
+            unmarked: Vec::new(),
+            waiting: VecDeque::new(),
+            released: Vec::new(),
+        };
+        cache.configure(settings);
+        cache
+    }
+
+    /// These settings from now on. Returns the mappings that were made under others and have to be made again.
+    pub(crate) fn configure(&mut self, settings: Settings) -> Vec<(Eid, MappingSpec)> {
+        let outdated: Vec<_> = if settings == self.settings {
+            Vec::new()
+        } else {
+            self.generation += 1;
+            let specs = self.mappings.iter();
+            let known = specs.filter_map(|(eid, mapping)| Some((*eid, self.spec_of(mapping)?)));
+            known.collect()
+        };
+        self.instances = settings
+            .instances
+            .iter()
+            .map(|instance| (instance.vrf, instance.id))
+            .collect();
+        self.settings = settings;
+        outdated
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What a mapping says.
+    pub(crate) fn spec(&self, eid: &Eid) -> Option<MappingSpec> {
+        self.spec_of(self.mappings.get(eid)?)
+    }
+
+    fn spec_of(&self, mapping: &Mapping) -> Option<MappingSpec> {
+        Some(match &self.sets.get(&mapping.set)?.key {
+            SetKey::Negative(act, _) => MappingSpec::Negative(*act),
+            SetKey::Locators { locators, version, .. } => MappingSpec::Locators {
+                locators: locators.clone(),
+                version: *version,
+            },
+        })
+    }
+
+    /// The leaf of a mapping.
+    pub(crate) fn leaf(&self, eid: &Eid) -> Option<u32> {
+        self.mappings.get(eid).map(|mapping| mapping.number | LEAF)
+    }
+
+    /// Whether the way to every locator is known. Those that are not are asked for by [`MapCache::unknown`].
+    pub(crate) fn is_ready(&mut self, spec: &MappingSpec) -> bool {
+        let mut is_ready = true;
+        let locators = match spec {
+            MappingSpec::Locators { locators, .. } => &locators[..],
+            MappingSpec::Negative(_) => &[],
+        };
+        for locator in locators {
+            is_ready &= self.rlocs.entry(locator.rloc).or_default().next_hop.is_some();
+        }
+        is_ready
+    }
+
+    /// Routers whose way through the underlay is not known yet.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = IpAddr> {
+        let unknown = self.rlocs.iter().filter(|(_, rloc)| rloc.next_hop.is_none());
+        unknown.map(|(address, _)| *address)
+    }
+
+    /// All routers.
+    pub(crate) fn rlocs(&self) -> impl Iterator<Item = IpAddr> {
+        self.rlocs.keys().copied()
+    }
+
+    /// The way to a router: its next hop's number, 0 when there is none. Workers use it at once. The number it had
+    /// before is returned.
+    pub(crate) fn stack(&mut self, address: IpAddr, next_hop: u32) -> Option<u32> {
+        let rloc = self.rlocs.get_mut(&address)?;
+        let before = rloc.next_hop.replace(next_hop);
+        self.refresh(address);
+        before
+    }
+
+    /// The number of a router's next hop.
+    pub(crate) fn next_hop_of(&self, address: IpAddr) -> Option<u32> {
+        self.rlocs.get(&address)?.next_hop
+    }
+
+    /// Take a router out of use, or back.
+    pub(crate) fn set_up(&mut self, address: IpAddr, up: bool) {
+        self.rlocs.entry(address).or_default().is_down = !up;
+        self.refresh(address);
+    }
+
+    /// What was learned of the path to a router; `None`: nothing any more (F-06).
+    pub(crate) fn set_path_mtu(&mut self, address: IpAddr, mtu: Option<u16>) {
+        if let Some(rloc) = self.rlocs.get_mut(&address) {
+            rloc.path_mtu = mtu;
+            self.refresh(address);
+        }
+    }
+
+    /// Write what is known of a router to its locators, and to the sets that have them.
+    fn refresh(&mut self, address: IpAddr) {
+        let Some(rloc) = self.rlocs.get(&address) else {
+            return;
+        };
+        for number in &rloc.locators {
+            self.write_state(*number, rloc, address);
+        }
+        let sets = rloc.locators.iter().filter_map(|number| self.locators.get(number));
+        for set in sets.flat_map(|locator| &locator.sets) {
+            if let Some(set_info) = self.sets.get(set) {
+                self.write_buckets(*set, set_info);
+            }
+        }
+    }
+
+    fn write_state(&self, number: u32, rloc: &Rloc, address: IpAddr) {
+        let state = State {
+            next_hop: rloc.next_hop.unwrap_or(0),
+            path_mtu: rloc.path_mtu.unwrap_or(NO_MTU),
+            is_v4: address.is_ipv4(),
+        };
+        self.shared.locators.make(number).0[0].store(state.word(), Release);
+    }
+
+    /// Make or change a mapping whose locators are [ready](MapCache::is_ready); returns its leaf. `native`: the number of
+    /// the next hop for [`Act::Native`].
+    pub(crate) fn install(&mut self, eid: Eid, spec: &MappingSpec, native: u32) -> u32 {
+        let set = self.take_set(eid.0, spec, native);
+        match self.mappings.entry(eid) {
+            Entry::Occupied(mut mapping) => {
+                let mapping = mapping.get_mut();
+                let before = std::mem::replace(&mut mapping.set, set);
+                let leaf = mapping.number | LEAF;
+                // "Used" stays: the prefix was.
+                let cell = self.shared.mappings.make(mapping.number);
+                let used = cell.load(Relaxed) & USED;
+                cell.store(set | used, Release);
+                self.release_set(before);
+                leaf
+            }
+            Entry::Vacant(vacant) => {
+                let number = self.numbers.take();
+                self.shared.mappings.make(number).store(set, Release);
+                vacant.insert(Mapping { number, set });
+                number | LEAF
+            }
+        }
+    }
+
+    /// Forget a mapping that no prefix leads to any more.
+    pub(crate) fn remove(&mut self, eid: &Eid) -> bool {
+        let Some(mapping) = self.mappings.remove(eid) else {
+            return false;
+        };
+        self.unmarked.push(Gone::Mapping(mapping.number));
+        self.release_set(mapping.set);
+        true
+    }
+
+    /// Whether packets went by this mapping since this was last asked.
+    pub(crate) fn was_used(&self, eid: &Eid) -> bool {
+        let Some(mapping) = self.mappings.get(eid) else {
+            return false;
+        };
+        let cell = self.shared.mappings.make(mapping.number);
+        cell.load(Relaxed) & USED != 0 && cell.fetch_and(!USED, Relaxed) & USED != 0
+    }
+
+    /// The next hop of a natively forwarded mapping.
+    pub(crate) fn native_of(&self, eid: &Eid) -> Option<u32> {
+        match self.sets.get(&self.mappings.get(eid)?.set)?.key {
+            SetKey::Negative(_, native) => Some(native),
+            SetKey::Locators { .. } => None,
+        }
+    }
+
+    /// All EID prefixes.
+    pub(crate) fn eids(&self) -> impl Iterator<Item = Eid> {
+        self.mappings.keys().copied()
+    }
+
+    /// Make the sets of the proxy ETRs, one for each instance.
+    pub(crate) fn set_petrs(&mut self) {
+        let before = std::mem::take(&mut self.petrs);
+        let locators: Vec<LocatorSpec> = self
+            .settings
+            .petr
+            .iter()
+            .map(|rloc| LocatorSpec {
+                priority: 1,
+                weight: 0,
+                rloc: *rloc,
+                up: true,
+            })
+            .collect();
+        let vrfs: Vec<VrfId> = self.instances.keys().copied().collect();
+        if !locators.is_empty() {
+            let spec = MappingSpec::Locators { locators, version: 0 };
+            for vrf in vrfs {
+                let set = self.take_set(vrf, &spec, 0);
+                self.petrs.insert(vrf, set);
+            }
+        }
+        before.into_values().for_each(|set| self.release_set(set));
+    }
+
+    /// The set of an instance's proxy ETRs; 0: there is none.
+    pub(crate) fn petr_set(&self, vrf: VrfId) -> u32 {
+        self.petrs.get(&vrf).copied().unwrap_or(0)
+    }
+
+    /// Mappings.
+    pub(crate) fn len(&self) -> usize {
+        self.mappings.len()
+    }
+
+    /// Bytes that workers may look at, without the prefix tables.
+    pub(crate) fn bytes(&self) -> usize {
+        self.shared.bytes()
+    }
+
+    /// How the locators of a mapping are doing, in the order of their use.
+    pub(crate) fn locator_states(&self, eid: &Eid) -> Vec<LocatorState> {
+        let set = self.mappings.get(eid).and_then(|mapping| self.sets.get(&mapping.set));
+        let Some(set) = set else {
+            return Vec::new();
+        };
+        let buckets = buckets::fill(&self.shares(set));
+        let slots = (0..).zip(&set.slots).map(|(slot, (spec, _))| {
+            let rloc = self.rlocs.get(&spec.rloc);
+            let of_slot = |buckets: [u8; table::BUCKETS]| buckets.iter().filter(|b| **b == slot).count();
+            LocatorState {
+                spec: *spec,
+                is_reachable: rloc.is_some_and(|rloc| rloc.next_hop.unwrap_or(0) != 0),
+                is_down: rloc.is_some_and(|rloc| rloc.is_down),
+                share: buckets.map_or(0, |buckets| of_slot(buckets) as u8), // `as`: at most 64
+            }
+        });
+        slots.collect()
+    }
+
+    /// Reuse what all readers have let go of. Returns how much still waits.
+    pub(crate) fn reclaim(&mut self, grace: &mut impl Grace) -> usize {
+        if !self.unmarked.is_empty() {
+            let epoch = grace.mark();
+            let marked = self.unmarked.drain(..).map(|gone| (epoch, gone));
+            self.waiting.extend(marked);
+        }
+        if !self.waiting.is_empty() {
+            let passed = grace.passed();
+            while let Some((_, gone)) = self.waiting.pop_front_if(|(epoch, _)| *epoch <= passed) {
+                match gone {
+                    Gone::Mapping(number) => self.numbers.give_back(number),
+                    Gone::Set(number) => self.free_set(number),
+                }
+            }
+        }
+        self.waiting.len()
+    }
+
+    /// Next hops that nothing leads to any more, since this was last asked; routers without a user go as well, but for
+    /// those that are `wanted`.
+    pub(crate) fn take_released(&mut self, wanted: impl Fn(IpAddr) -> bool) -> Vec<u32> {
+        let released = &mut self.released;
+        self.rlocs.retain(|address, rloc| {
+            let stays = !rloc.locators.is_empty() || rloc.is_down || wanted(*address);
+            if !stays && let Some(next_hop) = rloc.next_hop.filter(|number| *number != 0) {
+                released.push(next_hop);
+            }
+            stays
+        });
+        std::mem::take(released)
+    }
+
+    fn take_set(&mut self, vrf: VrfId, spec: &MappingSpec, native: u32) -> u32 {
+        let instance = self.instances.get(&vrf).copied().unwrap_or(0);
+        let key = match spec {
+            MappingSpec::Negative(act) => SetKey::Negative(*act, native),
+            MappingSpec::Locators { locators, version } => {
+                let mut locators = locators.clone();
+                locators.sort_unstable();
+                SetKey::Locators {
+                    instance,
+                    version: *version,
+                    generation: self.generation,
+                    locators,
+                }
+            }
+        };
+        if let Some(number) = self.set_numbers.get(&key) {
+            let number = *number;
+            if let Some(set) = self.sets.get_mut(&number) {
+                set.users += 1;
+            }
+            if native != 0 {
+                // The set has the next hop already.
+                self.released.push(native);
+            }
+            return number;
+        }
+        let number = self.free_sets.take();
+        self.set_numbers.insert(key.clone(), number);
+        let mut slots = ArrayVec::new();
+        if let SetKey::Locators { locators, version, .. } = &key {
+            // Sorted by priority, heavier ones first where not all have room.
+            let mut best: Vec<_> = locators.clone();
+            best.sort_by_key(|locator| (locator.priority, std::cmp::Reverse(locator.weight)));
+            for locator in best.into_iter().take(LOCATORS_MAX) {
+                let key = LocatorKey {
+                    rloc: locator.rloc,
+                    instance,
+                    version: *version,
+                    generation: self.generation,
+                };
+                slots.push((locator, self.take_locator(key, number)));
+            }
+        }
+        let set = Set { key, users: 1, slots };
+        self.write_set(number, &set);
+        self.sets.insert(number, set);
+        number
+    }
+
+    fn release_set(&mut self, number: u32) {
+        let Some(set) = self.sets.get_mut(&number) else {
+            return;
+        };
+        set.users -= 1;
+        if set.users == 0 {
+            self.set_numbers.remove(&set.key);
+            self.unmarked.push(Gone::Set(number));
+        }
+    }
+
+    /// Nobody is at this set any more, nor by it at its locators.
+    fn free_set(&mut self, number: u32) {
+        let Some(set) = self.sets.remove(&number) else {
+            return;
+        };
+        if let SetKey::Negative(_, native) = set.key
+            && native != 0
+        {
+            self.released.push(native);
+        }
+        for (_, locator) in set.slots {
+            self.release_locator(locator, number);
+        }
+        self.free_sets.give_back(number);
+    }
+
+    fn take_locator(&mut self, key: LocatorKey, set: u32) -> u32 {
+        if let Some(number) = self.locator_numbers.get(&key) {
+            if let Some(locator) = self.locators.get_mut(number) {
+                locator.sets.insert(set);
+            }
+            return *number;
+        }
+        let number = self.free_locators.take();
+        let line = self.shared.locators.make(number);
+        let words = template::words(&self.settings, &key);
+        for (cell, word) in line.0[1..].iter().zip(words) {
+            cell.store(word, Relaxed);
+        }
+        let rloc = self.rlocs.entry(key.rloc).or_default();
+        rloc.locators.push(number);
+        self.locator_numbers.insert(key, number);
+        self.locators.insert(number, LocatorInfo { key, sets: HashSet::from([set]) });
+        self.write_state(number, &self.rlocs[&key.rloc], key.rloc);
+        number
+    }
+
+    fn release_locator(&mut self, number: u32, set: u32) {
+        let Entry::Occupied(mut locator) = self.locators.entry(number) else {
+            return;
+        };
+        let sets = &mut locator.get_mut().sets;
+        sets.remove(&set);
+        if sets.is_empty() {
+            let LocatorInfo { key, .. } = locator.remove();
+            self.locator_numbers.remove(&key);
+            if let Some(rloc) = self.rlocs.get_mut(&key.rloc) {
+                rloc.locators.retain(|user| *user != number);
+            }
+            self.free_locators.give_back(number);
+        }
+    }
+
+    /// Write a set that no mapping leads to yet.
+    fn write_set(&self, number: u32, set: &Set) {
+        let mut words = [0_u64; 8];
+        let mut place = |slot: u64, value: u32| {
+            if let Some((word, shift)) = place_of(slot) {
+                words[word] |= u64::from(value) << shift;
+            }
+        };
+        match &set.key {
+            SetKey::Negative(act, native) => {
+                place(0, *native);
+                words[0] |= kind_number(*act);
+            }
+            SetKey::Locators { .. } => {
+                for (slot, (_, locator)) in (0..).zip(&set.slots) {
+                    place(slot, *locator);
+                }
+            }
+        }
+        let cells = &self.shared.sets.make(number).0;
+        for (cell, word) in cells.iter().zip(words) {
+            cell.store(word, Relaxed);
+        }
+        self.write_buckets(number, set);
+    }
+
+    /// Lead every bucket of a set to a locator that can be used now: one store for each 16 buckets.
+    fn write_buckets(&self, number: u32, set: &Set) {
+        let buckets = buckets::fill(&self.shares(set));
+        let cells = &self.shared.sets.make(number).0;
+        for (index, cell) in cells[1..=table::BUCKETS / 16].iter().enumerate() {
+            let mut word = 0;
+            for at in 0..16 {
+                let slot = buckets.map_or(NO_SLOT, |buckets| u64::from(buckets[index * 16 + at]));
+                word |= slot << (at * 4);
+            }
+            cell.store(word, Release);
+        }
+    }
+
+    fn shares(&self, set: &Set) -> ArrayVec<Share, LOCATORS_MAX> {
+        let share = |(spec, _): &(LocatorSpec, u32)| {
+            let rloc = self.rlocs.get(&spec.rloc);
+            Share {
+                priority: spec.priority,
+                weight: spec.weight,
+                identity: identity(spec.rloc),
+                is_usable: spec.up && rloc.is_some_and(|rloc| rloc.is_usable(spec.rloc)),
+            }
+        };
+        set.slots.iter().map(share).collect()
+    }
+}
+
+impl Rloc {
+    /// Whether packets may go there: nobody took it out of use, the underlay leads there, and the path carries what every
+    /// IPv6 host may send (F-08).
+    fn is_usable(&self, address: IpAddr) -> bool {
+        let smallest = 1280 + template::overhead(address.is_ipv4()); // ipv6::MIN_MTU
+        !self.is_down
+            && self.next_hop.is_some_and(|number| number != 0)
+            && self.path_mtu.is_none_or(|mtu| mtu >= smallest)
+    }
+}
+
+/// The same in every box.
+fn identity(rloc: IpAddr) -> u64 {
+    let bits = match rloc {
+        IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
+        IpAddr::V6(address) => u128::from(address),
+    };
+    mix(mix((bits >> 64) as u64) ^ bits as u64) // `as`: the two halves
+}
+
+/// A locator of a test.
+#[cfg(test)]
+pub(super) fn test_key(rloc: IpAddr, instance: u32, version: u16) -> LocatorKey {
+    LocatorKey {
+        rloc,
+        instance,
+        version,
+        generation: 0,
+    }
+}

@@ -1,0 +1,240 @@
+//! The map-cache as workers read it: which locator a packet goes to, and the outer header that leads there.
+//!
+//! ```text
+//!  leaf of the prefix table --> mapping: 4 bytes --> locator set: one line --> locator: one line
+//!                               set, "used"         64 buckets, 7 locators    outer addresses, LISP header, next hop
+//! ```
+//!
+//! Key: a mapping's number, the leaf that the prefix table has for its EID prefix. Value: a locator, chosen by the
+//! flow's hash. Sets that say the same are one, and so are locators, so a million prefixes behind a thousand routers cost
+//! 4 bytes each here, and at most 68. A lookup costs three dependent loads, which a burst does side by side.
+//!
+//! One writer changes everything in place, beside the workers (`cache`): no version of the tables has a copy. What a
+//! reader sees is right at any moment, because each step is one store: a mapping is led to another set, a bucket to
+//! another locator of the same set, a locator to another next hop. A set or locator whose content is to differ is another
+//! one, and a number is used again only when no worker can still be at it.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
+
+use dataplane::prefetch;
+
+use super::chunks::Chunks;
+use super::spec::{Act, LOCATORS_MAX};
+
+/// The bit of a prefix table's leaf that is a mapping and no next hop.
+pub(crate) const LEAF: u32 = 1 << 27;
+/// The bit of a mapping that says it was used.
+pub(super) const USED: u32 = 1 << 31;
+/// Buckets of a set.
+pub(super) const BUCKETS: usize = 64;
+/// A bucket without a locator: what the set does is in its kind.
+pub(super) const NO_SLOT: u64 = 15;
+/// Path MTU of a locator about which nothing was learned.
+pub(super) const NO_MTU: u16 = u16::MAX;
+
+/// One cache line of the writer's.
+#[derive(Default)]
+#[repr(align(64))]
+pub(super) struct Line(pub(super) [AtomicU64; 8]);
+
+/// What a set does with a packet whose bucket has no locator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// It has locators, and none can be used.
+    Locators,
+    /// As a negative mapping says; the number of the next hop is that of [`Act::Native`].
+    Negative(Act, u32),
+}
+
+/// Everything that workers and the writer share.
+pub(super) struct Shared {
+    /// Mapping to set, with [`USED`].
+    pub(super) mappings: Chunks<AtomicU32>,
+    pub(super) sets: Chunks<Line>,
+    pub(super) locators: Chunks<Line>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self {
+            mappings: Chunks::new(),
+            sets: Chunks::new(),
+            locators: Chunks::new(),
+        }
+    }
+
+    /// The set of the mapping with this leaf, which is marked as used. 0: there is none.
+    #[inline(always)]
+    pub(crate) fn set_of(&self, leaf: u32) -> u32 {
+        let Some(mapping) = self.mappings.get(leaf & !LEAF) else {
+            return 0;
+        };
+        let value = mapping.load(Acquire);
+        if value & USED == 0 {
+            // Once for each time the control thread asks, so the line stays shared between workers.
+            mapping.fetch_or(USED, Relaxed);
+        }
+        value & !USED
+    }
+
+    /// Pull a set towards the cache.
+    #[inline(always)]
+    pub(crate) fn prefetch_set(&self, set: u32) {
+        if let Some(line) = self.sets.get(set) {
+            prefetch::read(line);
+        }
+    }
+
+    /// The locator of a flow; 0: none, see [`Shared::kind`].
+    #[inline(always)]
+    pub(crate) fn locator_of(&self, set: u32, hash: u64) -> u32 {
+        let Some(Line(words)) = self.sets.get(set) else {
+            return 0;
+        };
+        let bucket = hash >> 58;
+        let [_, a, b, c, d, ..] = words;
+        let quarter = [a, b, c, d][(bucket >> 4) as usize & 3]; // `as`: two bits
+        let slot = quarter.load(Relaxed) >> ((bucket & 15) * 4) & 15;
+        slot_of(words, slot)
+    }
+
+    /// Pull a locator towards the cache.
+    #[inline(always)]
+    pub(crate) fn prefetch_locator(&self, locator: u32) {
+        if let Some(line) = self.locators.get(locator) {
+            prefetch::read(line);
+        }
+    }
+
+    /// What the set does where it has no locator.
+    #[cold]
+    pub(crate) fn kind(&self, set: u32) -> Kind {
+        let Some(Line(words)) = self.sets.get(set) else {
+            return Kind::Locators;
+        };
+        let act = match words[0].load(Relaxed) & 0xff {
+            1 => Act::NoAction,
+            2 => Act::Native,
+            3 => Act::SendMapRequest,
+            4 => Act::Drop,
+            5 => Act::PolicyDenied,
+            6 => Act::AuthFailure,
+            7 => Act::Petr,
+            _ => return Kind::Locators,
+        };
+        Kind::Negative(act, slot_of(words, 0))
+    }
+
+    /// A locator by its number; 0 is none.
+    #[inline(always)]
+    pub(crate) fn locator(&self, number: u32) -> Option<Locator<'_>> {
+        if number == 0 {
+            return None;
+        }
+        self.locators.get(number).map(Locator)
+    }
+
+    /// All locators of a set that it may ever send to.
+    pub(crate) fn slots(&self, set: u32) -> impl Iterator<Item = Locator<'_>> {
+        let line = self.sets.get(set).into_iter();
+        let is_positive = self.kind(set) == Kind::Locators;
+        let slots = line.flat_map(|Line(words)| (0..LOCATORS_MAX as u64).map(|slot| slot_of(words, slot))); // `as`: 7
+        slots
+            .filter(move |number| is_positive && *number != 0)
+            .filter_map(|number| self.locator(number))
+    }
+
+    /// Bytes of memory in use.
+    pub(super) fn bytes(&self) -> usize {
+        self.mappings.bytes() + self.sets.bytes() + self.locators.bytes()
+    }
+}
+
+/// Where in a set's line the number of slot `slot` stands: word and shift.
+#[inline(always)]
+pub(super) fn place_of(slot: u64) -> Option<(usize, u32)> {
+    match slot {
+        0..6 => Some((5 + (slot / 2) as usize, (slot % 2) as u32 * 32)), // `as`: below 6
+        6 => Some((0, 32)),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn slot_of(words: &[AtomicU64; 8], slot: u64) -> u32 {
+    match place_of(slot) {
+        Some((word, shift)) => (words[word & 7].load(Relaxed) >> shift) as u32, // `as`: one half
+        None => 0,
+    }
+}
+
+/// The number of a set's kind, in its first byte.
+pub(super) fn kind_number(act: Act) -> u64 {
+    match act {
+        Act::NoAction => 1,
+        Act::Native => 2,
+        Act::SendMapRequest => 3,
+        Act::Drop => 4,
+        Act::PolicyDenied => 5,
+        Act::AuthFailure => 6,
+        Act::Petr => 7,
+    }
+}
+
+/// A locator's line: what is put before a packet that goes there, but for what the packet itself decides.
+///
+/// ```text
+///  word 0   next hop's number 32 | path MTU 16 | family 8 | -
+///  1 to 4   IPv6: source and destination RLOC        1  IPv4: both
+///  5        LISP header
+///  6        sum of the constant words: of the IPv4 header, and of the UDP pseudo-header and the LISP header
+/// ```
+#[derive(Clone, Copy)]
+pub(crate) struct Locator<'t>(&'t Line);
+
+/// Word 0 of a locator's line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Number of the underlay's next hop; 0: none.
+    pub(crate) next_hop: u32,
+    /// What was learned of the path, bytes.
+    pub(crate) path_mtu: u16,
+    /// Whether the outer header is IPv4.
+    pub(crate) is_v4: bool,
+}
+
+impl State {
+    pub(super) fn word(self) -> u64 {
+        u64::from(self.next_hop) | u64::from(self.path_mtu) << 32 | u64::from(self.is_v4) << 48
+    }
+}
+
+impl Locator<'_> {
+    #[inline(always)]
+    pub(crate) fn state(self) -> State {
+        let word = self.word(0);
+        State {
+            next_hop: word as u32,          // `as`: the lower half
+            path_mtu: (word >> 32) as u16,  // `as`: 16 bits of it
+            is_v4: word >> 48 & 1 != 0,
+        }
+    }
+
+    /// A word of the template, as it stands in the packet.
+    #[inline(always)]
+    pub(crate) fn word(self, word: usize) -> u64 {
+        self.0.0[word & 7].load(Relaxed)
+    }
+
+    /// The destination RLOC, as the 128 bits of an IPv6 address.
+    pub(crate) fn rloc(self) -> u128 {
+        if self.state().is_v4 {
+            let [.., a, b, c, d] = self.word(1).to_ne_bytes();
+            u128::from(std::net::Ipv4Addr::new(a, b, c, d).to_ipv6_mapped())
+        } else {
+            let halves = [3, 4].map(|word| self.word(word).to_ne_bytes());
+            u128::from_be_bytes(*halves.as_flattened().first_chunk().expect("16 bytes"))
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What one batch looks at: settings, own RLOCs, instances, and the shared map-cache.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use dataplane::reason::DropReason;
+use dataplane::table::lpm::{View4, View6};
+use dataplane::wire::ipv6::{self, proto};
+use dataplane::wire::lisp::DATA_PORT;
+
+use super::cache::MapCache;
+use super::encap;
+use super::flow;
+use super::spec::{Act, Dscp, Miss, RLOCS_MAX, Roles, Settings};
+use super::table::{Kind, LEAF, Locator, Shared};
+use super::template::{IPV4_LEN, overhead};
+use crate::tables::{InterfaceId, VrfId};
+
+/// How headers are made and read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// What of the inner traffic class goes into the outer one: all of it, or congestion notification alone.
+    pub(crate) class_mask: u8,
+    /// RFC 9305.
+    pub(crate) gpe: bool,
+}
+
+/// An instance, as the graph reads it.
+pub(crate) struct Instance {
+    pub(crate) id: u32,
+    pub(crate) vrf: VrfId,
+    /// An interface of its VRF, for errors about what was decapsulated; else one of the underlay.
+    pub(crate) interface: InterfaceId,
+    /// Own EID prefixes.
+    pub(crate) eids6: View6,
+    pub(crate) eids4: View4,
+    /// The set of the proxy ETRs; 0: there is none.
+    pub(crate) petr_set: u32,
+}
+
+impl Instance {
+    /// Whether the address, in network order, is an own EID.
+    #[inline]
+    pub(crate) fn is_own(&self, address: &[u8; 16], is_v4: bool) -> bool {
+        if is_v4 {
+            let [.., a, b, c, d] = *address;
+            self.eids4.lookup(&u32::from_be_bytes([a, b, c, d])) != 0
+        } else {
+            self.eids6.lookup(address) != 0
+        }
+    }
+}
+
+/// The whole of LISP in one version of the tables.
+pub(crate) struct Lisp {
+    pub(super) shared: Arc<Shared>,
+    pub(crate) rules: Rules,
+    pub(crate) udp_checksum: bool,
+    pub(crate) roles: Roles,
+    pub(crate) miss: Miss,
+    pub(crate) check_source_rloc: bool,
+    pub(crate) seed: u64,
+    pub(crate) underlay: VrfId,
+    own6: ArrayVec<[u8; 16], RLOCS_MAX>,
+    own4: ArrayVec<[u8; 4], RLOCS_MAX>,
+    /// By instance id.
+    instances: Box<[Instance]>,
+}
+
+/// Where the packet of a mapping goes.
+#[derive(Clone, Copy)]
+pub(crate) enum Way<'t> {
+    /// To this locator.
+    Encap(Locator<'t>),
+    /// By this next hop, as if there were no LISP.
+    Native(u32),
+    /// A miss. With the next hop it would have without LISP, for [`Miss::Native`].
+    Miss(u32),
+    /// Nowhere.
+    Drop(DropReason),
+}
+
+impl Lisp {
+    pub(crate) fn new(cache: &MapCache, instances: Vec<Instance>) -> Self {
+        let settings: &Settings = cache.settings();
+        let own = settings.own_rlocs.iter();
+        let mut instances = instances;
+        instances.sort_by_key(|instance| instance.id);
+        Self {
+            shared: Arc::clone(cache.shared()),
+            rules: Rules {
+                class_mask: match settings.dscp {
+                    Dscp::Uniform => 0xff,
+                    Dscp::Pipe => 0x03,
+                },
+                gpe: settings.gpe,
+            },
+            udp_checksum: settings.udp_checksum,
+            roles: settings.roles,
+            miss: settings.miss,
+            check_source_rloc: settings.check_source_rloc,
+            seed: settings.seed,
+            underlay: settings.underlay,
+            own6: own
+                .clone()
+                .filter_map(|own| match own {
+                    IpAddr::V6(own) => Some(own.octets()),
+                    IpAddr::V4(_) => None,
+                })
+                .take(RLOCS_MAX)
+                .collect(),
+            own4: own
+                .filter_map(|own| match own {
+                    IpAddr::V4(own) => Some(own.octets()),
+                    IpAddr::V6(_) => None,
+                })
+                .take(RLOCS_MAX)
+                .collect(),
+            instances: instances.into(),
+        }
+    }
+
+    /// Whether this outer packet is one to open: UDP to the LISP port of an own RLOC, without options or extension
+    /// headers.
+    #[inline(always)]
+    pub(crate) fn is_for_us(&self, packet: &[u8], is_v4: bool) -> bool {
+        let to_port = |datagram: &[u8]| {
+            datagram.get(2..4).is_some_and(|port| port == DATA_PORT.to_be_bytes())
+        };
+        if is_v4 {
+            let Some((header, datagram)) = packet.split_first_chunk::<IPV4_LEN>() else {
+                return false;
+            };
+            header[0] == 0x45
+                && header[9] == proto::UDP
+                && to_port(datagram)
+                // Whole: no more fragments, no offset.
+                && header[6] & 0x3f == 0
+                && header[7] == 0
+                && self.own4.iter().any(|own| header[16..] == *own)
+        } else {
+            let Some((header, datagram)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
+                return false;
+            };
+            header[6] == proto::UDP
+                && to_port(datagram)
+                && self.own6.iter().any(|own| header[24..] == *own)
+        }
+    }
+
+    /// The instance of a header.
+    #[inline(always)]
+    pub(crate) fn instance(&self, id: u32) -> Option<&Instance> {
+        match &*self.instances {
+            [only] => (only.id == id).then_some(only),
+            all => {
+                let at = all.binary_search_by_key(&id, |instance| instance.id).ok()?;
+                all.get(at)
+            }
+        }
+    }
+
+    /// The instance whose EIDs are in a VRF.
+    #[inline]
+    pub(crate) fn instance_of(&self, vrf: VrfId) -> Option<&Instance> {
+        self.instances.iter().find(|instance| instance.vrf == vrf)
+    }
+
+    /// The hash of a packet's flow.
+    #[inline(always)]
+    pub(crate) fn hash(&self, packet: &[u8], is_v4: bool) -> u64 {
+        if is_v4 {
+            flow::of_v4(self.seed, packet)
+        } else {
+            flow::of_v6(self.seed, packet)
+        }
+    }
+
+    /// Where the packet goes whose longest prefix has this leaf.
+    pub(crate) fn way(&self, vrf: VrfId, leaf: u32, hash: u64) -> Way<'_> {
+        let set = self.shared.set_of(leaf);
+        match self.shared.locator(self.shared.locator_of(set, hash)) {
+            Some(locator) => Way::Encap(locator),
+            None => self.way_without_locator(vrf, set, hash),
+        }
+    }
+
+    /// The same for a set that has no locator for the flow.
+    #[inline(never)]
+    pub(crate) fn way_without_locator(&self, vrf: VrfId, set: u32, hash: u64) -> Way<'_> {
+        match self.shared.kind(set) {
+            Kind::Locators => Way::Drop(DropReason::LispNoLocator),
+            Kind::Negative(act, native) => match act {
+                Act::NoAction => Way::Drop(DropReason::LispNoAction),
+                Act::Native => Way::Native(native),
+                Act::SendMapRequest => Way::Miss(native),
+                Act::Drop => Way::Drop(DropReason::LispNegative),
+                Act::PolicyDenied => Way::Drop(DropReason::LispPolicy),
+                Act::AuthFailure => Way::Drop(DropReason::LispAuthentication),
+                Act::Petr => self
+                    .petr(vrf, hash)
+                    .map_or(Way::Drop(DropReason::LispNoLocator), Way::Encap),
+            },
+        }
+    }
+
+    /// A proxy ETR.
+    pub(crate) fn petr(&self, vrf: VrfId, hash: u64) -> Option<Locator<'_>> {
+        let set = self.instance_of(vrf)?.petr_set;
+        self.shared.locator(self.shared.locator_of(set, hash))
+    }
+
+    /// Whether the outer source is one of the locators that an inner source is mapped to (D-27). A source without a
+    /// mapping is nobody's.
+    pub(crate) fn is_from_its_locator(&self, leaf: u32, outer: &[u8], is_v4: bool) -> bool {
+        let source = if is_v4 {
+            let source = outer.get(12..16).and_then(|source| source.first_chunk());
+            source.map(|source| u128::from(std::net::Ipv4Addr::from(*source).to_ipv6_mapped()))
+        } else {
+            let source = outer.get(8..24).and_then(|source| source.first_chunk());
+            source.map(|source| u128::from_be_bytes(*source))
+        };
+        leaf & LEAF != 0
+            && self
+                .shared
+                .slots(self.shared.set_of(leaf))
+                .any(|locator| Some(locator.rloc()) == source)
+    }
+
+    /// The longest packet that fits to this locator, by the MTU of the underlay's next hop and what was learned of the
+    /// path (F-02, F-06).
+    #[inline(always)]
+    pub(crate) fn room(&self, locator: Locator<'_>, mtu: u16) -> u16 {
+        let state = locator.state();
+        mtu.min(state.path_mtu).saturating_sub(overhead(state.is_v4))
+    }
+
+    /// Whether this packet must not be encapsulated because it is twice already (D-19).
+    #[inline(always)]
+    pub(crate) fn is_too_deep(&self, packet: &[u8], is_v4: bool) -> bool {
+        // Only what goes to the port can be; seldom anything does.
+        let port = if is_v4 { packet.get(22..24) } else { packet.get(42..44) };
+        port.is_some_and(|port| port == DATA_PORT.to_be_bytes()) && encap::is_nested(packet, is_v4)
+    }
+}
