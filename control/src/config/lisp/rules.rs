@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Lisp, Roles};
+use super::{Instance, Lisp, Roles};
 use crate::config::model::{Interface, Route};
 use crate::config::unusable_address;
 use crate::proto::lisp::mapping::LOCATORS_MAX;
@@ -252,11 +252,16 @@ impl Rules {
         }
     }
 
-    /// Whether a prefix can be asked for by map-requests.
+    /// Whether destinations in a prefix can be misses of an instance.
     ///
     /// # Errors
-    /// When a route for exactly this prefix would come first.
-    pub fn check_unrouted(&self, vrf: usize, prefix: IpNet) -> Result<(), Misfit> {
+    /// When nothing is encapsulated here, all of them are own EIDs, or a route for exactly this prefix comes first.
+    pub fn check_eid_space(&self, instance: &Instance, prefix: IpNet) -> Result<(), Misfit> {
+        self.check_roles()?;
+        if let Some(own) = self.own_eid(instance.id, prefix) {
+            return Err(Misfit::OwnEid { found: prefix, own });
+        }
+        let vrf = instance.vrf;
         match self.routed.get(&(vrf, prefix)) {
             Some(kind) => Err(Misfit::Routed {
                 found: prefix,

@@ -393,7 +393,10 @@ fn instances_have_a_number_and_a_vrf_each() {
 fn eid_space_is_not_where_a_route_leads() {
     let space = |prefix: &str, more: &str| format!("{}map_request = [\"{prefix}\"]\n", least(more));
     one_error(&space("2600::/16", ""), "is a route of the instance's VRF");
-    one_error(&space("2001:db8:a:1::/64", ""), "is a connected prefix");
+    one_error(
+        &space("2001:db8:a::/56", ""),
+        "is inside 2001:db8:a::/48, an own EID prefix",
+    );
     one_error(
         &space("::/0", "roles = [\"etr\"]"),
         "expected itr, pitr or rtr",

@@ -301,10 +301,7 @@ fn check_map_requests(
             .iter()
             .flat_map(|list| &list.items)
         {
-            let judged = rules
-                .check_roles()
-                .and_then(|()| rules.check_unrouted(instance.vrf, *prefix));
-            if let Err(misfit) = judged {
+            if let Err(misfit) = rules.check_eid_space(instance, *prefix) {
                 sink.push(place, misfit.into());
             }
         }

@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use std::ops::Bound;
 use std::time::Instant;
 
+use ipnet::IpNet;
+
 use super::mapping::{EidKey, Mapping};
 
 /// Who said it.
@@ -83,6 +85,8 @@ pub struct MapCache {
     rlocs: BTreeMap<IpAddr, usize>,
     /// Locators taken out of use everywhere.
     down: BTreeSet<IpAddr>,
+    /// Slots of each family and prefix length.
+    lengths: BTreeMap<(bool, u8), usize>,
     added: usize,
     /// Where [`MapCache::note_use`] goes on.
     sweep: Option<EidKey>,
@@ -119,16 +123,39 @@ impl MapCache {
         self.slots.get(&key).and_then(|slot| entry(key, slot))
     }
 
-    /// Mappings in force behind `after`, in order.
-    pub fn entries_after(&self, after: Option<EidKey>) -> impl Iterator<Item = Entry<'_>> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+    /// The mapping for the longest prefix around this one, itself included, that has one.
+    #[must_use]
+    pub fn lookup(&self, key: EidKey) -> Option<Entry<'_>> {
+        let is_v4 = key.eid.addr().is_ipv4();
+        let lengths = self
+            .lengths
+            .range((is_v4, 0)..=(is_v4, key.eid.prefix_len()));
+        lengths.rev().find_map(|((_, length), _)| {
+            let eid = IpNet::new(key.eid.addr(), *length).ok()?.trunc();
+            self.entry(EidKey { eid, ..key })
+        })
+    }
+
+    /// All mappings in force from `start` on, in order.
+    pub fn entries_from(&self, start: Bound<EidKey>) -> impl Iterator<Item = Entry<'_>> {
         let slots = self.slots.range((start, Bound::Unbounded));
         slots.filter_map(|(key, slot)| entry(*key, slot))
+    }
+
+    /// All mappings in force, in order.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.entries_from(Bound::Unbounded)
     }
 
     /// Every locator of a mapping in force, and of how many.
     pub fn rlocs(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
         self.rlocs.iter().map(|(rloc, users)| (*rloc, *users))
+    }
+
+    /// How many mappings in force name a locator.
+    #[must_use]
+    pub fn users(&self, rloc: IpAddr) -> usize {
+        self.rlocs.get(&rloc).copied().unwrap_or(0)
     }
 
     /// Add a mapping, or replace the one that was added before. Whether another is in force now.
@@ -235,7 +262,10 @@ impl MapCache {
 
     /// Change a slot and whatever follows from it; whether another mapping, or none, is in force then.
     fn change(&mut self, key: EidKey, edit: impl FnOnce(&mut Slot)) -> bool {
-        let slot = self.slots.entry(key).or_default();
+        let slot = self.slots.entry(key).or_insert_with(|| {
+            *self.lengths.entry(length(key)).or_default() += 1;
+            Slot::default()
+        });
         let before = slot.in_force().map(|(_, mapping)| mapping.clone());
         edit(slot);
         let after = slot.in_force().map(|(_, mapping)| mapping);
@@ -255,9 +285,19 @@ impl MapCache {
         }
         if after.is_none() {
             self.slots.remove(&key);
+            if let Some(slots) = self.lengths.get_mut(&length(key)) {
+                *slots -= 1;
+                if *slots == 0 {
+                    self.lengths.remove(&length(key));
+                }
+            }
         }
         true
     }
+}
+
+fn length(key: EidKey) -> (bool, u8) {
+    (key.eid.addr().is_ipv4(), key.eid.prefix_len())
 }
 
 fn entry(key: EidKey, slot: &Slot) -> Option<Entry<'_>> {

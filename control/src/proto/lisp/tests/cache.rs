@@ -1,6 +1,7 @@
 //! The map-cache: what is in force, and what it counts.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -49,10 +50,10 @@ fn reload_keeps_what_was_added_and_names_only_what_changed() {
     let two = locators(&[(1, 1), (1, 2)]);
     let changed = cache.configure([(a, native()), (c, two)]);
     assert_eq!(changed, [b, c]);
-    let keys: Vec<EidKey> = cache.entries_after(None).map(|entry| entry.key).collect();
+    let keys: Vec<EidKey> = cache.entries().map(|entry| entry.key).collect();
     assert_eq!(keys, [c, a, d]);
     let rest: Vec<EidKey> = cache
-        .entries_after(Some(c))
+        .entries_from(Bound::Excluded(c))
         .map(|entry| entry.key)
         .collect();
     assert_eq!(rest, [a, d]);
@@ -137,9 +138,14 @@ proptest! {
             let mut expected = configured.clone();
             expected.extend(added.clone());
             let found: BTreeMap<EidKey, Mapping> =
-                cache.entries_after(None).map(|entry| (entry.key, entry.mapping.clone())).collect();
+                cache.entries().map(|entry| (entry.key, entry.mapping.clone())).collect();
             prop_assert_eq!(&found, &expected);
             prop_assert_eq!(cache.added(), added.len());
+            let address = key(number % 2, &format!("10.{number}.0.9/32"));
+            let around = expected.keys().rev().find(|around| {
+                around.instance == address.instance && around.eid.contains(&address.eid)
+            });
+            prop_assert_eq!(cache.lookup(address).map(|entry| entry.key), around.copied());
             let mut users = BTreeMap::new();
             for locator in expected.values().flat_map(Mapping::locators) {
                 *users.entry(locator.rloc).or_insert(0) += 1;
