@@ -105,6 +105,7 @@ fn show_mappings(args: &MapShowArgs) -> Result<(), Failure> {
         Ok(true)
     })?;
     let text = if args.json {
+        let all = serde_json::json!({ "mappings": all });
         let mut text = serde_json::to_string_pretty(&all).expect("its keys are strings");
         text.push('\n');
         text
@@ -130,68 +131,85 @@ fn load(args: &MapLoadArgs) -> Result<(), Failure> {
     let mut client = Client::connect(&args.socket.socket)?;
     let mut chunk = Chunk::default();
     let mut made = 0;
-    let send = |client: &mut Client, chunk: &mut Chunk, made: &mut usize| {
-        let lines = chunk.lines.clone();
-        let changes = chunk.take();
-        if changes.is_empty() {
-            return Ok(());
-        }
-        match change(client, changes) {
+    let send = |client: &mut Client, chunk: Vec<(usize, MapChange)>, made: &mut usize| {
+        let changes = chunk.iter().map(|(_, change)| change.clone());
+        match change(client, changes.collect()) {
             Ok(changed) => {
                 *made += changed.changes;
-                Ok(())
+                return Ok(());
             }
-            Err(ClientError::Refused { error, .. }) => {
-                let (first, last) = (lines.first().copied(), lines.last().copied());
-                let (first, last) = (first.unwrap_or(0), last.unwrap_or(0));
-                let why = format!(
-                    "{error} (lines {first} to {last}; {made} changes before them are made)"
-                );
-                Err(failed(first, why))
-            }
-            Err(error) => Err(error.into()),
+            Err(ClientError::Refused { .. }) => {}
+            Err(error) => return Err(Failure::from(error)),
         }
+        // None of them was made. One by one, up to the mistake, so that it has its line.
+        for (line, one) in chunk {
+            match change(client, vec![one]) {
+                Ok(changed) => *made += changed.changes,
+                Err(ClientError::Refused { error, .. }) => {
+                    return Err(failed(line, format!("{error}; {}", so_far(*made))));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     };
     for (number, line) in (1..).zip(input.lines()) {
         let line = line.map_err(unreadable)?;
         if line.trim().is_empty() {
             continue;
         }
-        let parsed = serde_json::from_str(&line)
-            .map_err(|error| failed(number, format!("{error}; {made} changes are made")))?;
+        let parsed = match serde_json::from_str::<MapChange>(&line) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                send(&mut client, chunk.take(), &mut made)?;
+                // It is the parser's only line.
+                let error = error
+                    .to_string()
+                    .replace(" at line 1 column ", " at column ");
+                return Err(failed(number, format!("{error}; {}", so_far(made))));
+            }
+        };
         if chunk.is_full(line.len()) {
-            send(&mut client, &mut chunk, &mut made)?;
+            send(&mut client, chunk.take(), &mut made)?;
         }
         chunk.add(number, line.len(), parsed);
     }
-    send(&mut client, &mut chunk, &mut made)?;
-    print(format!("{made} changes are made\n").as_bytes())
+    send(&mut client, chunk.take(), &mut made)?;
+    print(format!("{}\n", so_far(made)).as_bytes())
 }
 
-/// Changes that will be sent together.
+fn so_far(made: usize) -> String {
+    match made {
+        1 => "1 change is made".to_owned(),
+        many => format!("{many} changes are made"),
+    }
+}
+
+/// Changes that will be sent together, each with its line.
 #[derive(Default)]
 struct Chunk {
-    changes: Vec<MapChange>,
-    lines: Vec<usize>,
+    changes: Vec<(usize, MapChange)>,
     bytes: usize,
 }
 
 impl Chunk {
-    /// Whether a line of this many bytes has no room. What is sent may be longer than what was read by the defaults that
-    /// were left out.
+    /// Bytes of a change as it is sent, at most: longer than what was read by the defaults that were left out.
+    fn cost(bytes: usize) -> usize {
+        2 * bytes + 512
+    }
+
+    /// Whether a line of this many bytes has no room.
     fn is_full(&self, bytes: usize) -> bool {
-        self.changes.len() >= CHUNK_CHANGES || self.bytes + 2 * bytes + 512 > CHUNK_BYTES
+        self.changes.len() >= CHUNK_CHANGES || self.bytes + Self::cost(bytes) > CHUNK_BYTES
     }
 
     fn add(&mut self, line: usize, bytes: usize, change: MapChange) {
-        self.changes.push(change);
-        self.lines.push(line);
-        self.bytes += 2 * bytes + 512;
+        self.changes.push((line, change));
+        self.bytes += Self::cost(bytes);
     }
 
-    fn take(&mut self) -> Vec<MapChange> {
+    fn take(&mut self) -> Vec<(usize, MapChange)> {
         self.bytes = 0;
-        self.lines.clear();
         std::mem::take(&mut self.changes)
     }
 }
@@ -297,9 +315,10 @@ mod tests {
             }
             chunk.add(number, line.len(), serde_json::from_str(line).unwrap());
         }
-        assert!(chunk.lines.len() >= 500);
+        assert!(chunk.changes.len() >= 500);
+        let changes = chunk.take().into_iter().map(|(_, change)| change);
         let command = Command::MapChange {
-            changes: chunk.take(),
+            changes: changes.collect(),
         };
         let question = serde_json::to_string(&command).unwrap();
         assert!(question.len() < CHUNK_BYTES, "{}", question.len());

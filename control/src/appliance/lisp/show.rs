@@ -15,7 +15,7 @@ use crate::admin::view::{
 };
 use crate::platform::Platform;
 use crate::proto::lisp::cache::Entry;
-use crate::proto::lisp::{EidKey, InstanceId, Mapping, Origin};
+use crate::proto::lisp::{EidKey, Mapping, Origin};
 use crate::proto::ndp::{AddressState, InterfaceIndex};
 
 /// Locators and misses that are listed one by one, most.
@@ -27,17 +27,13 @@ impl<P: Platform> Appliance<P> {
     pub(in crate::appliance) fn show_lisp(&self, now: Instant) -> view::Lisp {
         let lisp = self.config.lisp.as_ref();
         let state = &self.lisp;
-        let mut in_instance = BTreeMap::<InstanceId, usize>::new();
-        for entry in state.cache.entries() {
-            *in_instance.entry(entry.key.instance).or_default() += 1;
-        }
         let instances = lisp.map_or(&[][..], |lisp| &lisp.instances);
         let instances = instances.iter().map(|instance| LispInstance {
             id: instance.id.get(),
             vrf: self.config.vrfs[instance.vrf].clone(),
             eids: instance.eids.iter().map(IpNet::to_string).collect(),
             map_request: instance.map_request.iter().map(IpNet::to_string).collect(),
-            mappings: in_instance.get(&instance.id).copied().unwrap_or(0),
+            mappings: state.cache.len_of(instance.id),
         });
         let mut instances: Vec<LispInstance> = instances.collect();
         instances.sort_by_key(|instance| instance.id);

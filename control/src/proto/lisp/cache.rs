@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::mapping::{EidKey, Mapping};
+use super::mapping::{EidKey, InstanceId, Mapping};
 
 /// Who said it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,9 @@ pub struct Entry<'a> {
     pub used: Option<Instant>,
 }
 
+/// Instance, whether it is IPv4, prefix length.
+type Length = (InstanceId, bool, u8);
+
 /// The map-cache.
 #[derive(Debug, Default)]
 pub struct MapCache {
@@ -85,8 +88,8 @@ pub struct MapCache {
     rlocs: BTreeMap<IpAddr, usize>,
     /// Locators taken out of use everywhere.
     down: BTreeSet<IpAddr>,
-    /// Slots of each family and prefix length.
-    lengths: BTreeMap<(bool, u8), usize>,
+    /// Slots of each instance, family and prefix length.
+    lengths: BTreeMap<Length, usize>,
     added: usize,
     /// Where [`MapCache::note_use`] goes on.
     sweep: Option<EidKey>,
@@ -111,6 +114,13 @@ impl MapCache {
         self.slots.is_empty()
     }
 
+    /// Of them, those of an instance.
+    #[must_use]
+    pub fn len_of(&self, instance: InstanceId) -> usize {
+        let lengths = (instance, false, 0)..=(instance, true, u8::MAX);
+        self.lengths.range(lengths).map(|(_, slots)| slots).sum()
+    }
+
     /// Of them, those added at run time.
     #[must_use]
     pub fn added(&self) -> usize {
@@ -126,11 +136,10 @@ impl MapCache {
     /// The mapping for the longest prefix around this one, itself included, that has one.
     #[must_use]
     pub fn lookup(&self, key: EidKey) -> Option<Entry<'_>> {
-        let is_v4 = key.eid.addr().is_ipv4();
-        let lengths = self
-            .lengths
-            .range((is_v4, 0)..=(is_v4, key.eid.prefix_len()));
-        lengths.rev().find_map(|((_, length), _)| {
+        let (instance, is_v4, longest) = length(key);
+        let lengths = (instance, is_v4, 0)..=(instance, is_v4, longest);
+        let lengths = self.lengths.range(lengths);
+        lengths.rev().find_map(|((_, _, length), _)| {
             let eid = IpNet::new(key.eid.addr(), *length).ok()?.trunc();
             self.entry(EidKey { eid, ..key })
         })
@@ -296,8 +305,9 @@ impl MapCache {
     }
 }
 
-fn length(key: EidKey) -> (bool, u8) {
-    (key.eid.addr().is_ipv4(), key.eid.prefix_len())
+fn length(key: EidKey) -> Length {
+    let is_v4 = key.eid.addr().is_ipv4();
+    (key.instance, is_v4, key.eid.prefix_len())
 }
 
 fn entry(key: EidKey, slot: &Slot) -> Option<Entry<'_>> {

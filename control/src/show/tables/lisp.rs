@@ -143,3 +143,95 @@ impl Lisp {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::admin::view::{LispInstance, OwnRloc, RecentMiss, Rloc};
+
+    fn shown() -> Lisp {
+        Lisp {
+            monotonic_ns: 1,
+            configured: true,
+            roles: vec!["itr".to_owned(), "etr".to_owned()],
+            vrf: "main".to_owned(),
+            miss: "hold".to_owned(),
+            own_rlocs: vec![OwnRloc {
+                address: "192.0.2.2".to_owned(),
+                interface: "core".to_owned(),
+                state: "tentative".to_owned(),
+                usable: false,
+            }],
+            rlocs: vec![Rloc {
+                address: "192.0.2.3".to_owned(),
+                mappings: 1200,
+                state: "up".to_owned(),
+                interface: Some("core".to_owned()),
+                via: None,
+            }],
+            rlocs_total: 300,
+            instances: vec![LispInstance {
+                id: 7,
+                vrf: "site".to_owned(),
+                eids: vec!["10.1.0.0/16".to_owned()],
+                map_request: Vec::new(),
+                mappings: 1200,
+            }],
+            mappings: 1200,
+            mappings_added: 3,
+            misses: vec![RecentMiss {
+                instance: 7,
+                eid: "10.9.0.1".to_owned(),
+                source: "10.1.0.10".to_owned(),
+                packets: 2,
+                age_ms: 1500,
+                waiting: 1,
+            }],
+            misses_remembered: 1,
+            miss_counters: BTreeMap::from([("misses".to_owned(), 2), ("expired".to_owned(), 0)]),
+        }
+    }
+
+    #[test]
+    fn every_part_is_a_table_and_long_ones_say_that_they_were_cut() {
+        let text = shown().render(None, false);
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        for expected in [
+            "roles itr, etr",
+            "mappings 1,200, 3 of them added at run time",
+            "192.0.2.2 core tentative no",
+            "7 site 1,200 10.1.0.0/16 -",
+            "192.0.2.3 up 1,200 core -",
+            "and 299 more",
+            "misses 2",
+        ] {
+            assert!(
+                lines.iter().any(|line| line == expected),
+                "{expected}: {lines:#?}"
+            );
+        }
+        let missed = lines.iter().find(|line| line.starts_with("7 10.9.0.1"));
+        assert!(
+            missed.is_some_and(|line| line.contains("10.1.0.10 2 ")),
+            "{missed:?}"
+        );
+        assert!(
+            !text.contains("expired"),
+            "what never happened is not shown"
+        );
+    }
+
+    #[test]
+    fn without_lisp_there_is_one_line() {
+        let none = Lisp {
+            configured: false,
+            ..shown()
+        };
+        assert_eq!(none.render(None, false), "no [lisp] in the configuration\n");
+    }
+}

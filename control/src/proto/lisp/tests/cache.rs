@@ -141,6 +141,8 @@ proptest! {
                 cache.entries().map(|entry| (entry.key, entry.mapping.clone())).collect();
             prop_assert_eq!(&found, &expected);
             prop_assert_eq!(cache.added(), added.len());
+            let of_instance = expected.keys().filter(|other| other.instance == eid.instance);
+            prop_assert_eq!(cache.len_of(eid.instance), of_instance.count());
             let address = key(number % 2, &format!("10.{number}.0.9/32"));
             let around = expected.keys().rev().find(|around| {
                 around.instance == address.instance && around.eid.contains(&address.eid)
