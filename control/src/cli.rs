@@ -17,7 +17,8 @@ pub use map::{Map, MapAddArgs, MapDelArgs, MapDumpArgs, MapLoadArgs, MapRlocArgs
 /// Where the admin socket is when nothing else is said: the default of the configuration's `[system]`.
 pub const DEFAULT_SOCKET: &str = "/run/sextant/sextant.sock";
 
-/// An IPv6 edge on DPDK: forwarding, neighbour discovery, NPT66 prefix translation (RFC 6296) and LISP tunnels (RFC 9300).
+/// An IPv6 and IPv4 edge on DPDK: forwarding, neighbour discovery, ARP, NPT66 prefix translation (RFC 6296) and LISP
+/// tunnels (RFC 9300).
 #[derive(Debug, Parser)]
 #[command(name = "sextant", version, propagate_version = true, after_help = exit::HELP, after_long_help = exit::HELP)]
 pub struct Cli {

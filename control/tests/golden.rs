@@ -134,7 +134,7 @@ fn inputs(case: &str) -> Option<Vec<Vec<u8>>> {
         ],
         "bad-packets" => vec![
             out().version(4).udp(1, 2, b""),
-            out().ether_type(0x0806).udp(1, 2, b""),
+            out().ether_type(0x88cc).udp(1, 2, b""),
             out().payload_length(500).udp(1, 2, b"shorter than it says"),
             from("ff02::1").udp(1, 2, b""),
             from("::1").udp(1, 2, b""),

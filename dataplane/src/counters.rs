@@ -103,6 +103,10 @@ pub struct WorkerCounters {
     pub nodes: [NodeCounters; NODES_MAX],
     /// By translation rule.
     pub rules: Box<[RuleCounters]>,
+    /// Encapsulated (RFC 9300), frames as they leave.
+    pub lisp_encap: Traffic,
+    /// Decapsulated, frames as they came.
+    pub lisp_decap: Traffic,
     drops: [Cell; DropReason::COUNT],
     punts: [Cell; PuntReason::COUNT],
 }
@@ -122,6 +126,8 @@ impl WorkerCounters {
             ports: (0..PortId::MAX).map(|_| CachePadded::default()).collect(),
             nodes: Default::default(),
             rules: (0..RULES_MAX).map(|_| RuleCounters::default()).collect(),
+            lisp_encap: Traffic::default(),
+            lisp_decap: Traffic::default(),
             drops: std::array::from_fn(|_| Cell::default()),
             punts: std::array::from_fn(|_| Cell::default()),
         })

@@ -19,6 +19,7 @@ use pipelines::{Edge, Tables, npt66};
 use crate::cases::{Flows, Point, Sizes, Way};
 use crate::internet::Internet;
 use crate::interrupt;
+use crate::lisp::{self, Families, Mappings};
 use crate::network as net;
 use crate::record::{Metric, Record, median};
 use crate::replay::{EGRESS, INGRESS, Replay};
@@ -77,14 +78,15 @@ impl<P: Pipeline<HeapFrame>> Replayed for Stretches<P> {
     }
 }
 
-/// Measure every case in `rounds` rounds, on a thread pinned to the last core; `say` is told what is going on.
+/// Measure every case whose name has `only` in it, in `rounds` rounds, on a thread pinned to the last core; `say` is told what is going on.
 pub fn run(
     rounds: usize,
     quick: bool,
+    only: &str,
     internet: Option<&Internet>,
     say: &dyn Fn(&str),
 ) -> Result<Vec<Record>> {
-    let mut cases = cases(internet)?;
+    let mut cases = cases(only, internet)?;
     let packets = if quick {
         QUICK_ROUND_PACKETS
     } else {
@@ -127,7 +129,7 @@ fn pin() {
     core_affinity::set_for_current(CoreId { id: last });
 }
 
-fn cases(internet: Option<&Internet>) -> Result<Vec<Case>> {
+fn cases(only: &str, internet: Option<&Internet>) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for flows in [Flows::One, Flows::SixtyFourThousand] {
         let point = Point {
@@ -161,7 +163,43 @@ fn cases(internet: Option<&Internet>) -> Result<Vec<Case>> {
             }
         }
     }
+    lisp_cases(only, &mut cases)?;
+    cases.retain(|case| case.name.contains(only));
     Ok(cases)
+}
+
+/// Encapsulation to each number of mappings, decapsulation, and long packets; over 65,536 flows.
+fn lisp_cases(only: &str, cases: &mut Vec<Case>) -> Result<()> {
+    let flows = Flows::SixtyFourThousand.count();
+    let mut add = |name: String, step, families, mappings, size| -> Result<()> {
+        // A million mappings take seconds to make.
+        if name.contains(only) {
+            let replay = lisp::graph::replay(step, families, mappings, flows, size)?;
+            cases.push(Case {
+                name,
+                replay: boxed(replay, BURSTS[0]),
+                figures: Vec::new(),
+            });
+        }
+        Ok(())
+    };
+    let (encap, decap) = (lisp::graph::Step::Encap, lisp::graph::Step::Decap);
+    let usual = Mappings(1 << 10);
+    for families in Families::ALL {
+        for mappings in Mappings::ALL {
+            let is_first = families == Families::ALL[0];
+            if mappings != usual && !is_first {
+                continue;
+            }
+            let name = format!("lisp-encap/{families}/64B/{mappings}");
+            add(name, encap, families, mappings, 64)?;
+        }
+        let name = format!("lisp-encap/{families}/1414B/{usual}");
+        add(name, encap, families, usual, 1414)?;
+        let name = format!("lisp-decap/{families}/64B/{usual}");
+        add(name, decap, families, usual, 64)?;
+    }
+    Ok(())
 }
 
 fn boxed<P>(replay: Replay<P>, burst: usize) -> Box<dyn Replayed>

@@ -18,6 +18,7 @@ pub mod graph;
 pub mod internet;
 pub mod interrupt;
 pub mod linux;
+pub mod lisp;
 pub mod lpm;
 pub mod machine;
 pub mod network;

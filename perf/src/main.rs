@@ -42,7 +42,7 @@ struct Arguments {
     /// How often each contender runs [default: 7, lpm: 9, quick: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
-    /// On devices: only this traffic, such as 64B/1k or IMIX/1k.
+    /// On devices: only this traffic, such as 64B/1k or IMIX/1k. The graph alone: only cases with this in their name.
     #[arg(long, value_name = "TRAFFIC")]
     only: Option<String>,
     /// The sextant to measure [default: beside this program].
@@ -101,6 +101,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         records.extend(graph::run(
             rounds,
             arguments.quick,
+            arguments.only.as_deref().unwrap_or(""),
             internet.as_ref(),
             &say,
         )?);

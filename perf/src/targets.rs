@@ -42,6 +42,19 @@ pub const TARGETS: &[Target] = &[
     ),
     at_most("npt66-out/64B/64k", Metric::GraphClkPerPacket, 90.0),
     at_most("npt66-in/64B/64k", Metric::GraphClkPerPacket, 90.0),
+    // LISP, in process, over 65,536 flows.
+    at_most("lisp-encap/6in6/64B/1", Metric::GraphClkPerPacket, 100.0),
+    at_most("lisp-encap/6in6/64B/1k", Metric::GraphClkPerPacket, 115.0),
+    at_most("lisp-encap/6in6/64B/100k", Metric::GraphClkPerPacket, 180.0),
+    at_most("lisp-encap/6in6/64B/1M", Metric::GraphClkPerPacket, 300.0),
+    at_most("lisp-encap/6in4/64B/1k", Metric::GraphClkPerPacket, 100.0),
+    at_most("lisp-decap/6in6/64B/1k", Metric::GraphClkPerPacket, 125.0),
+    at_most("lisp-decap/6in4/64B/1k", Metric::GraphClkPerPacket, 110.0),
+    // LISP on devices.
+    at_least("lisp-encap/6in6/64B/1k", Metric::RatioToTestpmdMacswap, 0.55),
+    at_least("lisp-decap/6in6/64B/1k", Metric::RatioToTestpmdMacswap, 0.55),
+    at_least("lisp-encap/6in4/64B/1k", Metric::RatioToTestpmdMacswap, 0.60),
+    at_least("lisp-decap/6in4/64B/1k", Metric::RatioToTestpmdMacswap, 0.60),
     // The real IPv6 table, one leaf for each origin AS.
     at_least("lpm6/real/as/U", Metric::RatioToRteFib6, 2.0),
     at_least("lpm6/real/as/Z", Metric::RatioToRteFib6, 1.5),

@@ -17,15 +17,19 @@ use dataplane::frame::{Burst, Frame};
 use dataplane::node::{self, Node};
 use dataplane::outputs::{Outputs, TokenBucket};
 use dataplane::port::PortId;
-use dataplane::reason::DropReason;
+use dataplane::counters::WorkerCounters;
+use dataplane::reason::{DropReason, PuntReason};
+use dataplane::trace::Tracer;
 use dataplane::worker::Pipeline;
 
-use crate::egress::Egress;
+use crate::egress::{self, Egress};
 use crate::express::Express;
-use crate::fib::Lookup;
+use crate::fib::{Lookup, NextHop};
 use crate::fragment;
 use crate::icmp_error::{self, IcmpError};
 use crate::ingress::Ingress;
+use crate::lisp;
+use crate::lisp::node::{Decap, Encap};
 use crate::local::Local;
 use crate::meta::{Entry, Meta, Next};
 use crate::npt66::Direction;
@@ -33,7 +37,7 @@ use crate::npt66::node::{Inbound, Outbound, step};
 use crate::tables::{IcmpLimits, PortTable, Tables};
 
 /// Names of the nodes, by their index in the counters.
-pub const NODE_NAMES: [&str; 7] = [
+pub const NODE_NAMES: [&str; 9] = [
     "ingress",
     "npt66-in",
     "lookup",
@@ -41,8 +45,22 @@ pub const NODE_NAMES: [&str; 7] = [
     "egress",
     "local",
     "hairpin",
+    "lisp-decap",
+    "lisp-encap",
 ];
 const HAIRPIN: usize = 6;
+
+/// Bytes of a packet by which the control thread is told of a miss: link header with tags, IP header, ports.
+const MISS_BYTES: usize = 128;
+
+/// Nodes that count more than frames.
+#[derive(Clone, Copy)]
+enum Step {
+    Decap,
+    In,
+    Out,
+    Encap,
+}
 
 /// The pipeline. One per worker: it owns the worker's error rate and scratch space, nothing else.
 pub struct Edge<F> {
@@ -94,7 +112,12 @@ impl<F: Frame> Edge<F> {
     ) {
         let diverted = &mut self.diverted;
         let finished = express.run(tables, (ingress, port), burst, out.counters(), diverted);
-        if finished.ports().is_power_of_two() {
+        if finished.any_oversize {
+            for (index, frame) in burst.drain(..).enumerate() {
+                let next_hop = tables.next_hop(express.leaf(index));
+                transmit_cut(next_hop, express.is_oversize(index), frame, out);
+            }
+        } else if finished.ports().is_power_of_two() {
             let port = PortId::new(finished.ports().trailing_zeros() as usize); // `as`: below 32
             let port = port.expect("it came from a port");
             out.transmit_burst(port, burst, finished.bytes);
@@ -120,7 +143,7 @@ impl<F: Frame> Edge<F> {
         }
         self.diverted = diverted;
         if port.has_rules {
-            self.translate(Direction::In, tables, out);
+            self.run_counting(Step::In, tables, out);
         }
         self.forward(tables, out);
     }
@@ -139,7 +162,13 @@ impl<F: Frame> Edge<F> {
         let mut lookup = std::mem::take(&mut self.lookup);
         self.run(&mut lookup, tables, out);
         if lookup.any_rules {
-            self.translate(Direction::Out, tables, out);
+            self.run_counting(Step::Out, tables, out);
+        }
+        if lookup.any_missed {
+            self.tell_misses(out);
+        }
+        if lookup.any_mapping {
+            self.run_counting(Step::Encap, tables, out);
         }
         let any_oversize = lookup.any_oversize;
         self.lookup = lookup;
@@ -147,7 +176,10 @@ impl<F: Frame> Edge<F> {
         self.run(&mut egress, tables, out);
         if any_oversize {
             self.batch
-                .consume(|frame, meta| transmit_cut(tables, frame, meta, out));
+                .consume(|frame, meta| {
+                    let next_hop = tables.next_hop(meta.next_hop);
+                    transmit_cut(next_hop, meta.is_oversize, frame, out);
+                });
         } else if egress.ports.is_power_of_two() {
             let port = PortId::new(egress.ports.trailing_zeros() as usize); // `as`: below 32
             out.transmit_all(
@@ -192,39 +224,67 @@ impl<F: Frame> Edge<F> {
         self.settle(tables, out);
     }
 
-    /// The same for the two translation nodes, which count by rule.
+    /// The same for nodes that count more than frames.
     #[inline]
-    fn translate(&mut self, direction: Direction, tables: &Tables, out: &mut Outputs<F, Meta>) {
+    fn run_counting(&mut self, step: Step, tables: &Tables, out: &mut Outputs<F, Meta>) {
         let (counters, tracer) = out.counters_and_tracer();
+        let batch = &mut self.batch;
         let diverted = &mut self.diverted;
-        let divert = |next, frame, meta| diverted.push((next, frame, meta));
-        match direction {
-            Direction::In => {
-                let mut node = Inbound(counters);
-                let index = <Inbound<'_> as Node<F>>::INDEX;
-                node::run(
-                    &mut node,
-                    tables,
-                    &mut self.batch,
-                    &counters.nodes[index],
-                    tracer,
-                    divert,
-                );
-            }
-            Direction::Out => {
-                let mut node = Outbound(counters);
-                let index = <Outbound<'_> as Node<F>>::INDEX;
-                node::run(
-                    &mut node,
-                    tables,
-                    &mut self.batch,
-                    &counters.nodes[index],
-                    tracer,
-                    divert,
-                );
-            }
+        match step {
+            Step::Decap => run_one(&mut Decap(counters), tables, batch, counters, tracer, diverted),
+            Step::In => run_one(&mut Inbound(counters), tables, batch, counters, tracer, diverted),
+            Step::Out => run_one(&mut Outbound(counters), tables, batch, counters, tracer, diverted),
+            Step::Encap => run_one(&mut Encap(counters), tables, batch, counters, tracer, diverted),
         }
         self.settle(tables, out);
+    }
+
+    /// Tell the control thread of packets that go on without a mapping: by their first bytes.
+    #[cold]
+    fn tell_misses(&mut self, out: &mut Outputs<F, Meta>) {
+        let (frames, meta) = self.batch.parts();
+        for (frame, meta) in frames.iter().zip(meta).filter(|(_, meta)| meta.is_missed) {
+            let head = frame.bytes();
+            let head = head.get(..head.len().min(MISS_BYTES)).unwrap_or(&[]);
+            // Without a buffer the next packet tells.
+            if let Some(mut note) = frame.another(head.len()) {
+                note.bytes_mut().copy_from_slice(head);
+                out.counters().generated.add(1);
+                out.punt(PuntReason::MapCacheMiss, note, *meta);
+            }
+        }
+    }
+
+    /// Cut a packet to a mapping into pieces that fit, and encapsulate each: the receiver's tunnel router has nothing to put
+    /// together (RFC 9300 7.1).
+    #[cold]
+    fn cut(&mut self, room: u16, frame: F, meta: Meta, tables: &Tables, out: &mut Outputs<F, Meta>) {
+        let Some(lisp) = &tables.lisp else {
+            out.discard(DropReason::LispNoLocator, frame);
+            return;
+        };
+        let pieces = match fragment::split(frame, meta.l3_offset(), usize::from(room)) {
+            Ok(pieces) => pieces,
+            Err((reason, frame)) => {
+                out.discard(reason.drop_reason(), frame);
+                return;
+            }
+        };
+        // The first piece is the packet that came in.
+        let made = pieces.len().saturating_sub(1);
+        out.counters().generated.add(made as u64); // `as`: at most PIECES_MAX
+        for mut piece in pieces {
+            let mut meta = meta;
+            let next = lisp::node::encapsulate(tables, lisp, &mut piece, &mut meta, out.counters());
+            let next_hop = tables.next_hop(meta.next_hop);
+            match next {
+                Next::Continue => match egress::rewrite(next_hop, &mut piece, &mut meta) {
+                    Ok(()) => out.transmit(next_hop.port, piece),
+                    Err(next) => self.settle_one(next, piece, meta, tables, out),
+                },
+                next => self.settle_one(next, piece, meta, tables, out),
+            }
+        }
     }
 
     /// Give every diverted frame its place.
@@ -255,6 +315,7 @@ impl<F: Frame> Edge<F> {
             Next::Punt(reason) => out.punt(reason, frame, meta),
             Next::Local => self.local.push(frame, meta),
             Next::Hairpin => self.hairpin(frame, meta, tables, out),
+            Next::Cut(room) => self.cut(room, frame, meta, tables, out),
             Next::Continue => debug_assert!(false, "a frame that continues stays in the batch"),
         }
     }
@@ -326,16 +387,38 @@ impl<F: Frame> Edge<F> {
     }
 }
 
-/// Transmit a finished frame in as many pieces as its next hop's MTU asks for (RFC 1812 5.2.6). Here, after everything
-/// else, so that the packets of a flow stay in order.
+/// Run a node that has the worker's counters.
+#[inline]
+fn run_one<F: Frame, N>(
+    node: &mut N,
+    tables: &Tables,
+    batch: &mut Batch<F, Meta>,
+    counters: &WorkerCounters,
+    tracer: &mut Tracer,
+    diverted: &mut Vec<(Next, F, Meta)>,
+) where
+    N: Node<F, Tables = Tables, Meta = Meta, Next = Next>,
+{
+    let divert = |next, frame, meta| diverted.push((next, frame, meta));
+    let counters = &counters.nodes[N::INDEX];
+    node::run(node, tables, batch, counters, tracer, divert);
+}
+
+/// Transmit a finished frame, one that is too large in as many pieces as its next hop's MTU asks for (RFC 1812 5.2.6).
+/// Here, after everything else, so that the packets of a flow stay in order.
 #[cold]
-fn transmit_cut<F: Frame>(tables: &Tables, frame: F, meta: Meta, out: &mut Outputs<F, Meta>) {
-    let next_hop = tables.next_hop(meta.next_hop);
-    if !meta.is_oversize {
+fn transmit_cut<F: Frame>(
+    next_hop: &NextHop,
+    is_oversize: bool,
+    frame: F,
+    out: &mut Outputs<F, Meta>,
+) {
+    if !is_oversize {
         out.transmit(next_hop.port, frame);
         return;
     }
-    match fragment::split(frame, meta.l3_offset(), usize::from(next_hop.mtu)) {
+    let l3 = usize::from(next_hop.link_len);
+    match fragment::split(frame, l3, usize::from(next_hop.mtu)) {
         Ok(pieces) => {
             // The first piece is the packet that came in.
             let made = pieces.len().saturating_sub(1);
@@ -386,8 +469,11 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
             }
         }
         self.run(&mut Ingress { port }, tables, out);
+        if tables.lisp.is_some() {
+            self.run_counting(Step::Decap, tables, out);
+        }
         if port.has_rules {
-            self.translate(Direction::In, tables, out);
+            self.run_counting(Step::In, tables, out);
         }
         self.forward(tables, out);
     }

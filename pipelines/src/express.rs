@@ -23,9 +23,13 @@ use dataplane::wire::{ethernet, ipv6};
 use crate::egress::{self, Egress};
 use crate::fib::{self, HOP_LIMIT, Lookup, NextHop};
 use crate::ingress::{self, Ingress};
-use crate::meta::{Meta, NO_RULE, Next};
+use crate::meta::{Family, Meta, NO_RULE, Next};
+use crate::lisp::node::{Decap, Encap};
+use crate::lisp::{self, table::LEAF};
 use crate::npt66::node::{Inbound, Outbound, Walk};
 use crate::tables::{PortTable, Tables};
+
+mod apart;
 
 /// Offset of the IPv6 header of an untagged frame.
 const L3: usize = ethernet::HEADER_LEN;
@@ -37,6 +41,8 @@ pub(crate) struct Finished {
     marks: u64,
     /// Bytes of all of them.
     pub(crate) bytes: u64,
+    /// Some are to be cut as they are sent.
+    pub(crate) any_oversize: bool,
 }
 
 impl Finished {
@@ -67,6 +73,8 @@ pub(crate) struct Express {
     rules_in: [u16; BURST_MAX],
     /// One bit for each port whose last burst had packets for an uplink with rules.
     uplinks_behind: u32,
+    /// What is only used for frames that differ from the others of their port.
+    apart: apart::Apart,
     /// Frames that leave the short way, in their order.
     leaving: ArrayVec<(u8, Next, Meta), BURST_MAX>,
 }
@@ -78,6 +86,7 @@ impl Express {
             leaves: [0; BURST_MAX],
             rules_in: [NO_RULE; BURST_MAX],
             uplinks_behind: 0,
+            apart: apart::Apart::new(),
             leaving: ArrayVec::new(),
         }
     }
@@ -99,7 +108,14 @@ impl Express {
             counters.nodes[node].frames.add(frames as u64); // `as`: at most BURST_MAX
         };
         count(<Ingress<'_> as Node<F>>::INDEX, burst.len());
-        if port.has_rules {
+        self.apart.begin();
+        if let Some(lisp) = tables.opens(port) {
+            self.open(tables, lisp, port, burst, counters);
+            count(<Decap<'_> as Node<F>>::INDEX, burst.len());
+            if port.has_rules {
+                count(<Inbound<'_> as Node<F>>::INDEX, burst.len());
+            }
+        } else if port.has_rules {
             self.admit::<F, true>(tables, port, burst, counters);
             count(<Inbound<'_> as Node<F>>::INDEX, burst.len());
         } else {
@@ -112,13 +128,26 @@ impl Express {
         count(<Lookup as Node<F>>::INDEX, burst.len());
         let destinations = &self.destinations[..burst.len()];
         let leaves = &mut self.leaves[..burst.len()];
-        tables
-            .fib(port.start.vrf)
-            .v6
-            .lookup_bulk(destinations, leaves);
+        let mut mappings = 0;
+        if self.apart.is_empty() {
+            tables
+                .fib(port.start.vrf)
+                .v6
+                .lookup_bulk(destinations, leaves);
+        } else {
+            self.apart.look_up(tables, port, destinations, leaves);
+        }
+        if tables.lisp.is_some() {
+            mappings = leaves.iter().fold(0, |all, leaf| all | leaf) & LEAF;
+        }
         // Most likely this burst is like the one before; whatever is not expected is found to be odd, and done all the same.
         let bit = 1 << ingress.index();
-        let finished = if self.uplinks_behind & bit != 0 {
+        let finished = if mappings != 0 || !self.apart.is_empty() {
+            if mappings != 0 {
+                count(<Encap<'_> as Node<F>>::INDEX, burst.len());
+            }
+            self.finish_apart(tables, port, burst, counters)
+        } else if self.uplinks_behind & bit != 0 {
             self.finish::<F, true>(tables, port, burst, counters)
         } else {
             self.finish::<F, false>(tables, port, burst, counters)
@@ -170,6 +199,9 @@ impl Express {
             }
             let mut meta = port.start;
             match admit_odd::<F, IN>(tables, port, frame, &mut meta, &mut walk) {
+                Ok(()) if meta.family == Family::V4 => {
+                    *destination = self.apart.add(index, meta, frame.bytes());
+                }
                 Ok(()) => {
                     let header = header_mut(frame.bytes_mut());
                     *destination = header.map_or([0; 16], |header| destination_of(header));
@@ -224,6 +256,7 @@ impl Express {
             };
             match finish_odd(tables, frame, &mut meta, &mut walk) {
                 Ok(()) => {
+                    debug_assert!(!meta.is_oversize, "IPv4 is apart");
                     *leaf = meta.next_hop;
                     finished.add(tables.next_hop(meta.next_hop), frame.bytes().len());
                 }
@@ -232,6 +265,17 @@ impl Express {
         }
         walk.finish();
         finished
+    }
+
+    /// Whether finished frame `index` is larger than its next hop's MTU, and to be cut as it is sent.
+    #[inline]
+    pub(crate) fn is_oversize(&self, index: usize) -> bool {
+        self.apart.is_oversize(index)
+    }
+
+    /// Frame `index` leaves the short way.
+    fn leave(&mut self, index: usize, next: Next, meta: Meta) {
+        self.leaving.push((index as u8, next, meta)); // `as`: below BURST_MAX
     }
 
     /// Move the frames that leave to `diverted`, and close the ranks of the others.
@@ -256,8 +300,10 @@ impl Express {
             self.destinations[kept] = self.destinations[index];
             self.leaves[kept] = self.leaves[index];
             self.rules_in[kept] = self.rules_in[index];
+            self.apart.move_to(kept, index);
             burst.push(frame);
         }
+        self.apart.truncate(burst.len());
     }
 }
 
@@ -273,10 +319,11 @@ fn admit_odd<F: Frame, const IN: bool>(
     walk: &mut Walk<'_, false>,
 ) -> Result<(), Next> {
     let next = ingress::admit(tables, port, frame, meta);
-    if next != Next::Continue || !meta.is_like(&port.start) {
+    let start = port.start.of(meta.family);
+    if next != Next::Continue || !meta.is_like(&start) {
         return Err(next);
     }
-    if IN {
+    if IN && meta.family == Family::V6 {
         let rule_set = tables.interface(meta.interface).rule_set;
         walk.uncommon(rule_set, frame, meta)?;
     }
@@ -293,9 +340,23 @@ fn finish_odd<F: Frame>(
     meta: &mut Meta,
     walk: &mut Walk<'_, true>,
 ) -> Result<(), Next> {
+    let start = *meta;
     match fib::exceptional(tables, frame.bytes(), meta) {
         Next::Continue => {}
         next => return Err(next),
+    }
+    if meta.is_missed {
+        // The nodes know how a miss is told.
+        *meta = start;
+        return Err(Next::Continue);
+    }
+    if meta.next_hop & LEAF != 0
+        && let Some(lisp) = &tables.lisp
+    {
+        match lisp::node::encapsulate(tables, lisp, frame, meta, walk.counters()) {
+            Next::Continue => return egress::rewrite(tables.next_hop(meta.next_hop), frame, meta),
+            next => return Err(next),
+        }
     }
     let next_hop = tables.next_hop(meta.next_hop);
     if next_hop.rule_set != 0 {

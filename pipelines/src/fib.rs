@@ -12,6 +12,7 @@ use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{FromBytes, ext, ipv4};
 
 use crate::icmp_error::IcmpError;
+use crate::lisp::{self, table::LEAF};
 use crate::meta::{Entry, Family, Meta, Next};
 use crate::tables::{InterfaceId, Tables, VrfId, host_key};
 
@@ -101,6 +102,10 @@ pub(crate) struct Lookup {
     pub(crate) any_rules: bool,
     /// Some packet of the last batch is larger than the MTU of its next hop, and to be cut.
     pub(crate) any_oversize: bool,
+    /// Some packet of the last batch goes to a mapping.
+    pub(crate) any_mapping: bool,
+    /// Of some packet of the last batch the control thread is to be told.
+    pub(crate) any_missed: bool,
 }
 
 impl<F: Frame> Node<F> for Lookup {
@@ -159,6 +164,8 @@ impl<F: Frame> Node<F> for Lookup {
         }
         let mut rules = 0;
         self.any_oversize = false;
+        self.any_missed = false;
+        let mut all = 0;
         for (index, ((frame, meta), leaf)) in frames.iter().zip(meta).zip(leaves).enumerate() {
             meta.next_hop = leaf;
             rules |= match forward(tables, frame.bytes(), meta) {
@@ -170,11 +177,14 @@ impl<F: Frame> Node<F> for Lookup {
                     } else if meta.is_oversize {
                         self.any_oversize = true;
                     }
+                    self.any_missed |= meta.is_missed;
                     tables.next_hop(meta.next_hop).rule_set
                 }
             };
+            all |= meta.next_hop;
         }
         self.any_rules = rules != 0;
+        self.any_mapping = all & LEAF != 0;
     }
 }
 
@@ -206,6 +216,12 @@ pub(crate) fn exceptional(tables: &Tables, bytes: &[u8], meta: &mut Meta) -> Nex
     let Some(hop_limit) = hop_limit(packet, meta.family) else {
         return Next::Drop(DropReason::Truncated);
     };
+    if meta.next_hop & LEAF != 0 {
+        let next = lisp::node::judge(tables, packet, meta);
+        if next != Next::Continue || meta.next_hop & LEAF != 0 {
+            return next;
+        }
+    }
     meta.next_hop = settle(tables, (meta.vrf, meta.family), packet, meta.next_hop);
     let next_hop = tables.next_hop(meta.next_hop);
     judge(next_hop, hop_limit, packet, meta)
@@ -273,13 +289,7 @@ fn settle(tables: &Tables, (vrf, family): (VrfId, Family), packet: &[u8], leaf: 
             Family::V6 => flow_hash(packet),
             Family::V4 => flow_hash_v4(packet),
         };
-        // `as`: both fit a u64; the product's upper half is below `count`.
-        let slot = (u64::from(hash) * u64::from(next_hop.count)) >> 32;
-        leaf = tables
-            .members
-            .get(next_hop.first as usize + slot as usize)
-            .copied()
-            .unwrap_or(0);
+        leaf = member(tables, next_hop, hash);
         next_hop = tables.next_hop(leaf);
     }
     // Real hosts and our own addresses come before the translation of an outside prefix that is on the link (N16).
@@ -296,6 +306,15 @@ fn settle(tables: &Tables, (vrf, family): (VrfId, Family), packet: &[u8], leaf: 
     leaf
 }
 
+/// A group's member for a flow.
+#[inline]
+pub(crate) fn member(tables: &Tables, group: &NextHop, hash: u32) -> u32 {
+    // `as`: both fit a u64; the product's upper half is below `count`.
+    let slot = (u64::from(hash) * u64::from(group.count)) >> 32;
+    let member = tables.members.get(group.first as usize + slot as usize);
+    member.copied().unwrap_or(0)
+}
+
 /// The next hop of a packet and its destination, for the control thread.
 pub(crate) fn resolve(
     tables: &Tables,
@@ -308,6 +327,8 @@ pub(crate) fn resolve(
         IpAddr::V6(address) => fib.v6.lookup(&address.octets()),
         IpAddr::V4(address) => fib.v4.lookup(&address.into()),
     };
+    // A packet that waits for a neighbour is not one to encapsulate: that of the underlay is beyond it.
+    let leaf = lisp::node::native(tables, vrf, leaf);
     Some((settle(tables, (vrf, family), packet, leaf), destination))
 }
 

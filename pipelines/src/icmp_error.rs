@@ -24,6 +24,8 @@ const HEADERS: usize = ipv6::HEADER_LEN + icmpv6::ERROR_HEADER_LEN;
 pub enum IcmpError {
     /// 1/0.
     NoRoute,
+    /// 1/1.
+    Prohibited,
     /// 1/2.
     BeyondScope,
     /// 1/3.
@@ -60,6 +62,11 @@ impl IcmpError {
             Self::NoRoute => (
                 types::DESTINATION_UNREACHABLE,
                 codes::UNREACHABLE_NO_ROUTE,
+                0,
+            ),
+            Self::Prohibited => (
+                types::DESTINATION_UNREACHABLE,
+                codes::UNREACHABLE_PROHIBITED,
                 0,
             ),
             Self::BeyondScope => (types::DESTINATION_UNREACHABLE, codes::UNREACHABLE_SCOPE, 0),

@@ -10,7 +10,7 @@ use dataplane::node::{Leaving, Node};
 use dataplane::reason::{DropReason, PuntReason};
 use dataplane::wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, HEADER_LEN, Mac};
 use dataplane::wire::ipv6::{self, proto};
-use dataplane::wire::{ext, icmpv6, vlan};
+use dataplane::wire::{ext, icmpv6, ipv4, vlan};
 
 use crate::meta::{Entry, Meta, Next};
 use crate::tables::{Interface, InterfaceId, PortTable, Tables};
@@ -27,8 +27,17 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// Frames to `mac`.
+    /// IPv6 frames to `mac`.
     pub(crate) fn to(mac: Mac) -> Self {
+        Self::of(mac, ETHERTYPE_IPV6, (0xf0, 0x60))
+    }
+
+    /// IPv4 frames to `mac`, without options.
+    pub(crate) fn to_v4(mac: Mac) -> Self {
+        Self::of(mac, ETHERTYPE_IPV4, (0xff, 0x45))
+    }
+
+    fn of(mac: Mac, ether_type: u16, version: (u8, u8)) -> Self {
         let word = |mac: [u8; 6], ether_type: u16, version: u8| {
             let mut bytes = [0; 16];
             bytes[..6].copy_from_slice(&mac);
@@ -37,8 +46,8 @@ impl Expected {
             u128::from_ne_bytes(bytes)
         };
         Self {
-            mask: word([0xff; 6], 0xffff, 0xf0),
-            value: word(mac.octets(), ETHERTYPE_IPV6, 0x60),
+            mask: word([0xff; 6], 0xffff, version.0),
+            value: word(mac.octets(), ether_type, version.1),
         }
     }
 
@@ -98,6 +107,25 @@ pub(crate) fn is_common<F: Frame>(port: &PortTable, frame: &F) -> bool {
         && bytes.len() == head.len() + usize::from(payload_len)
         && is_ordinary(head[22])
         && is_ordinary(head[38])
+}
+
+/// Whether this is an IPv4 packet without options, of which [`admit`] would find nothing but [`PortTable::start`] and its
+/// family.
+#[inline(always)]
+pub(crate) fn is_common_v4<F: Frame>(port: &PortTable, frame: &F) -> bool {
+    let bytes = frame.bytes();
+    let Some(head) = bytes.first_chunk::<{ HEADER_LEN + ipv4::HEADER_LEN }>() else {
+        return false;
+    };
+    let total_len = u16::from_be_bytes([head[16], head[17]]);
+    frame.is_contiguous()
+        && head
+            .first_chunk()
+            .is_some_and(|first| port.expected_v4.matches(first))
+        && bytes.len() == HEADER_LEN + usize::from(total_len)
+        && v4::is_ordinary([head[26], head[27]])
+        && v4::is_ordinary([head[30], head[31]])
+        && ipv4::is_valid(&head[HEADER_LEN..])
 }
 
 /// Check one frame and fill its record.

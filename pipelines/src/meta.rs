@@ -57,6 +57,10 @@ pub struct Meta {
     pub(crate) entry: Entry,
     /// It has been through the hairpin once.
     pub(crate) hairpinned: bool,
+    /// It came encapsulated.
+    pub(crate) is_decapsulated: bool,
+    /// It goes on, but its destination has no mapping, and the control thread is to be told.
+    pub(crate) is_missed: bool,
     /// It is larger than the MTU of its next hop, and is cut as it leaves (RFC 791 3.2).
     pub(crate) is_oversize: bool,
 }
@@ -75,6 +79,8 @@ impl Default for Meta {
             family: Family::V6,
             entry: Entry::Received,
             hairpinned: false,
+            is_decapsulated: false,
+            is_missed: false,
             is_oversize: false,
         }
     }
@@ -175,6 +181,8 @@ pub enum Next {
     Error(DropReason, IcmpError),
     /// To the control thread.
     Punt(PuntReason),
+    /// To a mapping, and too large: in pieces of at most this many bytes (RFC 9300 7.1).
+    Cut(u16),
     /// Addressed to us.
     Local,
     /// From inside to an outside prefix of ours: translate both ways and look up again (RFC 6296 4.3).

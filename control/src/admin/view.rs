@@ -65,7 +65,7 @@ pub struct Port {
     pub mac: String,
     /// Its link.
     pub link: Link,
-    /// IPv6 MTU it was opened for, bytes.
+    /// IP MTU it was opened for, bytes.
     pub mtu: u16,
     /// Receive queues in use.
     pub rx_queues: u16,
@@ -130,7 +130,7 @@ pub struct Interface {
     pub up: bool,
     /// Its MAC address.
     pub mac: String,
-    /// IPv6 MTU, bytes.
+    /// IP MTU, bytes.
     pub mtu: u16,
     /// Own addresses with their prefix lengths, the link-local one last.
     pub addresses: Vec<Address>,
@@ -245,7 +245,7 @@ pub struct Neighbors {
     pub monotonic_ns: u64,
     /// By interface, then by address.
     pub neighbors: Vec<Neighbor>,
-    /// What neighbour discovery did.
+    /// What neighbour discovery and ARP did.
     pub counters: BTreeMap<String, u64>,
     /// Messages discarded as invalid, by reason.
     pub invalid: BTreeMap<String, u64>,
@@ -359,7 +359,7 @@ pub struct Counters {
     pub workers: Vec<Worker>,
     /// By rule.
     pub npt66: Vec<RuleCounters>,
-    /// What neighbour discovery did.
+    /// What neighbour discovery and ARP did.
     pub ndp: BTreeMap<String, u64>,
 }
 
@@ -370,7 +370,7 @@ pub struct Totals {
     pub rx: u64,
     /// From the control thread: its own packets, and those it handed back.
     pub injected: u64,
-    /// ICMPv6 errors made.
+    /// ICMP errors made.
     pub generated: u64,
     /// Taken by devices.
     pub tx: u64,
@@ -378,7 +378,7 @@ pub struct Totals {
     pub drops: u64,
     /// Handed to the control thread.
     pub punts: u64,
-    /// ICMPv6 errors not made because of their rate limit.
+    /// ICMP errors not made because of their rate limit.
     pub errors_limited: u64,
 }
 

@@ -188,7 +188,7 @@ pub struct Interface {
     pub port: usize,
     /// `vlan`: ids 1 to 4,094, outer first, at most two. Default: untagged.
     pub vlan: Vec<u16>,
-    /// `mtu`: IPv6 MTU, 1,280 to 9,600 bytes. Default 1,500.
+    /// `mtu`: MTU of both families, 1,280 (the least of IPv6) to 9,600 bytes. Default 1,500.
     pub mtu: u16,
     /// `vrf`: index into [`Config::vrfs`]. Default `main`.
     pub vrf: usize,
@@ -285,7 +285,7 @@ pub enum ZeroIid {
     Translate,
 }
 
-/// `[icmp]`: limits of the ICMPv6 errors each worker sends (RFC 4443 2.4 (f)).
+/// `[icmp]`: limits of the ICMP errors each worker sends (RFC 4443 2.4 (f), RFC 1812 4.3.2.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Icmp {
     /// `errors_per_second`: 1 to 1,000,000. Default 1,000.
@@ -372,7 +372,7 @@ pub struct Ndp {
     #[serde(rename = "reachable_time_ms", serialize_with = "as_milliseconds")]
     pub reachable_time: Duration,
     /// `dad_transmits`: solicitations for an own address before it is used, 0 to 10; 0 disables (RFC 4862 5.1), and
-    /// with it the three probes of an own IPv4 address (RFC 5227 2.1). Default 1.
+    /// with it the three probes of an own IPv4 address, which take four to six seconds (RFC 5227 2.1). Default 1.
     pub dad_transmits: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Echo replies of the appliance (RFC 4443 4.2; for IPv4 [`ipv4`]): pure functions from request to reply. Which requests
+//! Echo replies of the appliance (RFC 4443 4.2; for IPv4 `ipv4`): pure functions from request to reply. Which requests
 //! are for us, and how many are answered a second, is decided before.
 
 mod ipv4;

@@ -172,7 +172,7 @@ impl Header {
     pub const fn set_fragment(&mut self, offset_bytes: u16, more: bool) {
         let rest = self.flags_offset.get() & !(MORE_FRAGMENTS | OFFSET_MASK);
         let flag = if more { MORE_FRAGMENTS } else { 0 };
-        self.flags_offset = U16::new(rest | flag | offset_bytes / 8);
+        self.flags_offset = U16::new(rest | flag | (offset_bytes / 8));
     }
 
     /// Set the TTL and update the checksum (RFC 1624 3).

@@ -1,5 +1,7 @@
 //! Valid frames of every kind this appliance tells apart; what is thrown at it is made from these.
 
+mod v4;
+
 use std::net::Ipv6Addr;
 
 use dataplane::testing::builder::Packet;
@@ -63,7 +65,7 @@ const DESTINATIONS: [&str; 24] = [
     "::",
 ];
 
-/// Every combination, by the port it is meant for; ninety thousand in all.
+/// Every combination, by the port it is meant for; more than a hundred thousand in all.
 #[must_use]
 pub fn received_frames() -> [Vec<Vec<u8>>; PORTS] {
     let mut frames: [Vec<Vec<u8>>; PORTS] = Default::default();
@@ -83,6 +85,9 @@ pub fn received_frames() -> [Vec<Vec<u8>>; PORTS] {
                 frames[port].extend(kinds(&packet, source, destination));
             }
         }
+    }
+    for (frames, more) in frames.iter_mut().zip(v4::received_frames()) {
+        frames.extend(more);
     }
     frames
 }
@@ -106,6 +111,7 @@ pub fn own_packets() -> Vec<Vec<u8>> {
             );
         }
     }
+    packets.extend(v4::own_packets());
     packets
 }
 

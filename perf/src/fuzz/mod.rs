@@ -2,8 +2,8 @@
 //!
 //! What a burst holds depends on the seed and the burst's number alone, so a failure is looked at by giving both. For
 //! every burst *in + handed back + generated = sent + dropped + punted* is checked by the counters, and sent and punted
-//! frames are also counted one by one. Each frame that was sent is looked at: it must be one IPv6 packet from our MAC
-//! address, with no less in it than its header says. In a program with the counting allocator, a burst that makes the
+//! frames are also counted one by one. Each frame that was sent is looked at: it must be one IPv6 or IPv4 packet from our
+//! MAC address, with no less in it than its header says, and that of IPv4 with the checksum it should have. In a program with the counting allocator, a burst that makes the
 //! graph allocate is a failure too.
 
 mod corpus;
@@ -27,10 +27,10 @@ use dataplane::reason::PuntReason;
 use dataplane::ring::{Punted, ring};
 use dataplane::testing::HeapFrame;
 use dataplane::trace::Tracer;
-use dataplane::wire::{ethernet, ipv6, vlan};
+use dataplane::wire::{ethernet, ipv4, ipv6, vlan};
 use dataplane::worker::Pipeline as _;
 use pipelines::tables::InterfaceId;
-use pipelines::{Edge, Meta, Tables};
+use pipelines::{Edge, Family, Meta, Tables};
 use rtrb::{Consumer, Producer};
 use zerocopy::FromBytes as _;
 
@@ -43,6 +43,8 @@ use crate::alloc::allocations_of_this_thread;
 
 /// Punted frames kept to be handed back.
 const KEPT: usize = BURST_MAX;
+/// More than all frames of two bursts can be cut into, none being longer than two MTUs.
+const PIECES: usize = 4 * BURST_MAX;
 /// No limit in practice: policing is tested elsewhere, here every frame shall go its way.
 const PUNT_RATE: (u32, u32) = (u32::MAX, u32::MAX);
 
@@ -142,6 +144,8 @@ impl Fuzzer {
         }
         let handed_back = batch.len();
         let tables = &self.tables[usize::from(plan.is_reduced)];
+        // Fragments come from a pool, as in the product.
+        HeapFrame::stock(PIECES);
         let allocations = allocations_of_this_thread();
         self.edge.process(tables, port, &mut burst, &mut self.out);
         self.edge.resume(tables, &mut batch, &mut self.out);
@@ -173,7 +177,9 @@ impl Fuzzer {
             frame.refill(self.source.own(plan));
             // The control thread may also name an interface that a reload just took away.
             let interface = u16::try_from(plan.rng.below(2 * PORTS)).unwrap_or(0);
-            batch.push(frame, Meta::originate(InterfaceId(interface)));
+            let is_v4 = ether_type(frame.bytes()) == Some(ethernet::ETHERTYPE_IPV4);
+            let family = if is_v4 { Family::V4 } else { Family::V6 };
+            batch.push(frame, Meta::originate(InterfaceId(interface)).of(family));
         }
     }
 
@@ -189,10 +195,12 @@ impl Fuzzer {
                 self.spare.push(frame);
             }
         }
+        self.spare.truncate(2 * BURST_MAX);
         let mut punted = 0;
         while let Ok(punt) = self.punts.pop() {
             punted += 1;
-            if self.kept.len() < KEPT {
+            // An ARP message is never handed back: it is no packet.
+            if punt.reason != PuntReason::Arp && self.kept.len() < KEPT {
                 self.kept.push(punt);
             } else {
                 self.spare.push(punt.frame);
@@ -226,10 +234,19 @@ fn look_at(port: usize, frame: &[u8]) -> Result<()> {
         "not from the port's MAC address"
     );
     let l2 = vlan::parse(frame).map_err(|_| anyhow::anyhow!("truncated Ethernet header"))?;
-    ensure!(l2.ether_type == ethernet::ETHERTYPE_IPV6, "not IPv6");
     let packet = frame
         .get(usize::from(l2.l3_offset)..)
         .context("nothing behind the Ethernet header")?;
+    if l2.ether_type == ethernet::ETHERTYPE_IPV4 {
+        let parsed = ipv4::parse(packet)?;
+        let (says, has) = (parsed.header.total_len(), packet.len());
+        ensure!(says == has, "says {says} bytes, has {has}");
+        return Ok(());
+    }
+    ensure!(
+        l2.ether_type == ethernet::ETHERTYPE_IPV6,
+        "neither IPv6 nor IPv4"
+    );
     let (header, payload) = ipv6::Header::ref_from_prefix(packet)
         .map_err(|_| anyhow::anyhow!("truncated IPv6 header"))?;
     ensure!(header.version() == 6, "IP version {}", header.version());
@@ -240,6 +257,12 @@ fn look_at(port: usize, frame: &[u8]) -> Result<()> {
         payload.len()
     );
     Ok(())
+}
+
+/// EtherType of an untagged frame.
+fn ether_type(frame: &[u8]) -> Option<u16> {
+    let field = frame.get(12..14)?.first_chunk()?;
+    Some(u16::from_be_bytes(*field))
 }
 
 #[cfg(test)]
@@ -274,7 +297,7 @@ mod tests {
             .filter(|(_, count)| *count > 0)
             .count();
         assert!(
-            reasons >= 26,
+            reasons >= 32,
             "only {reasons} drop reasons were reached:\n{outcome}"
         );
     }

@@ -36,15 +36,50 @@ pub fn mac_of(port: usize) -> Mac {
 /// The whole network.
 pub fn tables() -> Result<Tables> {
     let mut builder = Builder::new();
-    let lan = interface(&mut builder, 0, &[], 1500, 0, "fd01:203:405:1::1/64")?;
-    let lan_100 = interface(&mut builder, 0, &[100], 1500, 0, "fd05:0:0:64::1/64")?;
-    let isp = interface(&mut builder, 1, &[], 1500, 0, "2001:db8:ffff::2/64")?;
-    let isp_qinq = interface(&mut builder, 1, &[200, 300], 1400, 0, "2001:db8:fffe::2/64")?;
-    let narrow = interface(&mut builder, 2, &[], 1280, 0, "2001:db8:2:2::1/64")?;
-    interface(&mut builder, 2, &[7], 1280, 1, "fd01:203:405:1::1/64")?;
+    let lan = interface(
+        &mut builder,
+        0,
+        &[],
+        1500,
+        0,
+        &["fd01:203:405:1::1/64", "192.0.2.1/24"],
+    )?;
+    let lan_100 = interface(&mut builder, 0, &[100], 1500, 0, &["fd05:0:0:64::1/64"])?;
+    let isp = interface(
+        &mut builder,
+        1,
+        &[],
+        1500,
+        0,
+        &["2001:db8:ffff::2/64", "198.51.100.2/24"],
+    )?;
+    let isp_qinq = interface(
+        &mut builder,
+        1,
+        &[200, 300],
+        1400,
+        0,
+        &["2001:db8:fffe::2/64", "198.51.101.2/24"],
+    )?;
+    let narrow = interface(
+        &mut builder,
+        2,
+        &[],
+        1280,
+        0,
+        &["2001:db8:2:2::1/64", "10.2.2.1/24"],
+    )?;
+    interface(
+        &mut builder,
+        2,
+        &[7],
+        1280,
+        1,
+        &["fd01:203:405:1::1/64", "192.0.2.1/24"],
+    )?;
     let down = builder.interface(InterfaceSpec {
         up: false,
-        ..spec(2, &[8], 1500, 0, "2001:db8:8:8::1/64")?
+        ..spec(2, &[8], 1500, 0, &["2001:db8:8:8::1/64"])?
     });
     for (interface, address) in [
         (lan, "fd01:203:405:1::2"),
@@ -54,6 +89,10 @@ pub fn tables() -> Result<Tables> {
         (isp_qinq, "2001:db8:fffe::1"),
         (narrow, "2001:db8:2:2::2"),
         (down, "2001:db8:8:8::2"),
+        (lan, "192.0.2.2"),
+        (isp, "198.51.100.1"),
+        (isp_qinq, "198.51.101.1"),
+        (narrow, "10.2.2.2"),
     ] {
         builder.neighbor(
             interface,
@@ -66,6 +105,21 @@ pub fn tables() -> Result<Tables> {
         hop(isp_qinq, "2001:db8:fffe::1", 1)?,
     ];
     route(&mut builder, 0, "::/0", Route::Hops(default.to_vec()))?;
+    let default = [
+        hop(isp, "198.51.100.1", 3)?,
+        hop(isp_qinq, "198.51.101.1", 1)?,
+    ];
+    route(&mut builder, 0, "0.0.0.0/0", Route::Hops(default.to_vec()))?;
+    for (prefix, interface, router) in [
+        ("10.10.0.0/16", isp, "198.51.100.99"),
+        ("10.14.0.0/16", narrow, "10.2.2.2"),
+        ("10.15.0.0/16", down, "10.8.8.8"),
+    ] {
+        let hops = vec![hop(interface, router, 1)?];
+        route(&mut builder, 0, prefix, Route::Hops(hops))?;
+    }
+    route(&mut builder, 0, "10.12.0.0/16", Route::Blackhole)?;
+    route(&mut builder, 0, "10.13.0.0/16", Route::Unreachable)?;
     route(
         &mut builder,
         0,
@@ -135,7 +189,14 @@ pub fn tables() -> Result<Tables> {
 /// The same appliance after a reload to almost nothing: what still refers to the whole network meets this.
 pub fn reduced_tables() -> Result<Tables> {
     let mut builder = Builder::new();
-    let lan = interface(&mut builder, 0, &[], 1500, 0, "fd01:203:405:1::1/64")?;
+    let lan = interface(
+        &mut builder,
+        0,
+        &[],
+        1500,
+        0,
+        &["fd01:203:405:1::1/64", "192.0.2.1/24"],
+    )?;
     route(
         &mut builder,
         0,
@@ -155,19 +216,26 @@ fn interface(
     vlan: &[u16],
     mtu: u16,
     vrf: u16,
-    address: &str,
+    addresses: &[&str],
 ) -> Result<InterfaceId> {
-    Ok(builder.interface(spec(port, vlan, mtu, vrf, address)?))
+    Ok(builder.interface(spec(port, vlan, mtu, vrf, addresses)?))
 }
 
-fn spec(port: usize, vlan: &[u16], mtu: u16, vrf: u16, address: &str) -> Result<InterfaceSpec> {
+fn spec(
+    port: usize,
+    vlan: &[u16],
+    mtu: u16,
+    vrf: u16,
+    addresses: &[&str],
+) -> Result<InterfaceSpec> {
+    let addresses: Result<Vec<IpNet>, _> = addresses.iter().map(|text| text.parse()).collect();
     Ok(InterfaceSpec {
         port: PortId::new(port).context("three ports are not too many")?,
         vlan: vlan.to_vec(),
         mac: mac_of(port),
         mtu,
         vrf: VrfId(vrf),
-        addresses: vec![address.parse()?],
+        addresses: addresses?,
         link_local: LINK_LOCAL.parse()?,
         up: true,
     })

@@ -15,11 +15,11 @@ pub struct Outcome {
     pub received: u64,
     /// Frames from the control thread: punted ones handed back, and its own.
     pub handed_back: u64,
-    /// ICMPv6 errors made.
+    /// ICMP errors made, and pieces of fragmented packets but for the first of each.
     pub generated: u64,
     /// Frames sent.
     pub sent: u64,
-    /// ICMPv6 errors that the rate forbade.
+    /// ICMP errors that the rate forbade.
     pub limited: u64,
     /// Frames dropped, by reason.
     pub dropped: Vec<(DropReason, u64)>,
@@ -129,7 +129,7 @@ impl fmt::Display for Outcome {
             .max(1);
         writeln!(
             f,
-            "in {} + from control {} + errors made {} (and {} over their rate)",
+            "in {} + from control {} + errors and fragments made {} (and {} errors over their rate)",
             self.received, self.handed_back, self.generated, self.limited
         )?;
         for (name, count) in &lines {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use dataplane::frame::BURST_MAX;
 use dataplane::testing::fault::{FRAME_MAX, Rng, mutate};
-use dataplane::wire::{ipv6, vlan};
+use dataplane::wire::ethernet::ETHERTYPE_IPV4;
+use dataplane::wire::{FromBytes as _, ipv4, ipv6, vlan};
 
 use super::corpus;
 use super::network::PORTS;
@@ -129,15 +130,34 @@ impl Source {
     }
 }
 
-/// Undo what happened to the link header, and make the payload length true again: what happened behind them is then
+/// Undo what happened to the link header, and make lengths and the IPv4 header checksum true again: what happened behind them is then
 /// met by more than the first checks.
 fn mend(sample: &[u8], frame: &mut [u8]) {
     let Ok(l2) = vlan::parse(sample) else { return };
     let l3 = usize::from(l2.l3_offset);
     let kept = l3.min(frame.len());
     frame[..kept].copy_from_slice(&sample[..kept]);
+    if l2.ether_type == ETHERTYPE_IPV4 {
+        mend_v4(frame.get_mut(l3..).unwrap_or(&mut []));
+        return;
+    }
     let payload = frame.len().saturating_sub(l3 + ipv6::HEADER_LEN);
     if let (Some(length), Ok(payload)) = (frame.get_mut(l3 + 4..l3 + 6), u16::try_from(payload)) {
         length.copy_from_slice(&payload.to_be_bytes());
+    }
+}
+
+fn mend_v4(packet: &mut [u8]) {
+    let len = packet.len();
+    let Ok((header, _)) = ipv4::Header::mut_from_prefix(packet) else {
+        return;
+    };
+    if let Ok(len) = u16::try_from(len) {
+        header.total_length.set(len);
+    }
+    let header_len = header.header_len();
+    if let Some(header) = packet.get_mut(..header_len) {
+        // Shorter than a header: such a one has nothing to mend.
+        let _ = ipv4::set_checksum(header);
     }
 }

@@ -76,6 +76,12 @@ fn classify(
     Next::Continue
 }
 
+/// Whether an address that begins so is neither reserved, loopback, link-local nor multicast.
+#[inline]
+pub(super) fn is_ordinary([first, second]: [u8; 2]) -> bool {
+    !matches!(first, 0 | 127 | 224..) && (first, second) != (169, 254)
+}
+
 /// RFC 1812 5.3.7, RFC 1122 3.2.1.3: addresses that no packet on a wire comes from.
 fn forbidden_source(source: Ipv4Addr) -> Option<DropReason> {
     match source.octets()[0] {

@@ -12,7 +12,7 @@ mod chunks;
 pub(crate) mod decap;
 pub(crate) mod encap;
 pub(crate) mod flow;
-// pub(crate) mod node;
+pub(crate) mod node;
 mod spec;
 pub(crate) mod table;
 mod template;

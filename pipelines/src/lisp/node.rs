@@ -17,7 +17,7 @@ use super::view::{Instance, Lisp, Way};
 use crate::fib::{self, Kind, NextHop};
 use crate::icmp_error::IcmpError;
 use crate::meta::{Entry, Family, Meta, Next};
-use crate::tables::Tables;
+use crate::tables::{Tables, VrfId};
 
 /// After ingress: what comes for an own RLOC.
 pub(crate) struct Decap<'a>(pub &'a WorkerCounters);
@@ -106,7 +106,7 @@ pub(crate) fn decapsulate<F: Frame>(
     }
     let opened = decap::open(lisp.rules, packet, is_v4)?;
     let instance = admit(tables, lisp, packet, is_v4, opened)?;
-    strip(frame, l3, opened).map_err(|()| DropReason::Truncated)?;
+    strip(frame, l3, opened)?;
     enter(meta, instance, opened);
     counters.lisp_decap.packets.add(1);
     counters.lisp_decap.bytes.add(frame_len as u64); // `as`: a frame's length
@@ -178,11 +178,13 @@ fn is_from_its_locator(
 }
 
 /// Make the inner packet the frame's: behind a link header of zeros, which is nobody's group address.
-pub(crate) fn strip<F: Frame>(frame: &mut F, l3: usize, opened: Opened) -> Result<(), ()> {
+pub(crate) fn strip<F: Frame>(frame: &mut F, l3: usize, opened: Opened) -> Result<(), DropReason> {
     let front = (l3 + opened.offset).saturating_sub(ethernet::HEADER_LEN);
-    frame.trim_front(front).map_err(|_| ())?;
-    frame.resize(ethernet::HEADER_LEN + opened.len).map_err(|_| ())?;
-    let link = frame.bytes_mut().get_mut(..ethernet::HEADER_LEN).ok_or(())?;
+    let truncated = |_| DropReason::Truncated;
+    frame.trim_front(front).map_err(truncated)?;
+    frame.resize(ethernet::HEADER_LEN + opened.len).map_err(truncated)?;
+    let link = frame.bytes_mut().get_mut(..ethernet::HEADER_LEN);
+    let link = link.ok_or(DropReason::Truncated)?;
     link.fill(0);
     Ok(())
 }
@@ -281,15 +283,30 @@ fn fits(
     if packet.len() <= usize::from(room) || next_hop.kind == Kind::Drop {
         return Next::Continue;
     }
-    if meta.entry != Entry::Received {
-        return Next::Drop(DropReason::PacketTooBig);
-    }
     // F-08: an IPv6 host is never told less than it may always send.
     if !is_v4 && usize::from(room) < ipv6::MIN_MTU {
         return Next::Drop(DropReason::LispPathTooSmall);
     }
-    // F-03; and F-04 where it may be cut.
+    // F-04: DF is not set.
+    if is_v4 && packet.get(6).is_some_and(|flags| flags & 0x40 == 0) {
+        return Next::Cut(room);
+    }
+    if meta.entry != Entry::Received {
+        return Next::Drop(DropReason::PacketTooBig);
+    }
+    // F-03.
     Next::Error(DropReason::PacketTooBig, IcmpError::PacketTooBig { mtu: room })
+}
+
+/// The leaf of a packet that is not encapsulated: of a mapping, the next hop its destination has without LISP.
+pub(crate) fn native(tables: &Tables, vrf: VrfId, leaf: u32) -> u32 {
+    let Some(lisp) = tables.lisp.as_ref().filter(|_| leaf & LEAF != 0) else {
+        return leaf;
+    };
+    match lisp.way(vrf, leaf, 0) {
+        Way::Native(next_hop) | Way::Miss(next_hop) => next_hop,
+        Way::Encap(_) | Way::Drop(_) => 0,
+    }
 }
 
 /// Whether the source is an own EID, or need not be: an ITR encapsulates for its own site alone.

@@ -48,7 +48,7 @@ pub(crate) enum Kind {
 }
 
 /// Everything that workers and the writer share.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     /// Mapping to set, with [`USED`].
     pub(super) mappings: Chunks<AtomicU32>,
     pub(super) sets: Chunks<Line>,

@@ -54,7 +54,7 @@ impl Instance {
 
 /// The whole of LISP in one version of the tables.
 pub(crate) struct Lisp {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) rules: Rules,
     pub(crate) udp_checksum: bool,
     pub(crate) roles: Roles,

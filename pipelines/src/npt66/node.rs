@@ -8,7 +8,7 @@ use dataplane::wire::ipv6;
 use super::rule::{Direction, Quick, Reject, Rule, halves};
 use super::table::RuleSet;
 use super::translate::{translate, translate_common, translate_header, translated_address};
-use crate::meta::{Family, Meta, Next};
+use crate::meta::{NO_RULE, Family, Meta, Next};
 use crate::tables::Tables;
 
 /// Inbound: after ingress, packets that came in by an uplink.
@@ -31,7 +31,11 @@ impl<F: Frame> Node<F> for Inbound<'_> {
         meta: &mut [Meta],
         leaving: &mut Leaving<Next>,
     ) {
-        let set = |meta: &Meta| tables.interface(meta.interface).rule_set;
+        // What was decapsulated came in by no uplink, whatever interface it is told of by.
+        let set = |meta: &Meta| match meta.rule_in {
+            NO_RULE if !meta.is_decapsulated => tables.interface(meta.interface).rule_set,
+            _ => 0,
+        };
         walk(
             Walk::<false>::new(tables, self.0),
             set,
@@ -123,6 +127,11 @@ impl<'t, const OUT: bool> Walk<'t, OUT> {
         self.packets += 1;
         self.bytes += frame_len as u64; // `as`: a frame's length
         Some(halves)
+    }
+
+    /// The worker's counters.
+    pub(crate) fn counters(&self) -> &'t WorkerCounters {
+        self.counters
     }
 
     /// Number of the rule of the packet before.

@@ -148,6 +148,7 @@ impl Builder {
                 [] => {
                     port.untagged = Some(id);
                     port.expected = Expected::to(spec.mac);
+                    port.expected_v4 = Expected::to_v4(spec.mac);
                     port.start = Meta::received(id, spec.vrf);
                 }
                 [outer] => port.tagged.push(((outer, 0), id)),

@@ -115,6 +115,8 @@ pub(crate) struct PortTable {
     pub(crate) untagged: Option<InterfaceId>,
     /// What its untagged frames look like.
     pub(crate) expected: Expected,
+    /// The same of IPv4.
+    pub(crate) expected_v4: Expected,
     /// The record every frame starts with: that of an untagged one.
     pub(crate) start: Meta,
     /// (outer id, inner id or 0) to interface.
@@ -204,6 +206,13 @@ impl Tables {
     pub(crate) fn is_broadcast(&self, vrf: VrfId, address: Ipv4Addr) -> bool {
         let leaf = self.hosts.lookup(vrf.0, host_key(address.into()));
         leaf.is_some_and(|leaf| self.next_hop(leaf).reason == DropReason::DirectedBroadcast)
+    }
+
+    /// LISP, if untagged frames of this port may be encapsulated packets for us.
+    #[inline]
+    pub(crate) fn opens(&self, port: &PortTable) -> Option<&Lisp> {
+        let opens = |lisp: &&Lisp| lisp.roles.decapsulates() && lisp.underlay == port.start.vrf;
+        self.lisp.as_ref().filter(opens)
     }
 
     /// A rule set by the number in an interface or next hop; 0 is none.

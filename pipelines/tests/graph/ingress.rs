@@ -201,7 +201,9 @@ fn every_node_has_a_name() {
             ("npt66-out", 1),
             ("egress", 1),
             ("local", 0),
-            ("hairpin", 0)
+            ("hairpin", 0),
+            ("lisp-decap", 0),
+            ("lisp-encap", 0)
         ]
     );
 }

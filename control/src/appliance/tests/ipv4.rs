@@ -3,11 +3,10 @@
 use std::net::Ipv4Addr;
 
 use dataplane::testing::builder::Packet4;
-use dataplane::wire::IntoBytes;
 use dataplane::wire::arp::{self, Message};
 use dataplane::wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, Mac};
-use dataplane::wire::icmpv4::{self, EchoHeader, types};
-use dataplane::wire::ipv4::{self, Header, proto};
+use dataplane::wire::icmpv4::types;
+use dataplane::wire::ipv4::{self, proto};
 
 use super::bench::*;
 use crate::admin::protocol::Subject;

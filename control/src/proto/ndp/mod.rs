@@ -6,7 +6,7 @@
 //! One machine serves both, because what they have to decide is the same: whom to answer, whom to remember, whom to ask
 //! again and when, what waits meanwhile, what a scan may cost. An ARP request is the solicitation of an IPv4 neighbour
 //! and a reply its advertisement; the states of RFC 4861 7.3 keep IPv4 neighbours fresh too, by the unicast poll of
-//! RFC 1122 2.3.2.1 (2). Only [`arp`], [`wire`] and the few places where a family differs know which one it is.
+//! RFC 1122 2.3.2.1 (2). Only `arp`, `wire` and the few places where a family differs know which one it is.
 //!
 //! The machine answers solicitations for own addresses and for the outside prefixes of NPT66 rules on their uplink
 //! (proxy, RFC 4861 7.2.8), resolves next hops for packets that wait, keeps gateways resolved, watches reachability,
