@@ -146,7 +146,11 @@ impl Express {
             if mappings != 0 {
                 count(<Encap<'_> as Node<F>>::INDEX, burst.len());
             }
-            self.finish_apart(tables, port, burst, counters)
+            if self.apart.is_empty() {
+                self.finish_apart::<F, false>(tables, port, burst, counters)
+            } else {
+                self.finish_apart::<F, true>(tables, port, burst, counters)
+            }
         } else if self.uplinks_behind & bit != 0 {
             self.finish::<F, true>(tables, port, burst, counters)
         } else {

@@ -12,3 +12,8 @@ pub mod lpm;
     reason = "values shared between threads and freed once all readers passed"
 )]
 pub mod publish;
+#[expect(
+    unsafe_code,
+    reason = "address space of our own, read as the atomics it is made of"
+)]
+pub mod region;

@@ -245,38 +245,41 @@ impl Express {
 
     /// Choose the locator of every packet that goes to a mapping, a step at a time.
     #[inline(always)]
-    fn choose<F: Frame>(&mut self, lisp: &Lisp, port: &PortTable, frames: &[F]) {
+    fn choose<F: Frame, const APART: bool>(&mut self, lisp: &Lisp, port: &PortTable, frames: &[F]) {
         let apart = &mut self.apart;
         let leaves = &mut self.leaves[..frames.len()];
-        for (leaf, set) in leaves.iter().zip(&mut apart.locators) {
-            *set = 0;
-            if *leaf & LEAF != 0 {
-                *set = lisp.shared.set_of(*leaf);
-                lisp.shared.prefetch_set(*set);
+        for (index, (frame, leaf)) in frames.iter().zip(&*leaves).enumerate() {
+            apart.locators[index] = 0;
+            if leaf & LEAF != 0 {
+                let set = lisp.shared.set_of(*leaf);
+                lisp.shared.prefetch_set(set);
+                let is_v4 = APART && apart.start(port, index).family == Family::V4;
+                let packet = frame.bytes().get(L3..).unwrap_or(&[]);
+                apart.hashes[index] = lisp.hash(packet, is_v4);
+                apart.locators[index] = set;
             }
         }
-        for (index, (frame, leaf)) in frames.iter().zip(leaves).enumerate() {
-            if apart.locators[index] == 0 {
+        for (index, leaf) in leaves.iter_mut().enumerate() {
+            let set = apart.locators[index];
+            if set == 0 {
                 continue;
             }
-            let start = apart.start(port, index);
-            let packet = frame.bytes().get(L3..).unwrap_or(&[]);
-            let hash = lisp.hash(packet, start.family == Family::V4);
-            let set = std::mem::replace(&mut apart.locators[index], 0);
+            let hash = apart.hashes[index];
             let locator = lisp.shared.locator_of(set, hash);
             lisp.shared.prefetch_locator(locator);
-            (apart.hashes[index], apart.locators[index]) = (hash, locator);
-            if locator == 0
-                && let Way::Native(number) = lisp.way_without_locator(start.vrf, set, hash)
-            {
-                *leaf = number;
+            apart.locators[index] = locator;
+            if locator == 0 {
+                let vrf = apart.start(port, index).vrf;
+                if let Way::Native(number) = lisp.way_without_locator(vrf, set, hash) {
+                    *leaf = number;
+                }
             }
         }
     }
 
-    /// Last loop of a burst with packets apart, or that go to a mapping.
-    #[inline(never)]
-    pub(super) fn finish_apart<F: Frame>(
+    /// Last loop of a burst with packets that go to a mapping, or (`APART`) that differ from others of their port.
+    #[inline(always)]
+    pub(super) fn finish_apart<F: Frame, const APART: bool>(
         &mut self,
         tables: &Tables,
         port: &PortTable,
@@ -285,19 +288,28 @@ impl Express {
     ) -> Finished {
         let lisp = tables.lisp.as_ref();
         match lisp {
-            Some(lisp) => self.choose(lisp, port, frames),
+            Some(lisp) => self.choose::<F, APART>(lisp, port, frames),
             None => self.apart.locators.fill(0),
         }
+        let usual = lisp.map(|lisp| lisp.instance_of(port.start.vrf));
         let mut walk = Walk::<true>::new(tables, counters);
         let mut finished = Finished::default();
         let (mut sealed, mut sealed_bytes) = (0, 0);
         for (index, frame) in frames.iter_mut().enumerate() {
-            let start = self.apart.start(port, index);
             let leaf = self.leaves[index];
+            let (family, is_usual) = if APART && self.apart.has(index) {
+                (self.apart.starts[index].family, false)
+            } else {
+                (Family::V6, true)
+            };
             if let Some(lisp) = lisp
                 && self.apart.locators[index] != 0
             {
-                if let Some(number) = self.seal(tables, lisp, index, &start, frame) {
+                let is_ours = |packet: &[u8]| match usual {
+                    Some(instance) if is_usual => lisp.takes(instance, packet),
+                    _ => steps::is_source_ours(lisp, packet, &self.apart.starts[index]),
+                };
+                if let Some(number) = self.seal(tables, lisp, index, family, frame, is_ours) {
                     self.leaves[index] = number;
                     let len = frame.bytes().len();
                     finished.add(tables.next_hop(number), len);
@@ -305,31 +317,11 @@ impl Express {
                     sealed_bytes += len as u64; // `as`: a frame's length
                     continue;
                 }
-            } else if is_forwarded(tables, leaf, start.family, frame.bytes_mut(), &mut walk) {
+            } else if is_forwarded(tables, leaf, family, frame.bytes_mut(), &mut walk) {
                 finished.add(tables.next_hop(leaf), frame.bytes().len());
                 continue;
             }
-            let rule_in = if port.has_rules && !self.apart.has(index) {
-                self.rules_in[index]
-            } else {
-                NO_RULE
-            };
-            let mut meta = Meta {
-                next_hop: leaf,
-                rule_in,
-                ..start
-            };
-            match finish_odd(tables, frame, &mut meta, &mut walk) {
-                Ok(()) => {
-                    if meta.is_oversize {
-                        self.apart.oversize |= 1 << index;
-                        finished.any_oversize = true;
-                    }
-                    self.leaves[index] = meta.next_hop;
-                    finished.add(tables.next_hop(meta.next_hop), frame.bytes().len());
-                }
-                Err(next) => self.leave(index, next, meta),
-            }
+            self.finish_one_odd(tables, port, index, frame, &mut walk, &mut finished);
         }
         walk.finish();
         if sealed > 0 {
@@ -337,6 +329,40 @@ impl Express {
             counters.lisp_encap.bytes.add(sealed_bytes);
         }
         finished
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn finish_one_odd<F: Frame>(
+        &mut self,
+        tables: &Tables,
+        port: &PortTable,
+        index: usize,
+        frame: &mut F,
+        walk: &mut Walk<'_, true>,
+        finished: &mut Finished,
+    ) {
+        let rule_in = if port.has_rules && !self.apart.has(index) {
+            self.rules_in[index]
+        } else {
+            NO_RULE
+        };
+        let mut meta = Meta {
+            next_hop: self.leaves[index],
+            rule_in,
+            ..self.apart.start(port, index)
+        };
+        match finish_odd(tables, frame, &mut meta, walk) {
+            Ok(()) => {
+                if meta.is_oversize {
+                    self.apart.oversize |= 1 << index;
+                    finished.any_oversize = true;
+                }
+                self.leaves[index] = meta.next_hop;
+                finished.add(tables.next_hop(meta.next_hop), frame.bytes().len());
+            }
+            Err(next) => self.leave(index, next, meta),
+        }
     }
 
     /// Encapsulate a packet whose locator is known, if nothing about it is odd; the number of its next hop. Else it is as
@@ -347,23 +373,23 @@ impl Express {
         tables: &Tables,
         lisp: &Lisp,
         index: usize,
-        start: &Meta,
+        family: Family,
         frame: &mut F,
+        is_ours: impl Fn(&[u8]) -> bool,
     ) -> Option<u32> {
         let locator = lisp.shared.locator(self.apart.locators[index])?;
         let state = locator.state();
         let next_hop = tables.next_hop(state.next_hop);
-        let is_v4 = start.family == Family::V4;
-        let bytes = frame.bytes_mut();
-        let packet = bytes.get_mut(L3..)?;
+        let is_v4 = family == Family::V4;
+        let packet = frame.bytes_mut().get_mut(L3..)?;
         let hop_limit = *packet.get(if is_v4 { ipv4::TTL_OFFSET } else { HOP_LIMIT })?;
-        let overhead = if state.is_v4 { V4_LEN } else { V6_LEN };
+        let len = packet.len() + if state.is_v4 { V4_LEN } else { V6_LEN };
         let is_plain = next_hop.express_max != 0
             && hop_limit > 1
-            && L3 + packet.len() + overhead <= usize::from(next_hop.express_max)
-            && packet.len() + overhead <= usize::from(state.path_mtu)
+            && L3 + len <= usize::from(next_hop.express_max)
+            && len <= usize::from(state.path_mtu)
             && !lisp.is_too_deep(packet, is_v4)
-            && steps::is_source_ours(lisp, packet, start);
+            && is_ours(packet);
         if !is_plain {
             return None;
         }

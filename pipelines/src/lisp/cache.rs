@@ -8,14 +8,16 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use arrayvec::ArrayVec;
 use dataplane::table::lpm::Grace;
+use dataplane::table::region::Line;
 use ipnet::IpNet;
 
 use super::buckets::{self, Share};
-use super::chunks::Numbers;
+use super::numbers::Numbers;
 use super::flow::mix;
 use super::spec::{Act, LOCATORS_MAX, LocatorSpec, MappingSpec, Settings};
 use super::table::{self, LEAF, NO_MTU, NO_SLOT, Shared, State, USED, kind_number, place_of};
@@ -265,7 +267,7 @@ impl MapCache {
             path_mtu: rloc.path_mtu.unwrap_or(NO_MTU),
             is_v4: address.is_ipv4(),
         };
-        self.shared.locators.make(number).0[0].store(state.word(), Release);
+        self.shared.locators.at(number).0[0].store(state.word(), Release);
     }
 
     /// Make or change a mapping whose locators are [ready](MapCache::is_ready); returns its leaf. `native`: the number of
@@ -278,7 +280,7 @@ impl MapCache {
                 let before = std::mem::replace(&mut mapping.set, set);
                 let leaf = mapping.number | LEAF;
                 // "Used" stays: the prefix was.
-                let cell = self.shared.mappings.make(mapping.number);
+                let cell = self.shared.mappings.at(mapping.number);
                 let used = cell.load(Relaxed) & USED;
                 cell.store(set | used, Release);
                 self.release_set(before);
@@ -286,7 +288,7 @@ impl MapCache {
             }
             Entry::Vacant(vacant) => {
                 let number = self.numbers.take();
-                self.shared.mappings.make(number).store(set, Release);
+                self.shared.mappings.at(number).store(set, Release);
                 vacant.insert(Mapping { number, set });
                 number | LEAF
             }
@@ -308,7 +310,7 @@ impl MapCache {
         let Some(mapping) = self.mappings.get(eid) else {
             return false;
         };
-        let cell = self.shared.mappings.make(mapping.number);
+        let cell = self.shared.mappings.at(mapping.number);
         cell.load(Relaxed) & USED != 0 && cell.fetch_and(!USED, Relaxed) & USED != 0
     }
 
@@ -362,7 +364,8 @@ impl MapCache {
 
     /// Bytes that workers may look at, without the prefix tables.
     pub(crate) fn bytes(&self) -> usize {
-        self.shared.bytes()
+        let lines = self.free_sets.made() + self.free_locators.made();
+        self.numbers.made() * size_of::<AtomicU32>() + lines * size_of::<Line>()
     }
 
     /// How the locators of a mapping are doing, in the order of their use.
@@ -502,7 +505,7 @@ impl MapCache {
             return *number;
         }
         let number = self.free_locators.take();
-        let line = self.shared.locators.make(number);
+        let line = self.shared.locators.at(number);
         let words = template::words(&self.settings, &key);
         for (cell, word) in line.0[1..].iter().zip(words) {
             cell.store(word, Relaxed);
@@ -550,7 +553,7 @@ impl MapCache {
                 }
             }
         }
-        let cells = &self.shared.sets.make(number).0;
+        let cells = &self.shared.sets.at(number).0;
         for (cell, word) in cells.iter().zip(words) {
             cell.store(word, Relaxed);
         }
@@ -560,7 +563,7 @@ impl MapCache {
     /// Lead every bucket of a set to a locator that can be used now: one store for each 16 buckets.
     fn write_buckets(&self, number: u32, set: &Set) {
         let buckets = buckets::fill(&self.shares(set));
-        let cells = &self.shared.sets.make(number).0;
+        let cells = &self.shared.sets.at(number).0;
         for (index, cell) in cells[1..=table::BUCKETS / 16].iter().enumerate() {
             let mut word = 0;
             for at in 0..16 {

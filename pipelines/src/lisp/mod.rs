@@ -8,11 +8,11 @@
 
 mod buckets;
 pub(crate) mod cache;
-mod chunks;
 pub(crate) mod decap;
 pub(crate) mod encap;
 pub(crate) mod flow;
 pub(crate) mod node;
+mod numbers;
 mod spec;
 pub(crate) mod table;
 mod template;

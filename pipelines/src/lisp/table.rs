@@ -17,8 +17,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
 
 use dataplane::prefetch;
+use dataplane::table::region::{Line, Region};
 
-use super::chunks::Chunks;
 use super::spec::{Act, LOCATORS_MAX};
 
 /// The bit of a prefix table's leaf that is a mapping and no next hop.
@@ -31,11 +31,6 @@ pub(super) const BUCKETS: usize = 64;
 pub(super) const NO_SLOT: u64 = 15;
 /// Path MTU of a locator about which nothing was learned.
 pub(super) const NO_MTU: u16 = u16::MAX;
-
-/// One cache line of the writer's.
-#[derive(Default)]
-#[repr(align(64))]
-pub(super) struct Line(pub(super) [AtomicU64; 8]);
 
 /// What a set does with a packet whose bucket has no locator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,26 +45,25 @@ pub(crate) enum Kind {
 /// Everything that workers and the writer share.
 pub(crate) struct Shared {
     /// Mapping to set, with [`USED`].
-    pub(super) mappings: Chunks<AtomicU32>,
-    pub(super) sets: Chunks<Line>,
-    pub(super) locators: Chunks<Line>,
+    pub(super) mappings: Region<AtomicU32, 27>,
+    pub(super) sets: Region<Line, 27>,
+    pub(super) locators: Region<Line, 24>,
 }
 
 impl Shared {
     pub(super) fn new() -> Self {
+        let reserved = "the system gives address space: 9.5 GiB, and no memory yet";
         Self {
-            mappings: Chunks::new(),
-            sets: Chunks::new(),
-            locators: Chunks::new(),
+            mappings: Region::reserve().expect(reserved),
+            sets: Region::reserve().expect(reserved),
+            locators: Region::reserve().expect(reserved),
         }
     }
 
     /// The set of the mapping with this leaf, which is marked as used. 0: there is none.
     #[inline(always)]
     pub(crate) fn set_of(&self, leaf: u32) -> u32 {
-        let Some(mapping) = self.mappings.get(leaf & !LEAF) else {
-            return 0;
-        };
+        let mapping = self.mappings.at(leaf);
         let value = mapping.load(Acquire);
         if value & USED == 0 {
             // Once for each time the control thread asks, so the line stays shared between workers.
@@ -81,17 +75,13 @@ impl Shared {
     /// Pull a set towards the cache.
     #[inline(always)]
     pub(crate) fn prefetch_set(&self, set: u32) {
-        if let Some(line) = self.sets.get(set) {
-            prefetch::read(line);
-        }
+        prefetch::read(self.sets.at(set));
     }
 
     /// The locator of a flow; 0: none, see [`Shared::kind`].
     #[inline(always)]
     pub(crate) fn locator_of(&self, set: u32, hash: u64) -> u32 {
-        let Some(Line(words)) = self.sets.get(set) else {
-            return 0;
-        };
+        let Line(words) = self.sets.at(set);
         let bucket = hash >> 58;
         let [_, a, b, c, d, ..] = words;
         let quarter = [a, b, c, d][(bucket >> 4) as usize & 3]; // `as`: two bits
@@ -102,17 +92,13 @@ impl Shared {
     /// Pull a locator towards the cache.
     #[inline(always)]
     pub(crate) fn prefetch_locator(&self, locator: u32) {
-        if let Some(line) = self.locators.get(locator) {
-            prefetch::read(line);
-        }
+        prefetch::read(self.locators.at(locator));
     }
 
     /// What the set does where it has no locator.
     #[cold]
     pub(crate) fn kind(&self, set: u32) -> Kind {
-        let Some(Line(words)) = self.sets.get(set) else {
-            return Kind::Locators;
-        };
+        let Line(words) = self.sets.at(set);
         let act = match words[0].load(Relaxed) & 0xff {
             1 => Act::NoAction,
             2 => Act::Native,
@@ -129,25 +115,18 @@ impl Shared {
     /// A locator by its number; 0 is none.
     #[inline(always)]
     pub(crate) fn locator(&self, number: u32) -> Option<Locator<'_>> {
-        if number == 0 {
-            return None;
-        }
-        self.locators.get(number).map(Locator)
+        (number != 0).then(|| Locator(self.locators.at(number)))
     }
 
     /// All locators of a set that it may ever send to.
     pub(crate) fn slots(&self, set: u32) -> impl Iterator<Item = Locator<'_>> {
-        let line = self.sets.get(set).into_iter();
+        let Line(words) = self.sets.at(set);
         let is_positive = self.kind(set) == Kind::Locators;
-        let slots = line.flat_map(|Line(words)| (0..LOCATORS_MAX as u64).map(|slot| slot_of(words, slot))); // `as`: 7
+        let slots = 0..LOCATORS_MAX as u64; // `as`: 7
         slots
+            .map(|slot| slot_of(words, slot))
             .filter(move |number| is_positive && *number != 0)
             .filter_map(|number| self.locator(number))
-    }
-
-    /// Bytes of memory in use.
-    pub(super) fn bytes(&self) -> usize {
-        self.mappings.bytes() + self.sets.bytes() + self.locators.bytes()
     }
 }
 

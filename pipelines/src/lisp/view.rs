@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use ipnet::IpNet;
 use dataplane::reason::DropReason;
 use dataplane::table::lpm::{View4, View6};
 use dataplane::wire::ipv6::{self, proto};
@@ -33,21 +34,60 @@ pub(crate) struct Instance {
     /// An interface of its VRF, for errors about what was decapsulated; else one of the underlay.
     pub(crate) interface: InterfaceId,
     /// Own EID prefixes.
+    pub(crate) first6: First6,
     pub(crate) eids6: View6,
     pub(crate) eids4: View4,
     /// The set of the proxy ETRs; 0: there is none.
     pub(crate) petr_set: u32,
 }
 
+/// The first own IPv6 EID prefix, if it has at most 64 bits, as its bits stand in a packet: most sites have one, and are
+/// asked for it with every packet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct First6 {
+    mask: u64,
+    value: u64,
+}
+
+impl First6 {
+    /// Of these prefixes.
+    pub(crate) fn of(eids: &[IpNet]) -> Self {
+        let first = eids.iter().find_map(|eid| match eid {
+            IpNet::V6(eid) => Some(eid),
+            IpNet::V4(_) => None,
+        });
+        // Nothing has these bits.
+        let none = Self { mask: 0, value: 1 };
+        first.filter(|eid| eid.prefix_len() <= 64).map_or(none, |eid| {
+            let upper = |address: std::net::Ipv6Addr| {
+                let [half, _] = *address.octets().as_chunks::<8>().0 else {
+                    unreachable!("16 bytes are two halves")
+                };
+                u64::from_ne_bytes(half)
+            };
+            Self {
+                mask: upper(eid.netmask()),
+                value: upper(eid.network()),
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn contains(self, address: &[u8; 16]) -> bool {
+        let upper = address.first_chunk::<8>().expect("8 of 16 bytes");
+        u64::from_ne_bytes(*upper) & self.mask == self.value
+    }
+}
+
 impl Instance {
     /// Whether the address, in network order, is an own EID.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_own(&self, address: &[u8; 16], is_v4: bool) -> bool {
         if is_v4 {
             let [.., a, b, c, d] = *address;
             self.eids4.lookup(&u32::from_be_bytes([a, b, c, d])) != 0
         } else {
-            self.eids6.lookup(address) != 0
+            self.first6.contains(address) || self.eids6.lookup(address) != 0
         }
     }
 }
@@ -165,6 +205,18 @@ impl Lisp {
     #[inline]
     pub(crate) fn instance_of(&self, vrf: VrfId) -> Option<&Instance> {
         self.instances.iter().find(|instance| instance.vrf == vrf)
+    }
+
+    /// Whether a received IPv6 packet of this instance may be encapsulated: an ITR does so for its own EIDs, a proxy for
+    /// everybody.
+    #[inline(always)]
+    pub(crate) fn takes(&self, instance: Option<&Instance>, packet: &[u8]) -> bool {
+        let source = packet.get(8..24).and_then(|source| source.first_chunk());
+        self.roles.pitr
+            || (self.roles.itr
+                && instance.is_some_and(|instance| {
+                    source.is_some_and(|source| instance.is_own(source, false))
+                }))
     }
 
     /// The hash of a packet's flow.

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use super::{Key, Rib, Target};
 use crate::lisp::cache::{Eid, MapCache};
-use crate::lisp::view::{Instance, Lisp};
+use crate::lisp::view::{First6, Instance, Lisp};
 use crate::lisp::{Act, LocatorState, MappingSpec, Miss, Settings};
 use crate::tables::{InterfaceId, Route, VrfId};
 
@@ -210,6 +210,7 @@ impl Rib {
                 id: instance.id,
                 vrf: instance.vrf,
                 interface: interface_of(instance.vrf).unwrap_or(underlay),
+                first6: First6::of(&instance.eids),
                 eids6: eids6.view(),
                 eids4: eids4.view(),
                 petr_set: state.cache.petr_set(instance.vrf),

@@ -1,0 +1,131 @@
+//! An array in address space that never moves: elements exist from the start, as zeros, and cost memory once they are
+//! written.
+//!
+//! Written by one thread beside others that read. Elements are made of atomics, so every access is defined; what makes a
+//! set of them consistent is the user's to say. Every number is one of an element, so reading needs no check.
+
+use std::io;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+/// Bytes of a huge page.
+const HUGE: usize = 2 << 20;
+
+/// One cache line of atomics.
+#[derive(Default)]
+#[repr(align(64))]
+pub struct Line(pub [AtomicU64; 8]);
+
+/// What can be an element: atomics alone, for which a page of zeros is a value.
+pub trait Element: Sync + sealed::Sealed {}
+
+impl Element for AtomicU32 {}
+impl Element for Line {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for std::sync::atomic::AtomicU32 {}
+    impl Sealed for super::Line {}
+}
+
+/// An array of 2^`BITS` elements.
+pub struct Region<T, const BITS: u32> {
+    mapping: NonNull<u8>,
+    /// The first multiple of [`HUGE`] in the mapping.
+    base: NonNull<T>,
+    elements: PhantomData<T>,
+}
+
+// SAFETY: the mapping belongs to this value alone and may be removed on any thread; its elements are atomics.
+unsafe impl<T: Element, const BITS: u32> Send for Region<T, BITS> {}
+// SAFETY: as for `Send`: whoever shares it reaches atomics.
+unsafe impl<T: Element, const BITS: u32> Sync for Region<T, BITS> {}
+
+impl<T: Element, const BITS: u32> Region<T, BITS> {
+    const COUNT: usize = 1 << BITS;
+    const BYTES: usize = Self::COUNT * size_of::<T>();
+
+    /// Reserve the address space, and no memory yet.
+    ///
+    /// # Errors
+    /// When the system refuses (a limit on address space).
+    pub fn reserve() -> io::Result<Self> {
+        const { assert!(BITS < 32 && align_of::<T>() <= HUGE) };
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let bytes = Self::BYTES + HUGE;
+        // SAFETY: a new private mapping at a place the kernel chooses touches nothing that exists.
+        let mapping = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                flags,
+            )
+        }?;
+        let mapping = NonNull::new(mapping.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let offset = mapping.as_ptr().align_offset(HUGE);
+        // SAFETY: the mapping has `HUGE` bytes more than are used, and the offset is smaller.
+        let base = unsafe { mapping.add(offset) };
+        if Self::BYTES > HUGE {
+            // Refused by a kernel without huge pages: everything works without. The beginning stays small pages: most
+            // tables never need more.
+            // SAFETY: the range lies in our mapping, and huge pages keep its content.
+            let _ = unsafe {
+                madvise(
+                    base.as_ptr().add(HUGE).cast(),
+                    Self::BYTES - HUGE,
+                    Advice::LinuxHugepage,
+                )
+            };
+        }
+        Ok(Self {
+            mapping,
+            base: base.cast(),
+            elements: PhantomData,
+        })
+    }
+
+    /// An element; of a number that is too large, the one its lower bits name.
+    #[inline(always)]
+    pub fn at(&self, index: u32) -> &T {
+        let index = index as usize & (Self::COUNT - 1); // `as`: u32 to usize
+        // SAFETY: the index is below `COUNT`; the mapping is there as long as `self`, aligned for `T`, and zeros are a
+        // value of it (`Element`). All writes are atomic.
+        unsafe { &*self.base.as_ptr().add(index) }
+    }
+}
+
+impl<T, const BITS: u32> Drop for Region<T, BITS> {
+    fn drop(&mut self) {
+        let bytes = (size_of::<T>() << BITS) + HUGE;
+        // SAFETY: the mapping was made by `reserve` with this size, and nothing borrows from it any more.
+        let _ = unsafe { munmap(self.mapping.as_ptr().cast(), bytes) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+
+    #[test]
+    fn an_element_is_zero_until_written_and_stays_where_it_is() {
+        let region = Region::<AtomicU32, 24>::reserve().expect("address space");
+        assert_eq!(region.at(12_345_678).load(Relaxed), 0);
+        region.at(12_345_678).store(7, Relaxed);
+        assert_eq!(region.at(12_345_678).load(Relaxed), 7);
+        assert_eq!(region.at(12_345_677).load(Relaxed), 0);
+        assert_eq!(region.at(12_345_678 + (1 << 24)).load(Relaxed), 7, "the lower bits");
+    }
+
+    #[test]
+    fn a_line_is_a_cache_line() {
+        let region = Region::<Line, 8>::reserve().expect("address space");
+        let [a, b] = [0, 1].map(|index| std::ptr::from_ref(region.at(index)) as usize);
+        assert_eq!((a % 64, b - a), (0, 64));
+    }
+}
