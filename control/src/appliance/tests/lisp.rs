@@ -341,24 +341,19 @@ fn held_packets_go_on_with_their_mapping_or_are_dropped_in_time() {
         missed(&mut bench, "2610:7::1");
     }
     assert_eq!(discarded(&mut bench, "miss_limit"), 1);
-    let injected = |bench: &mut Bench| {
-        let counters: view::Counters = bench.show(Subject::Counters);
-        counters.totals.injected
+    let released = |bench: &mut Bench| {
+        let shown: view::Lisp = bench.show(Subject::Lisp);
+        shown.miss_counters["released"]
     };
-    let before = injected(&mut bench);
     let add = r#"{"add":{"eid":"2610:5::/32","locators":[{"rloc":"2001:db8:ffff::8"}]}}"#;
     assert!(change(&mut bench, &[add]).ok);
     bench.run(20);
-    assert_eq!(
-        injected(&mut bench) - before,
-        1,
-        "the one that has a mapping"
-    );
+    assert_eq!(released(&mut bench), 1, "the one that has a mapping");
     // To ask for a mapping is no mapping.
     let ask = r#"{"add":{"eid":"2610:6::/32","action":"send_map_request"}}"#;
     assert!(change(&mut bench, &[ask]).ok);
     bench.run(20);
-    assert_eq!(injected(&mut bench) - before, 1);
+    assert_eq!(released(&mut bench), 1);
     bench.run(2000);
     assert_eq!(discarded(&mut bench, "miss_timeout"), 5);
     let shown: view::Lisp = bench.show(Subject::Lisp);
@@ -375,4 +370,43 @@ fn packets_that_come_after_their_mapping_do_not_wait() {
     let shown: view::Lisp = bench.show(Subject::Lisp);
     assert_eq!(shown.misses_remembered, 0);
     assert_eq!(discarded(&mut bench, "miss_limit"), 0);
+}
+
+/// UDP destination port of what was sent encapsulated over IPv6, with its outer destination.
+fn encapsulated(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let to_lisp = |frame: &&Vec<u8>| frame[20] == 17 && frame[56..58] == 4341_u16.to_be_bytes();
+    frames
+        .iter()
+        .filter(to_lisp)
+        .map(|frame| frame[38..54].to_vec())
+        .collect()
+}
+
+/// The whole way: a packet misses and waits, a mapping is added, its locator's neighbour is found, and it leaves
+/// encapsulated; then the locator is taken away.
+#[test]
+fn a_held_packet_leaves_encapsulated_once_it_is_mapped() {
+    let mut bench = Bench::new(&lisp("miss = \"hold\"", ""));
+    bench.run(10);
+    bench.feed(INSIDE, &ping(HOST_ADDRESS, "2610:5::1", 1));
+    bench.run(20);
+    let shown: view::Lisp = bench.show(Subject::Lisp);
+    assert_eq!((shown.misses_remembered, shown.misses[0].waiting), (1, 1));
+    let add = r#"{"add":{"eid":"2610:5::/32","locators":[{"rloc":"2001:db8:ffff::8"}]}}"#;
+    assert!(change(&mut bench, &[add]).ok);
+    bench.run(20);
+    bench.advertise(OUTSIDE, address_of("2001:db8:ffff::8"), ROUTER);
+    bench.run(20);
+    let locator = address_of("2001:db8:ffff::8").octets().to_vec();
+    assert_eq!(encapsulated(&bench.sent(OUTSIDE)), [locator]);
+    let used = |bench: &mut Bench| mappings(bench, MapQuery::default()).mappings[0].used_s;
+    assert_eq!(used(&mut bench), Some(0));
+    bench.run(3000);
+    assert_eq!(used(&mut bench), Some(3));
+    let down = r#"{"rloc":{"address":"2001:db8:ffff::8","state":"down"}}"#;
+    assert!(change(&mut bench, &[down]).ok);
+    bench.feed(INSIDE, &ping(HOST_ADDRESS, "2610:5::1", 2));
+    bench.run(20);
+    assert!(encapsulated(&bench.sent(OUTSIDE)).is_empty());
+    bench.assert_conserved();
 }
