@@ -249,14 +249,18 @@ impl Express {
         let apart = &mut self.apart;
         let leaves = &mut self.leaves[..frames.len()];
         for (index, (frame, leaf)) in frames.iter().zip(&*leaves).enumerate() {
-            apart.locators[index] = 0;
             if leaf & LEAF != 0 {
-                let set = lisp.shared.set_of(*leaf);
-                lisp.shared.prefetch_set(set);
+                lisp.shared.prefetch_mapping(*leaf);
                 let is_v4 = APART && apart.start(port, index).family == Family::V4;
                 let packet = frame.bytes().get(L3..).unwrap_or(&[]);
                 apart.hashes[index] = lisp.hash(packet, is_v4);
-                apart.locators[index] = set;
+            }
+        }
+        for (leaf, set) in leaves.iter().zip(&mut apart.locators) {
+            *set = 0;
+            if leaf & LEAF != 0 {
+                *set = lisp.shared.set_of(*leaf);
+                lisp.shared.prefetch_set(*set);
             }
         }
         for (index, leaf) in leaves.iter_mut().enumerate() {

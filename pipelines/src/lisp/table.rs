@@ -72,6 +72,12 @@ impl Shared {
         value & !USED
     }
 
+    /// Pull a mapping towards the cache.
+    #[inline(always)]
+    pub(crate) fn prefetch_mapping(&self, leaf: u32) {
+        prefetch::read(self.mappings.at(leaf));
+    }
+
     /// Pull a set towards the cache.
     #[inline(always)]
     pub(crate) fn prefetch_set(&self, set: u32) {
