@@ -32,7 +32,7 @@ use crate::proto::lisp::{
 use crate::publish;
 
 /// Mappings that are asked in one tick whether they were used.
-const USE_PER_TICK: usize = 256;
+const USE_PER_TICK: usize = 64;
 
 /// Why the map-cache was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -217,9 +217,8 @@ impl<P: Platform> Appliance<P> {
             self.rib.set_locator(rloc, false);
         }
         self.outdated = true;
-        for key in changed {
-            self.put_in_force(key);
-        }
+        changed.retain(|key| self.put_in_force(*key));
+        self.release(&changed);
         (!unfit.is_empty()).then(|| {
             format!(
                 "lisp: {} of the mappings added at run time did not fit any more and went",
@@ -239,17 +238,20 @@ impl<P: Platform> Appliance<P> {
             mappings: 0,
             concerned: 0,
         };
+        let mut answered = Vec::new();
         for step in steps {
             match step {
                 Step::Add(key, mapping) => {
-                    if self.lisp.cache.add(key, mapping) {
-                        self.put_in_force(key);
+                    if self.lisp.cache.add(key, mapping) && self.put_in_force(key) {
+                        answered.push(key);
                     }
                 }
                 Step::Delete(key) => {
                     let deleted = self.lisp.cache.delete(key);
                     debug_assert_eq!(deleted, Deleted::Yes, "it was judged");
-                    self.put_in_force(key);
+                    if self.put_in_force(key) {
+                        answered.push(key);
+                    }
                 }
                 Step::Rloc(rloc, up) => {
                     self.lisp.cache.set_rloc(rloc, up);
@@ -259,29 +261,48 @@ impl<P: Platform> Appliance<P> {
             }
         }
         changed.mappings = self.lisp.cache.len();
-        self.outdated |= self.rib.wants_tables();
+        self.release(&answered);
         Answer::done(changed)
     }
 
-    /// Tell the packet path what is in force for this key, and let packets go on that waited for it.
-    fn put_in_force(&mut self, key: EidKey) {
+    /// Tell the packet path what is in force for this key; whether packets that waited for it may go on.
+    fn put_in_force(&mut self, key: EidKey) -> bool {
         let Some(vrf) = self.lisp.vrfs.get(&key.instance) else {
-            return;
+            return false;
         };
         let in_force = self.lisp.cache.entry(key).map(|entry| entry.mapping);
         let is_answer = in_force.is_some_and(is_answer);
         let spec = in_force.map(publish::lisp::mapping);
         self.rib.set_mapping(*vrf, key.eid, spec);
-        self.outdated |= self.rib.wants_tables();
-        if !is_answer || self.lisp.misses.is_empty() {
-            return;
-        }
-        for waiting in self.lisp.misses.resolved(key) {
-            if self.outdated {
-                self.ready.push(waiting);
-            } else {
-                self.resume(waiting);
+        // The packet path forgets what is said of locators that no mapping names.
+        for locator in in_force.map_or(&[][..], Mapping::locators) {
+            if !self.lisp.cache.is_up(locator.rloc) {
+                self.rib.set_locator(locator.rloc, false);
             }
+        }
+        is_answer
+    }
+
+    /// These keys have mappings now: packets that waited for them follow.
+    fn release(&mut self, answered: &[EidKey]) {
+        // Asked once for all of them: it may look at every locator.
+        self.outdated |= self.rib.wants_tables();
+        for key in answered {
+            if self.lisp.misses.is_empty() {
+                return;
+            }
+            for waiting in self.lisp.misses.resolved(*key) {
+                self.let_go(waiting);
+            }
+        }
+    }
+
+    /// Hand a packet back that waits for what the packet path was told, and has with the next tables at the latest.
+    fn let_go(&mut self, waiting: Waiting<P::Frame>) {
+        if self.outdated {
+            self.ready.push(waiting);
+        } else {
+            self.resume(waiting);
         }
     }
 
@@ -325,11 +346,7 @@ impl<P: Platform> Appliance<P> {
         if let Some(waiting) = waiting {
             // It met tables that did not know yet.
             if known.is_some_and(|entry| is_answer(entry.mapping)) {
-                if self.outdated {
-                    self.ready.push(waiting);
-                } else {
-                    self.resume(waiting);
-                }
+                self.let_go(waiting);
                 return;
             }
             if self

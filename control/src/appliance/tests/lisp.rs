@@ -251,7 +251,13 @@ fn locators_are_shown_with_their_state_and_share() {
         [("2001:db8:ffff::8", "down"), ("2001:db8:ffff::9", "up")]
     );
     assert_eq!(shown.rlocs[1].interface.as_deref(), Some("outside"));
-    // It stays so over a reload that takes [lisp] away and brings it back.
+    // It stays so while no mapping names it.
+    assert!(change(&mut bench, &[r#"{"delete":{"eid":"2610:d::/48"}}"#]).ok);
+    bench.run(50);
+    assert!(change(&mut bench, &[two]).ok);
+    bench.run(20);
+    assert_eq!(states(&mut bench), [state("down", 0), state("up", 64)]);
+    // And over a reload that takes [lisp] away and brings it back.
     assert!(bench.reload(&text("")).ok);
     assert!(bench.reload(&lisp("", "")).ok);
     assert!(change(&mut bench, &[two]).ok);
