@@ -62,7 +62,7 @@ pub struct MapAddArgs {
     /// What becomes of packets instead: no_action, native, send_map_request, drop, policy_denied, auth_failure or petr
     #[arg(short, long, value_name = "ACTION", conflicts_with = "locators", value_parser = action)]
     pub action: Option<Action>,
-    /// Map-version of the locators, where [lisp] has map_version
+    /// Map-version of the locators, where the configuration has map_version
     #[arg(long, value_name = "VERSION", default_value = "0", conflicts_with = "action", value_parser = clap::value_parser!(u16).range(0..=4095))]
     pub map_version: u16,
     /// Which instance of sextant.
