@@ -11,9 +11,10 @@ use dataplane::wire::{ipv4, ipv6};
 use super::{Express, Finished, HOP_LIMIT, L3, admit_odd, destination_of, finish_odd, header_mut};
 use crate::ingress;
 use crate::lisp::decap;
-use crate::lisp::encap::{V4_LEN, V6_LEN};
+use crate::fib::NextHop;
+use crate::lisp::encap::{self, V4_LEN, V6_LEN};
 use crate::lisp::node as steps;
-use crate::lisp::table::LEAF;
+use crate::lisp::table::{LEAF, Locator};
 use crate::lisp::view::{Lisp, Way};
 use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::npt66::node::Walk;
@@ -295,35 +296,46 @@ impl Express {
             Some(lisp) => self.choose::<F, APART>(lisp, port, frames),
             None => self.apart.locators.fill(0),
         }
-        let usual = lisp.map(|lisp| lisp.instance_of(port.start.vrf));
+        let usual = lisp.and_then(|lisp| lisp.instance_of(port.start.vrf));
         let mut walk = Walk::<true>::new(tables, counters);
         let mut finished = Finished::default();
         let (mut sealed, mut sealed_bytes) = (0, 0);
         for (index, frame) in frames.iter_mut().enumerate() {
-            let leaf = self.leaves[index];
-            let (family, is_usual) = if APART && self.apart.has(index) {
-                (self.apart.starts[index].family, false)
+            let is_apart = APART && self.apart.has(index);
+            let family = if is_apart {
+                self.apart.starts[index].family
             } else {
-                (Family::V6, true)
+                Family::V6
             };
+            let locator = self.apart.locators[index];
             if let Some(lisp) = lisp
-                && self.apart.locators[index] != 0
+                && locator != 0
             {
-                let is_ours = |packet: &[u8]| match usual {
-                    Some(instance) if is_usual => lisp.takes(instance, packet),
-                    _ => steps::is_source_ours(lisp, packet, &self.apart.starts[index]),
+                let is_ours = |packet: &[u8]| {
+                    if is_apart {
+                        steps::is_source_ours(lisp, packet, &self.apart.starts[index])
+                    } else {
+                        lisp.takes(usual, packet)
+                    }
                 };
-                if let Some(number) = self.seal(tables, lisp, index, family, frame, is_ours) {
+                let locator = lisp.shared.locator(locator);
+                let number = locator.state().next_hop;
+                let next_hop = tables.next_hop(number);
+                let hash = self.apart.hashes[index];
+                let len = seal(lisp, locator, next_hop, hash, family, frame, is_ours);
+                if let Some(len) = len {
                     self.leaves[index] = number;
-                    let len = frame.bytes().len();
-                    finished.add(tables.next_hop(number), len);
+                    finished.add(next_hop, len);
                     sealed += 1;
                     sealed_bytes += len as u64; // `as`: a frame's length
                     continue;
                 }
-            } else if is_forwarded(tables, leaf, family, frame.bytes_mut(), &mut walk) {
-                finished.add(tables.next_hop(leaf), frame.bytes().len());
-                continue;
+            } else {
+                let leaf = self.leaves[index];
+                if is_forwarded(tables, leaf, family, frame.bytes_mut(), &mut walk) {
+                    finished.add(tables.next_hop(leaf), frame.bytes().len());
+                    continue;
+                }
             }
             self.finish_one_odd(tables, port, index, frame, &mut walk, &mut finished);
         }
@@ -368,44 +380,52 @@ impl Express {
             Err(next) => self.leave(index, next, meta),
         }
     }
+}
 
-    /// Encapsulate a packet whose locator is known, if nothing about it is odd; the number of its next hop. Else it is as
-    /// it was.
-    #[inline(always)]
-    fn seal<F: Frame>(
-        &self,
-        tables: &Tables,
-        lisp: &Lisp,
-        index: usize,
-        family: Family,
-        frame: &mut F,
-        is_ours: impl Fn(&[u8]) -> bool,
-    ) -> Option<u32> {
-        let locator = lisp.shared.locator(self.apart.locators[index])?;
-        let state = locator.state();
-        let next_hop = tables.next_hop(state.next_hop);
-        let is_v4 = family == Family::V4;
-        let packet = frame.bytes_mut().get_mut(L3..)?;
-        let hop_limit = *packet.get(if is_v4 { ipv4::TTL_OFFSET } else { HOP_LIMIT })?;
-        let len = packet.len() + if state.is_v4 { V4_LEN } else { V6_LEN };
-        let is_plain = next_hop.express_max != 0
-            && hop_limit > 1
-            && L3 + len <= usize::from(next_hop.express_max)
-            && len <= usize::from(state.path_mtu)
-            && !lisp.is_too_deep(packet, is_v4)
-            && is_ours(packet);
-        if !is_plain {
-            return None;
-        }
-        let inner = steps::count_hop(packet, is_v4, 1, self.apart.hashes[index])?;
-        if steps::put(lisp, locator, &inner, frame, L3).is_err() {
-            // `finish_odd` counts the hop again, and then finds no headroom either.
-            return None;
-        }
-        let link = frame.bytes_mut().first_chunk_mut::<L3>()?;
-        link.copy_from_slice(&next_hop.link[..L3]);
-        Some(state.next_hop)
+/// Encapsulate a packet whose locator and next hop are known, if nothing about it is odd: the frame is then finished, and
+/// this long. Else it is as it was.
+#[inline(always)]
+fn seal<F: Frame>(
+    lisp: &Lisp,
+    locator: Locator<'_>,
+    next_hop: &NextHop,
+    hash: u64,
+    family: Family,
+    frame: &mut F,
+    is_ours: impl Fn(&[u8]) -> bool,
+) -> Option<usize> {
+    let state = locator.state();
+    let is_v4 = family == Family::V4;
+    let packet = frame.bytes_mut().get_mut(L3..)?;
+    let inner_len = packet.len();
+    let hop_limit = *packet.get(if is_v4 { ipv4::TTL_OFFSET } else { HOP_LIMIT })?;
+    let len = inner_len + if state.is_v4 { V4_LEN } else { V6_LEN };
+    // A next hop that takes no frame at all is none to a neighbour.
+    let is_plain = hop_limit > 1
+        && L3 + len <= usize::from(next_hop.express_max)
+        && len <= usize::from(state.path_mtu)
+        && !lisp.is_too_deep(packet, is_v4)
+        && !lisp.udp_checksum
+        && is_ours(packet);
+    if !is_plain {
+        return None;
     }
+    frame.prepend(len - inner_len).ok()?;
+    let bytes = frame.bytes_mut();
+    if state.is_v4 {
+        let (front, packet) = bytes.split_first_chunk_mut::<{ L3 + V4_LEN }>()?;
+        let inner = steps::count_hop(packet, is_v4, 1, hash)?;
+        let (link, headers) = front.split_first_chunk_mut::<L3>()?;
+        link.copy_from_slice(&next_hop.link[..L3]);
+        encap::write_v4(lisp.rules, locator, &inner, headers.first_chunk_mut()?);
+    } else {
+        let (front, packet) = bytes.split_first_chunk_mut::<{ L3 + V6_LEN }>()?;
+        let inner = steps::count_hop(packet, is_v4, 1, hash)?;
+        let (link, headers) = front.split_first_chunk_mut::<L3>()?;
+        link.copy_from_slice(&next_hop.link[..L3]);
+        encap::write_v6(lisp.rules, locator, &inner, headers.first_chunk_mut()?);
+    }
+    Some(L3 + len)
 }
 
 /// Forward a packet to the neighbour its leaf names, if nothing about it is odd. Else it is as it was.

@@ -232,9 +232,9 @@ impl Lisp {
     /// Where the packet goes whose longest prefix has this leaf.
     pub(crate) fn way(&self, vrf: VrfId, leaf: u32, hash: u64) -> Way<'_> {
         let set = self.shared.set_of(leaf);
-        match self.shared.locator(self.shared.locator_of(set, hash)) {
-            Some(locator) => Way::Encap(locator),
-            None => self.way_without_locator(vrf, set, hash),
+        match self.shared.locator_of(set, hash) {
+            0 => self.way_without_locator(vrf, set, hash),
+            locator => Way::Encap(self.shared.locator(locator)),
         }
     }
 
@@ -260,7 +260,10 @@ impl Lisp {
     /// A proxy ETR.
     pub(crate) fn petr(&self, vrf: VrfId, hash: u64) -> Option<Locator<'_>> {
         let set = self.instance_of(vrf)?.petr_set;
-        self.shared.locator(self.shared.locator_of(set, hash))
+        match self.shared.locator_of(set, hash) {
+            0 => None,
+            locator => Some(self.shared.locator(locator)),
+        }
     }
 
     /// Whether the outer source is one of the locators that an inner source is mapped to (D-27). A source without a
