@@ -129,6 +129,7 @@ fn server(mut table: Table<'_>, sink: &mut Sink<'_>) -> Option<MapServer> {
                 listen.iter().any(IpAddr::is_ipv4),
                 listen.iter().any(IpAddr::is_ipv6),
             ],
+            own_addresses: listen.clone(),
         },
         listen,
         state,

@@ -32,6 +32,7 @@ impl MapServer {
             replies,
             negative_shortest: [shortest_v4, shortest_v6],
             families: _,
+            own_addresses: _,
         } = &self.settings;
         json!({
             "mapserver": {

@@ -100,6 +100,8 @@ counters! {
     DropUnexpected = "drop_unexpected",
     /// Neither port is the control port.
     DropPort = "drop_port",
+    /// From one of our own sockets.
+    DropOwn = "drop_own",
     /// Messages that cannot be read; [`Counters::malformed`] has the causes.
     DropMalformed = "drop_malformed",
 }

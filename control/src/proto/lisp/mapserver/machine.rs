@@ -76,6 +76,10 @@ impl Machine {
             self.counters.add(Counter::DropPort);
             return;
         }
+        if from.port() == CONTROL_PORT && self.settings.own_addresses.contains(&from.ip()) {
+            self.counters.add(Counter::DropOwn);
+            return;
+        }
         // Before anything of the message is believed or computed.
         let is_authenticated = matches!(
             wire::kind(bytes),

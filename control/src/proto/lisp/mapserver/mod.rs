@@ -64,6 +64,8 @@ pub struct Settings {
     pub negative_shortest: [u8; 2],
     /// Whether there are sockets of IPv4 and of IPv6.
     pub families: [bool; 2],
+    /// Own addresses: what seems to come from one of our own sockets would go round in circles.
+    pub own_addresses: Vec<IpAddr>,
 }
 
 impl Default for Settings {
@@ -81,6 +83,7 @@ impl Default for Settings {
             replies: rate,
             negative_shortest: [8, 16],
             families: [true, true],
+            own_addresses: Vec::new(),
         }
     }
 }

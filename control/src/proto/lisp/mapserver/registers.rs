@@ -45,9 +45,9 @@ impl Machine {
         let Some(site) = self.sites.site(number) else {
             return;
         };
-        let xtr_id = body.identity.map(|identity| identity.xtr_id);
         let is_repeated = if site.check_nonce {
             let name = site.name.clone();
+            let xtr_id = body.identity.map(|identity| identity.xtr_id);
             let whose = (number, xtr_id, body.key_id);
             match self.sites.judge(whose, body.nonce, &body.mac) {
                 Freshness::Fresh => false,
@@ -75,15 +75,8 @@ impl Machine {
         if is_repeated {
             self.counters.add(Counter::RegisterRepeated);
         }
-        let etr = self.database.note_etr(Etr {
-            key_id: body.key_id,
-            algorithm_id: body.algorithm_id,
-            mac_len: u8::try_from(body.mac.len()).unwrap_or(0),
-            site: number,
-            who: xtr_id.map_or(Who::Address(from.ip()), Who::Xtr),
-            address: from.ip(),
-            registrations: 0,
-        });
+        // One that was taken before says nothing new, and its source may be whoever overheard it.
+        let etr = (!is_repeated).then(|| self.database.note_etr(etr_of(number, from, register)));
         let mut accepted = Vec::with_capacity(body.records.len());
         let mut moved: BTreeMap<EtrId, Vec<Record>> = BTreeMap::new();
         for record in &body.records {
@@ -94,12 +87,14 @@ impl Machine {
                 self.report(now, Report::Refused { site, key });
                 continue;
             }
-            // A message that was taken before changes nothing; its answer was lost.
-            if is_repeated || self.take(now, register.flags, etr, record, &mut moved) {
+            // Only the answer to what was taken before was lost.
+            if etr.is_none_or(|etr| self.take(now, register.flags, etr, record, &mut moved)) {
                 accepted.push(self.notified(register.flags, record));
             }
         }
-        self.database.release_etr(etr);
+        if let Some(etr) = etr {
+            self.database.release_etr(etr);
+        }
         if register.flags.want_notify && !accepted.is_empty() {
             let mut notify = body.clone();
             notify.records = accepted;
@@ -282,6 +277,21 @@ impl Machine {
     fn site_name(&self, number: u32) -> String {
         let site = self.sites.site(number);
         site.map_or_else(String::new, |site| site.name.clone())
+    }
+}
+
+/// Who sent an authentic message.
+fn etr_of(site: u32, from: SocketAddr, register: &Register) -> Etr {
+    let body = &register.body;
+    let xtr_id = body.identity.map(|identity| identity.xtr_id);
+    Etr {
+        site,
+        who: xtr_id.map_or(Who::Address(from.ip()), Who::Xtr),
+        address: from.ip(),
+        key_id: body.key_id,
+        algorithm_id: body.algorithm_id,
+        mac_len: u8::try_from(body.mac.len()).unwrap_or(0),
+        registrations: 0,
     }
 }
 

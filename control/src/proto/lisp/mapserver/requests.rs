@@ -19,6 +19,7 @@ const ASKED_MAX: usize = 8;
 
 /// Who asked, and where the answer goes.
 struct Asker {
+    now: Instant,
     /// The address of ours that was asked.
     local: IpAddr,
     reply_to: SocketAddr,
@@ -126,11 +127,8 @@ impl Machine {
             self.counters.add(Counter::DropNoItrRloc);
             return None;
         };
-        if !self.replies.take(now, *rloc) {
-            self.counters.add(Counter::DropReplyRate);
-            return None;
-        }
         Some(Asker {
+            now,
             local: to.ip(),
             reply_to: SocketAddr::new(*rloc, port),
         })
@@ -143,6 +141,10 @@ impl Machine {
         asked: EidKey,
         forwarded: impl FnOnce() -> Vec<u8>,
     ) {
+        if !self.replies.take(asker.now, asker.reply_to.ip()) {
+            self.counters.add(Counter::DropReplyRate);
+            return;
+        }
         // A question for more than is registered is one for its first address.
         let found = self.database.lookup(asked);
         let Some(entry) = found.or_else(|| self.database.lookup(host(asked))) else {
@@ -160,7 +162,10 @@ impl Machine {
         let room = message_max(asker.reply_to.is_ipv4()) - Reply::HEADER_LEN;
         let (records, counter) = match self.all_within(entry, room) {
             Some(records) => (records, Counter::ReplyProxy),
-            None => (vec![self.narrowed(entry, asked)], Counter::ReplyNarrowed),
+            None => (
+                vec![fitted(self.narrowed(entry, asked), room)],
+                Counter::ReplyNarrowed,
+            ),
         };
         self.counters.add(counter);
         self.reply(asker, nonce, records);
@@ -172,10 +177,9 @@ impl Machine {
         let mut bytes = 0;
         let mut ttl_minutes = u32::MAX;
         for entry in self.database.within(entry.key) {
-            let record = proxied(entry);
+            let record = fitted(proxied(entry), room);
             bytes += record.wire_len();
-            // One that is alone goes even if it is too large: there is no other way to say it.
-            if bytes > room && !records.is_empty() {
+            if bytes > room {
                 return None;
             }
             ttl_minutes = ttl_minutes.min(record.ttl_minutes);
@@ -250,6 +254,19 @@ fn proxied(entry: &Entry) -> Record {
         locator.is_probed = false;
     }
     record.sort_locators();
+    record
+}
+
+/// A record without as many of its last-choice locators as do not fit.
+fn fitted(mut record: Record, room: usize) -> Record {
+    while record.wire_len() > room && record.locators.len() > 1 {
+        let locators = record.locators.iter().enumerate();
+        let last_choice = locators.max_by_key(|(_, locator)| locator.priority);
+        let Some((at, _)) = last_choice else {
+            break;
+        };
+        record.locators.remove(at);
+    }
     record
 }
 

@@ -1,5 +1,6 @@
 //! A Map-Server asked and told by routers that are made of the codec.
 
+mod convergence;
 mod registers;
 mod requests;
 

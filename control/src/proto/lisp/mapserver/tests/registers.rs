@@ -149,6 +149,26 @@ fn the_last_register_again_is_notified_again_and_changes_nothing() {
     assert_eq!(bench.machine.registrations(), 0, "it was not refreshed");
 }
 
+/// Whoever overheard the last Map-Register and sends it from elsewhere does not become the ETR.
+#[test]
+fn the_last_register_again_from_elsewhere_moves_nothing() {
+    for identity in [None, Some(5)] {
+        let mut bench = Bench::new(settings());
+        let mut router = Router::new(ETR_A, "first");
+        if let Some(xtr_id) = identity {
+            router = router.with_id(xtr_id);
+        }
+        router.flags.proxy_reply = false;
+        let bytes = router.message(&[record(key(0, "10.1.0.0/16"), &["192.0.2.1"])]);
+        bench.give(router.from, &bytes);
+        bench.give(ETR_B.parse().unwrap(), &bytes);
+        assert_eq!(bench.count(Counter::RegisterRepeated), 1);
+        let sent = bench.give(ITR.parse().unwrap(), &question(0, "10.1.2.3"));
+        assert_eq!(sent[0].0.to_string(), ETR_A);
+        assert_eq!(bench.machine.registered(bench.now).count(), 1);
+    }
+}
+
 /// record by record; what lies in another site's longer prefix is the other's.
 #[test]
 fn only_what_a_site_may_register_is_taken() {

@@ -226,6 +226,44 @@ fn an_answer_that_would_not_fit_is_narrowed() {
     assert_eq!(bench.count(Counter::ReplyNarrowed), 1);
 }
 
+/// G-05 again: more locators than fit; the last choices go.
+#[test]
+fn an_answer_with_too_many_locators_has_the_best_of_them() {
+    let mut bench = Bench::new(settings());
+    let mut router = Router::new(ETR_A, "first");
+    let rlocs: Vec<String> = (0..100).map(|at| format!("2001:db8:f::{at}")).collect();
+    let rlocs: Vec<&str> = rlocs.iter().map(String::as_str).collect();
+    let mut many = record(key(0, "10.1.0.0/16"), &rlocs);
+    for (locator, priority) in many.locators.iter_mut().zip((0..100).rev()) {
+        locator.priority = priority;
+    }
+    bench.register(&mut router, &[many]);
+    let answer = bench.ask(0, "10.1.2.3");
+    let best = answer[0].locators.len();
+    assert!((40..60).contains(&best));
+    let best = u8::try_from(best).unwrap();
+    assert!(
+        answer[0]
+            .locators
+            .iter()
+            .all(|locator| locator.priority < best)
+    );
+}
+
+/// A Map-Server that was made to take itself for an ETR does not ask itself for ever.
+#[test]
+fn what_comes_from_an_own_socket_is_dropped() {
+    let own: SocketAddr = SERVER.parse().unwrap();
+    let mut settings = settings();
+    settings.own_addresses = vec![own.ip()];
+    let mut bench = Bench::new(settings);
+    assert_eq!(bench.give(own, &question(0, "10.1.2.3")), []);
+    assert_eq!(bench.count(Counter::DropOwn), 1);
+    // A program on the same machine has another port.
+    let program = SocketAddr::new(own.ip(), 50_000);
+    assert_eq!(bench.give(program, &question(0, "10.1.2.3")).len(), 1);
+}
+
 /// E-03: without the P-bit the question goes to the ETR, as it came.
 #[test]
 fn a_request_is_sent_on_to_the_etr() {
