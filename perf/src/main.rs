@@ -167,10 +167,11 @@ fn measure_lisp(
 ) -> Result<Vec<Record>> {
     let only = arguments.only.as_deref().unwrap_or("");
     let mut records = Vec::new();
+    // The graph's suite has them too.
     if arguments.suite == Suite::Lisp {
         records.extend(graph::run_lisp(rounds, arguments.quick, only, say)?);
     }
-    records.extend(lisp::updates::run(rounds, only, say)?);
+    records.extend(lisp::updates::run(rounds, only, machine.tsc_hertz, say)?);
     records.extend(lisp::loss::run(rounds, only, machine.tsc_hertz, say)?);
     records.extend(lisp::memory::run(only, say)?);
     let mut cases = if arguments.quick {

@@ -63,6 +63,7 @@ pub const TARGETS: &[Target] = &[
     at_most("lisp-loss/6in6/64B/4", Metric::WronglyMovedFlows, 0.0),
     at_most("lisp-loss/6in6/64B/100k", Metric::LateBursts, 0.0),
     at_most("lisp-memory/scattered/1M", Metric::BytesPerMapping, 192.0),
+    at_most("lisp-memory/sparse/1M", Metric::BytesPerMapping, 192.0),
     at_most("lisp-memory/dense/1M", Metric::BytesPerMapping, 192.0),
     // The real IPv6 table, one leaf for each origin AS.
     at_least("lpm6/real/as/U", Metric::RatioToRteFib6, 2.0),

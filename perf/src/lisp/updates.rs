@@ -23,6 +23,7 @@ use super::{Families, Mappings};
 use crate::interrupt;
 use crate::record::{Metric, Record, median};
 use crate::replay::Replay;
+use crate::tsc;
 
 /// Mappings that packets use.
 const USED: Mappings = Mappings(100_000);
@@ -61,6 +62,7 @@ const OVER: usize = usize::MAX;
 #[derive(Debug, Default)]
 struct Round {
     updates_per_s: f64,
+    update_us: f64,
     quiet_clocks: f64,
     busy_clocks: f64,
     lost: f64,
@@ -68,7 +70,12 @@ struct Round {
 }
 
 /// Run `rounds` rounds, if the case's name has `only` in it.
-pub fn run(rounds: usize, only: &str, say: &dyn Fn(&str)) -> Result<Vec<Record>> {
+pub fn run(
+    rounds: usize,
+    only: &str,
+    tsc_hertz: f64,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Record>> {
     let name = format!("{CASE}/{USED}");
     if !name.contains(only) {
         return Ok(Vec::new());
@@ -78,7 +85,7 @@ pub fn run(rounds: usize, only: &str, say: &dyn Fn(&str)) -> Result<Vec<Record>>
     let mut found = Vec::with_capacity(rounds);
     for _ in 0..rounds {
         interrupt::check()?;
-        found.push(stand.round(WINDOW, WINDOWS)?);
+        found.push(stand.round(WINDOW, WINDOWS, tsc_hertz)?);
     }
     let record = |metric, figure: &dyn Fn(&Round) -> f64| {
         let figures: Vec<f64> = found.iter().map(figure).collect();
@@ -86,6 +93,7 @@ pub fn run(rounds: usize, only: &str, say: &dyn Fn(&str)) -> Result<Vec<Record>>
     };
     Ok(vec![
         record(Metric::UpdatesPerS, &|round| round.updates_per_s),
+        record(Metric::UpdateUsMedian, &|round| round.update_us),
         record(Metric::GraphClkPerPacket, &|round| round.busy_clocks),
         record(Metric::RatioToQuiet, &|round| round.quiet_clocks / round.busy_clocks),
         record(Metric::LostPackets, &|round| round.lost),
@@ -117,7 +125,7 @@ impl Stand {
         })
     }
 
-    fn round(&mut self, window: Duration, windows: usize) -> Result<Round> {
+    fn round(&mut self, window: Duration, windows: usize, tsc_hertz: f64) -> Result<Round> {
         let Self {
             replay,
             rib,
@@ -142,18 +150,23 @@ impl Stand {
             let changing = scope.spawn(move || {
                 core_affinity::set_for_current(CoreId { id: 0 });
                 let _end = End(progress);
-                let mut rates = Vec::with_capacity(windows);
+                let mut made = Made::default();
                 for turn in 0..windows {
                     progress.phase.store(2 * turn, Ordering::Release);
-                    std::thread::sleep(window);
+                    let quiet = Instant::now();
+                    // As busy as it is between two changes: the two processors may be one core's.
+                    while quiet.elapsed() < window {
+                        spin_loop();
+                    }
                     progress.phase.store(2 * turn + 1, Ordering::Release);
-                    rates.push(changes.make(rib, publisher, progress, window));
+                    changes.make(rib, publisher, progress, window, &mut made);
                 }
-                rates
+                made
             });
-            let rates = changing.join().map_err(|_| anyhow!("the writer panicked"))?;
+            let made = changing.join().map_err(|_| anyhow!("the writer panicked"))?;
             let mut round = forwarding.join().map_err(|_| anyhow!("the graph panicked"))?;
-            round.updates_per_s = median(&rates);
+            round.updates_per_s = median(&made.rates);
+            round.update_us = median(&made.clocks) * 1e6 / tsc_hertz;
             Ok(round)
         })
     }
@@ -267,13 +280,22 @@ fn forward(
         }
     }
     Round {
-        updates_per_s: 0.0,
         quiet_clocks: median(&clocks[0]),
         busy_clocks: median(&clocks[1]),
         // `as`: counts of a round.
         lost: (offered - (replay.sent() - sent_before)) as f64,
         misdirected: misdirected as f64,
+        ..Round::default()
     }
+}
+
+/// How changes went.
+#[derive(Default)]
+struct Made {
+    /// Changes a second, of each window.
+    rates: Vec<f64>,
+    /// Clocks of each change.
+    clocks: Vec<f64>,
 }
 
 /// The changes, one after the other, over all rounds.
@@ -296,14 +318,15 @@ impl Changes {
         }
     }
 
-    /// Make the changes of one window, each when it is due. Returns how many were made a second.
+    /// Make the changes of one window, each when it is due.
     fn make(
         &mut self,
         rib: &mut Rib,
         publisher: &mut Publisher<()>,
         progress: &Progress,
         window: Duration,
-    ) -> f64 {
+        made: &mut Made,
+    ) {
         // `as`: a small count.
         let count = (RATE * window.as_secs_f64()) as usize;
         let start = Instant::now();
@@ -311,13 +334,15 @@ impl Changes {
             while start.elapsed().as_secs_f64() * RATE < number as f64 {
                 spin_loop();
             }
+            let begun = tsc::now();
             self.one(rib, progress);
+            made.clocks.push((tsc::now() - begun) as f64); // `as`: far below 2^53
             if number % RECLAIM == 0 {
                 rib.reclaim(publisher);
             }
         }
         rib.reclaim(publisher);
-        count as f64 / start.elapsed().as_secs_f64()
+        made.rates.push(count as f64 / start.elapsed().as_secs_f64());
     }
 
     fn one(&mut self, rib: &mut Rib, progress: &Progress) {
@@ -360,7 +385,7 @@ mod tests {
         // So many that no router is ever without a mapping: one that nobody names has to be looked up again.
         let mut stand = Stand::new(Mappings(20_000), 1000).expect("a network");
         for _ in 0..2 {
-            let round = stand.round(Duration::from_millis(50), 2).expect("two threads");
+            let round = stand.round(Duration::from_millis(50), 2, 1e9).expect("two threads");
             assert_eq!((round.lost, round.misdirected), (0.0, 0.0));
             assert!(round.updates_per_s > 0.0 && round.busy_clocks > 0.0);
         }
