@@ -5,7 +5,7 @@ use dataplane::frame::Frame;
 use dataplane::node::{Leaving, Node};
 use dataplane::reason::{DropReason, PuntReason};
 use dataplane::wire::ipv6::{self, proto};
-use dataplane::wire::{checksum, ext, icmpv4, icmpv6, ipv4};
+use dataplane::wire::{FromBytes, checksum, ext, icmpv4, icmpv6, ipv4};
 
 use crate::icmp_error::IcmpError;
 use crate::ingress::is_first;
@@ -24,7 +24,7 @@ impl<F: Frame> Node<F> for Local {
 
     fn process(
         &mut self,
-        _tables: &Tables,
+        tables: &Tables,
         frames: &mut [F],
         meta: &mut [Meta],
         leaving: &mut Leaving<Next>,
@@ -35,9 +35,35 @@ impl<F: Frame> Node<F> for Local {
                 Family::V6 => receive(packet),
                 Family::V4 => receive_v4(packet),
             };
+            let next = match next {
+                Next::Drop(DropReason::LocalProtocol) => unopened(tables, meta, packet),
+                next => next,
+            };
             leaving.push(index, next);
         }
     }
+}
+
+/// What nothing takes: a fragment of an encapsulated packet is told apart, since no table of pieces is kept for those (RFC
+/// 9300 16).
+fn unopened(tables: &Tables, meta: &Meta, packet: &[u8]) -> Next {
+    let lisp = tables.lisp.as_ref().filter(|lisp| lisp.underlay == meta.vrf);
+    let is_v4 = meta.family == Family::V4;
+    if lisp.is_some_and(|lisp| is_udp_fragment(packet, is_v4) && lisp.is_to_rloc(packet, is_v4)) {
+        return Next::Drop(DropReason::LispFragment);
+    }
+    Next::Drop(DropReason::LocalProtocol)
+}
+
+fn is_udp_fragment(packet: &[u8], is_v4: bool) -> bool {
+    if is_v4 {
+        let header = ipv4::Header::ref_from_prefix(packet);
+        return header.is_ok_and(|(header, _)| header.is_fragment() && header.protocol == proto::UDP);
+    }
+    packet
+        .split_first_chunk::<{ ipv6::HEADER_LEN }>()
+        .and_then(|(header, payload)| ext::walk(header[6], payload).ok())
+        .is_some_and(|upper| upper.fragment.is_some() && upper.protocol == proto::UDP)
 }
 
 /// What takes this packet.

@@ -192,13 +192,8 @@ impl Express {
                 continue;
             }
             let mut meta = port.start;
-            let admitted = if port.has_rules {
-                admit_odd::<F, true>(tables, port, frame, &mut meta, &mut walk)
-            } else {
-                admit_odd::<F, false>(tables, port, frame, &mut meta, &mut walk)
-            };
-            match admitted {
-                Ok(()) if meta.family == Family::V4 => {
+            match open_odd(tables, lisp, port, frame, &mut meta, &mut walk) {
+                Ok(()) if meta.family == Family::V4 || meta.is_decapsulated => {
                     self.destinations[index] = self.apart.add(index, meta, frame.bytes());
                 }
                 Ok(()) => {
@@ -402,6 +397,27 @@ impl Express {
         link.copy_from_slice(&next_hop.link[..L3]);
         Some(state.next_hop)
     }
+}
+
+/// The same as [`admit_odd`] where encapsulated packets come in: one with padding behind it is not common, and opened all
+/// the same.
+#[cold]
+#[inline(never)]
+fn open_odd<F: Frame>(
+    tables: &Tables,
+    lisp: &Lisp,
+    port: &PortTable,
+    frame: &mut F,
+    meta: &mut Meta,
+    walk: &mut Walk<'_, false>,
+) -> Result<(), Next> {
+    admit_odd::<F, false>(tables, port, frame, meta, walk)?;
+    steps::decapsulate(tables, lisp, frame, meta, walk.counters()).map_err(Next::Drop)?;
+    if port.has_rules && meta.family == Family::V6 && !meta.is_decapsulated {
+        let rule_set = tables.interface(meta.interface).rule_set;
+        walk.uncommon(rule_set, frame, meta)?;
+    }
+    Ok(())
 }
 
 /// Forward a packet to the neighbour its leaf names, if nothing about it is odd. Else it is as it was.

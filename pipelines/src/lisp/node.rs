@@ -10,11 +10,12 @@ use dataplane::wire::ipv6;
 
 use super::decap::{self, Opened};
 use super::encap::{self, Inner, V4_LEN, V6_LEN};
+use super::flow;
 use super::spec::Miss;
 use super::table::{LEAF, Locator};
 use super::template::IPV4_LEN;
 use super::view::{Instance, Lisp, Way};
-use crate::fib::{self, Kind, NextHop};
+use crate::fib::{self, Kind};
 use crate::icmp_error::IcmpError;
 use crate::meta::{Entry, Family, Meta, Next};
 use crate::tables::{Tables, VrfId};
@@ -98,7 +99,10 @@ pub(crate) fn decapsulate<F: Frame>(
     let Some(packet) = bytes.get_mut(l3..) else {
         return Ok(());
     };
-    if meta.vrf != lisp.underlay
+    // A link-local address is no RLOC; and what was opened is only opened again by whom it is sent to.
+    if meta.entry != Entry::Received
+        || meta.is_decapsulated
+        || meta.vrf != lisp.underlay
         || !lisp.roles.decapsulates()
         || !lisp.is_for_us(packet, is_v4)
     {
@@ -207,6 +211,14 @@ pub(crate) fn judge(tables: &Tables, packet: &[u8], meta: &mut Meta) -> Next {
         return Next::Drop(DropReason::NoRoute);
     };
     let is_v4 = meta.family == Family::V4;
+    if meta.entry == Entry::Scoped {
+        return if is_v4 {
+            // RFC 3927 7.
+            Next::Drop(DropReason::LinkLocalScope)
+        } else {
+            Next::Error(DropReason::LinkLocalScope, IcmpError::BeyondScope)
+        };
+    }
     let hash = lisp.hash(packet, is_v4);
     let way = match lisp.way(meta.vrf, meta.next_hop, hash) {
         Way::Miss(native) => {
@@ -215,15 +227,16 @@ pub(crate) fn judge(tables: &Tables, packet: &[u8], meta: &mut Meta) -> Next {
             }
             match lisp.miss {
                 Miss::Drop | Miss::Hold => return Next::Punt(PuntReason::MapCacheMiss),
-                Miss::Native => {
+                Miss::Native if tables.next_hop(native).kind != Kind::Drop => {
                     meta.is_missed = true;
                     Way::Native(native)
                 }
-                Miss::Petr => {
+                Miss::Petr if let Some(petr) = lisp.petr(meta.vrf, hash) => {
                     meta.is_missed = true;
-                    let petr = lisp.petr(meta.vrf, hash);
-                    petr.map_or(Way::Drop(DropReason::LispNoLocator), Way::Encap)
+                    Way::Encap(petr)
                 }
+                // Without a way on, it is still asked for.
+                Miss::Native | Miss::Petr => return Next::Punt(PuntReason::MapCacheMiss),
             }
         }
         way => way,
@@ -233,7 +246,7 @@ pub(crate) fn judge(tables: &Tables, packet: &[u8], meta: &mut Meta) -> Next {
             meta.next_hop = next_hop;
             Next::Continue
         }
-        Way::Encap(locator) => fits(tables, lisp, locator, hash, packet, meta),
+        Way::Encap(locator) => fits(tables, lisp, locator, packet, meta),
         Way::Miss(_) => Next::Punt(PuntReason::MapCacheMiss),
         Way::Drop(reason) => refuse(reason, meta),
     }
@@ -259,13 +272,9 @@ fn fits(
     tables: &Tables,
     lisp: &Lisp,
     locator: Locator<'_>,
-    hash: u64,
     packet: &[u8],
     meta: &Meta,
 ) -> Next {
-    if meta.entry == Entry::Scoped {
-        return Next::Error(DropReason::LinkLocalScope, IcmpError::BeyondScope);
-    }
     if !is_source_ours(lisp, packet, meta) {
         return Next::Error(DropReason::LispSourceEid, IcmpError::SourcePolicy);
     }
@@ -278,7 +287,8 @@ fn fits(
     if lisp.is_too_deep(packet, is_v4) {
         return Next::Drop(DropReason::LispTooDeep);
     }
-    let (_, next_hop) = underlay(tables, locator, hash);
+    // Of several ways through the underlay, the narrowest counts.
+    let next_hop = tables.next_hop(locator.state().next_hop);
     let room = lisp.room(locator, next_hop.mtu);
     if packet.len() <= usize::from(room) || next_hop.kind == Kind::Drop {
         return Next::Continue;
@@ -289,13 +299,32 @@ fn fits(
     }
     // F-04: DF is not set.
     if is_v4 && packet.get(6).is_some_and(|flags| flags & 0x40 == 0) {
-        return Next::Cut(room);
+        return Next::Cut(room.min(room_of_pieces(tables, lisp, packet, meta)));
     }
     if meta.entry != Entry::Received {
         return Next::Drop(DropReason::PacketTooBig);
     }
     // F-03.
     Next::Error(DropReason::PacketTooBig, IcmpError::PacketTooBig { mtu: room })
+}
+
+/// What fits where the pieces of an IPv4 packet go: they have no ports, so it may be to another locator than the whole.
+#[cold]
+fn room_of_pieces(tables: &Tables, lisp: &Lisp, packet: &[u8], meta: &Meta) -> u16 {
+    let locator = locator_of(lisp, meta, flow::of_v4_pieces(lisp.seed, packet));
+    locator.map_or(u16::MAX, |locator| {
+        lisp.room(locator, tables.next_hop(locator.state().next_hop).mtu)
+    })
+}
+
+/// The locator of a packet that was [judged](judge) to have one.
+#[inline(always)]
+fn locator_of<'t>(lisp: &'t Lisp, meta: &Meta, hash: u64) -> Option<Locator<'t>> {
+    match lisp.way(meta.vrf, meta.next_hop, hash) {
+        Way::Encap(locator) => Some(locator),
+        // By way of the proxy: or the mapping has changed since the lookup.
+        _ => lisp.petr(meta.vrf, hash).filter(|_| meta.is_missed),
+    }
 }
 
 /// The leaf of a packet that is not encapsulated: of a mapping, the next hop its destination has without LISP.
@@ -321,16 +350,14 @@ pub(crate) fn is_source_ours(lisp: &Lisp, packet: &[u8], meta: &Meta) -> bool {
     }
 }
 
-/// The underlay's next hop to a locator: of several with the same cost, one by the flow.
-#[inline(always)]
-pub(crate) fn underlay<'t>(tables: &'t Tables, locator: Locator<'_>, hash: u64) -> (u32, &'t NextHop) {
-    let number = locator.state().next_hop;
+/// The underlay's next hop of an encapsulated packet: of several with the same cost, the one that any packet with this
+/// outer header would take. So whoever resolves a router that does not answer yet, by the packet alone, resolves this one.
+fn underlay(tables: &Tables, number: u32, family: Family, packet: &[u8]) -> u32 {
     let next_hop = tables.next_hop(number);
-    if next_hop.kind == Kind::Group {
-        let number = fib::member(tables, next_hop, (hash >> 16) as u32); // `as`: 32 bits of it
-        return (number, tables.next_hop(number));
+    if next_hop.kind != Kind::Group {
+        return number;
     }
-    (number, next_hop)
+    fib::member(tables, next_hop, fib::flow_hash_of(packet, family))
 }
 
 /// Put a packet that [fits](judge) behind the outer header of its locator, and give it the underlay's next hop. What
@@ -346,13 +373,8 @@ pub(crate) fn encapsulate<F: Frame>(
     let l3 = meta.l3_offset();
     let packet = frame.bytes().get(l3..).unwrap_or(&[]);
     let hash = lisp.hash(packet, is_v4);
-    let locator = match lisp.way(meta.vrf, meta.next_hop, hash) {
-        Way::Encap(locator) => locator,
-        // By way of the proxy: or the mapping has changed since the lookup.
-        _ => match lisp.petr(meta.vrf, hash).filter(|_| meta.is_missed) {
-            Some(locator) => locator,
-            None => return Next::Drop(DropReason::LispNoLocator),
-        },
+    let Some(locator) = locator_of(lisp, meta, hash) else {
+        return Next::Drop(DropReason::LispNoLocator);
     };
     let hops = u8::from(meta.entry == Entry::Received);
     let Some(inner) = frame
@@ -365,13 +387,17 @@ pub(crate) fn encapsulate<F: Frame>(
     if put(lisp, locator, &inner, frame, l3).is_err() {
         return Next::Drop(DropReason::NoHeadroom);
     }
-    let (number, next_hop) = underlay(tables, locator, hash);
+    let state = locator.state();
+    let family = if state.is_v4 { Family::V4 } else { Family::V6 };
+    let packet = frame.bytes().get(l3..).unwrap_or(&[]);
+    let number = underlay(tables, state.next_hop, family, packet);
+    let next_hop = tables.next_hop(number);
     *meta = Meta {
         trace: meta.trace,
         l3: meta.l3,
         next_hop: number,
         vrf: lisp.underlay,
-        family: if locator.state().is_v4 { Family::V4 } else { Family::V6 },
+        family,
         ..Meta::originate(next_hop.interface)
     };
     match next_hop.kind {

@@ -37,8 +37,8 @@ pub(crate) struct Instance {
     pub(crate) first6: First6,
     pub(crate) eids6: View6,
     pub(crate) eids4: View4,
-    /// The set of the proxy ETRs; 0: there is none.
-    pub(crate) petr_set: u32,
+    /// The mapping that leads to the proxy ETRs; 0: there are none.
+    pub(crate) petr: u32,
 }
 
 /// The first own IPv6 EID prefix, if it has at most 64 bits, as its bits stand in a packet: most sites have one, and are
@@ -189,6 +189,17 @@ impl Lisp {
         }
     }
 
+    /// Whether a packet is for one of our RLOCs, and we open what comes there.
+    #[cold]
+    pub(crate) fn is_to_rloc(&self, packet: &[u8], is_v4: bool) -> bool {
+        let destination = if is_v4 { packet.get(16..20) } else { packet.get(24..40) };
+        let is_own = destination.is_some_and(|destination| {
+            self.own4.iter().any(|own| is_v4 && destination == own)
+                || self.own6.iter().any(|own| !is_v4 && destination == own)
+        });
+        self.roles.decapsulates() && is_own
+    }
+
     /// The instance of a header.
     #[inline(always)]
     pub(crate) fn instance(&self, id: u32) -> Option<&Instance> {
@@ -259,7 +270,7 @@ impl Lisp {
 
     /// A proxy ETR.
     pub(crate) fn petr(&self, vrf: VrfId, hash: u64) -> Option<Locator<'_>> {
-        let set = self.instance_of(vrf)?.petr_set;
+        let set = self.shared.set_of(self.instance_of(vrf)?.petr);
         self.shared.locator(self.shared.locator_of(set, hash))
     }
 

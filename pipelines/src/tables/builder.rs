@@ -182,17 +182,14 @@ impl Builder {
             let found = numbered.find(|(_, spec)| spec.vrf == vrf);
             found.map(|(number, _)| InterfaceId(number))
         };
-        let vrf_count = 1 + self
-            .interfaces
-            .iter()
-            .map(|spec| spec.vrf.0)
-            .max()
-            .unwrap_or(0);
+        // An instance that is only passed on has no interface.
+        let of_interfaces = self.interfaces.iter().map(|spec| spec.vrf.0);
+        let last_vrf = of_interfaces.chain(rib.lisp_vrfs()).max().unwrap_or(0);
         Tables {
             interfaces: interfaces.into(),
             ports: ports.into(),
             lisp: rib.lisp(interface_of),
-            vrfs: rib.views(vrf_count),
+            vrfs: rib.views(VrfId(last_vrf)),
             hosts: ExactTable::new(hosts),
             next_hops: next_hops.into(),
             members: members.into(),
@@ -330,14 +327,17 @@ impl Assembly<'_> {
             return self.make_hop(only.interface, only.via);
         }
         let first = self.members.len();
+        let mut mtu = u16::MAX;
         for hop in &usable {
             let leaf = self.hop(hop.interface, hop.via);
+            mtu = mtu.min(self.next_hops[leaf as usize].mtu); // `as`: u32 to index
             for _ in 0..hop.weight.max(1) {
                 self.members.push(leaf);
             }
         }
         NextHop {
             kind: Kind::Group,
+            mtu,
             first: u32::try_from(first).expect("fewer than 2^32 members"),
             count: u32::try_from(self.members.len() - first).expect("fewer than 2^32 members"),
             ..NextHop::drop(DropReason::NoRoute)

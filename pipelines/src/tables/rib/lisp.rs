@@ -47,7 +47,10 @@ impl Rib {
             for eid in known {
                 self.drop_mapping(eid);
             }
-            self.lisp = None;
+            // Whoever still reads the cache has tables in which these next hops stay what they are.
+            for number in self.lisp.take().map(|state| state.taken()).unwrap_or_default() {
+                self.release(number);
+            }
             return;
         };
         let mut again = Vec::new();
@@ -196,6 +199,15 @@ impl Rib {
         })
     }
 
+    /// Numbers of the VRFs that LISP looks into.
+    pub(in crate::tables) fn lisp_vrfs(&self) -> Vec<u16> {
+        let settings = self.lisp.as_ref().map(|state| state.cache.settings());
+        settings.map_or(Vec::new(), |settings| {
+            let instances = settings.instances.iter().map(|instance| instance.vrf.0);
+            instances.chain([settings.underlay.0]).collect()
+        })
+    }
+
     /// What one version of the tables looks at. `interface_of`: an interface of a VRF.
     pub(in crate::tables) fn lisp(
         &self,
@@ -213,7 +225,7 @@ impl Rib {
                 first6: First6::of(&instance.eids),
                 eids6: eids6.view(),
                 eids4: eids4.view(),
-                petr_set: state.cache.petr_set(instance.vrf),
+                petr: state.cache.petr(instance.vrf),
             })
         });
         Some(Lisp::new(&state.cache, instances.collect()))
@@ -277,12 +289,14 @@ impl Rib {
             released.extend(state.cache.stack(rloc, number));
         }
         let waiting = std::mem::take(&mut state.waiting);
+        let mut installed = BTreeSet::new();
         for (eid, spec) in waiting {
             let Some(state) = &mut self.lisp else { break };
             if state.is_native(&spec) {
                 match natives.get(&eid) {
                     Some(number) => {
                         state.natives.insert(eid);
+                        installed.insert(eid);
                         self.install(eid, &spec, *number);
                     }
                     None => drop(state.waiting.insert(eid, spec)),
@@ -295,14 +309,14 @@ impl Rib {
         }
         for (eid, number) in natives {
             let Some(state) = &self.lisp else { break };
-            // What waited is installed already, with this number.
             let spec = state.cache.spec(&eid).filter(|spec| state.is_native(spec));
             match spec {
                 Some(spec) if state.cache.native_of(&eid) != Some(number) => {
                     self.install(eid, &spec, number);
                 }
-                Some(_) => {}
-                None => released.push(number),
+                // Installed above, and its own already.
+                Some(_) if installed.contains(&eid) => {}
+                _ => released.push(number),
             }
         }
         released.into_iter().for_each(|number| self.release(number));
@@ -411,6 +425,12 @@ impl State {
             }
             _ => false,
         }
+    }
+
+    /// All next hops it counts as a user of.
+    fn taken(self) -> Vec<u32> {
+        let planned = self.planned_ways.into_values().chain(self.planned_natives.into_values());
+        planned.chain(self.cache.taken()).collect()
     }
 
     fn eids(&self) -> Vec<Eid> {
