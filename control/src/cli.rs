@@ -1,5 +1,7 @@
 //! The command line: one tree, from which help, manual pages and completions are made too.
 
+mod map;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,10 +12,13 @@ use crate::admin::protocol::Subject;
 use crate::exit;
 use crate::lab::peer::Peer;
 
+pub use map::{Map, MapAddArgs, MapDelArgs, MapDumpArgs, MapLoadArgs, MapRlocArgs, MapShowArgs};
+
 /// Where the admin socket is when nothing else is said: the default of the configuration's `[system]`.
 pub const DEFAULT_SOCKET: &str = "/run/sextant/sextant.sock";
 
-/// An IPv6 and IPv4 edge on DPDK: forwarding, neighbour discovery, ARP and NPT66 prefix translation (RFC 6296).
+/// An IPv6 and IPv4 edge on DPDK: forwarding, neighbour discovery, ARP, NPT66 prefix translation (RFC 6296) and LISP
+/// tunnels (RFC 9300).
 #[derive(Debug, Parser)]
 #[command(name = "sextant", version, propagate_version = true, after_help = exit::HELP, after_long_help = exit::HELP)]
 pub struct Cli {
@@ -42,6 +47,12 @@ pub enum Command {
     /// Show what the running instance knows
     #[command(subcommand)]
     Show(Show),
+    /// Change and show the map-cache of LISP (RFC 9300) in the running instance
+    ///
+    /// What is added here comes before the mapping of the configuration file for the same EID prefix, and stays until it is
+    /// deleted or the instance ends; a reload keeps it.
+    #[command(subcommand)]
+    Map(Map),
     /// Follow the next packets through the running instance, step by step
     Trace(TraceArgs),
     /// Show two Linux hosts talking through Sextant, with proof
@@ -132,6 +143,8 @@ pub enum Show {
     Neighbors(ShowArgs),
     /// NPT66 rules and what they translated
     Npt66(ShowArgs),
+    /// LISP: roles, RLOCs and whether they can be used, instances, misses
+    Lisp(ShowArgs),
     /// All counters: what came in, what went out, and where the difference is
     Counters(ShowArgs),
     /// Drops and punts by reason, with the clause that asks for each
@@ -151,6 +164,7 @@ impl Show {
             Self::Routes(args) => (Subject::Routes, args),
             Self::Neighbors(args) => (Subject::Neighbors, args),
             Self::Npt66(args) => (Subject::Npt66, args),
+            Self::Lisp(args) => (Subject::Lisp, args),
             Self::Counters(args) => (Subject::Counters, args),
             Self::Drops(args) => (Subject::Drops, args),
             Self::Instance(args) => (Subject::Instance, args),

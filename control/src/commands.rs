@@ -1,5 +1,7 @@
 //! Each command of the command line, and what the program then ends with.
 
+mod map;
+
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -51,6 +53,16 @@ pub enum Failure {
         "the demo makes network namespaces and taps, for which it needs root: try `sudo sextant demo`"
     )]
     DemoNeedsRoot,
+    /// A file of changes cannot be used.
+    #[error("{file}{}: {why}", at_line(*.line))]
+    Changes {
+        /// The file.
+        file: String,
+        /// Line, counted from 1; 0: the file as a whole.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
     /// Something could not be written.
     #[error("cannot write {what}: {error}")]
     Output {
@@ -72,6 +84,7 @@ impl Failure {
             Self::DemoNeedsRoot => Exit::Unable,
             Self::Show(ShowError::Output(_))
             | Self::TraceTimedOut { .. }
+            | Self::Changes { .. }
             | Self::Lab(_)
             | Self::Demo
             | Self::Output { .. } => Exit::Failed,
@@ -100,6 +113,13 @@ impl Failure {
     }
 }
 
+fn at_line(line: usize) -> String {
+    match line {
+        0 => String::new(),
+        line => format!(":{line}"),
+    }
+}
+
 /// Do what the command line says.
 ///
 /// # Errors
@@ -109,6 +129,7 @@ pub fn execute(command: &Command) -> Result<(), Failure> {
         Command::Run(args) => Ok(run::run(args)?),
         Command::Check(args) => check(args),
         Command::Reload(args) => reload(args),
+        Command::Map(command) => map::execute(command),
         Command::Show(subject) => Ok(show::show(subject)?),
         Command::Trace(args) => match show::trace(args)? {
             Traced::All => Ok(()),
@@ -147,6 +168,10 @@ fn contents(config: &Config) -> String {
         1 => format!("1 {one}"),
         number => format!("{number} {many}"),
     };
+    let (instances, mappings) = config
+        .lisp
+        .as_ref()
+        .map_or((0, 0), |lisp| (lisp.instances.len(), lisp.mappings.len()));
     [
         count(config.ports.len(), "port", "ports"),
         count(config.interfaces.len(), "interface", "interfaces"),
@@ -157,6 +182,8 @@ fn contents(config: &Config) -> String {
             "static neighbours",
         ),
         count(config.npt66.len(), "NPT66 rule", "NPT66 rules"),
+        count(instances, "LISP instance", "LISP instances"),
+        count(mappings, "LISP mapping", "LISP mappings"),
         count(config.workers.cores.len(), "worker", "workers"),
     ]
     .join(", ")

@@ -1,6 +1,8 @@
 //! Configuration and neighbour discovery to tables: pure functions. When they are called and the result published is the
 //! business of [`crate::appliance`].
 
+pub(crate) mod lisp;
+
 use dataplane::port::PortId;
 use dataplane::wire::ethernet::Mac;
 use ipnet::IpNet;
@@ -80,6 +82,14 @@ pub fn tables_at_rest(config: &Config, macs: &[Mac]) -> Tables {
     };
     let mut rib = Rib::new();
     rib.set_routes(routes(config, &slots));
+    if let Some(lisp) = &config.lisp {
+        rib.set_lisp(Some(lisp::settings(lisp, 0)));
+        for entry in &lisp.mappings {
+            let instance = lisp.instance(entry.key.instance);
+            let vrf = vrf(instance.map_or(0, |instance| instance.vrf));
+            rib.set_mapping(vrf, entry.key.eid, Some(lisp::mapping(&entry.mapping)));
+        }
+    }
     let tables = builder(&network)
         .expect("validation refuses rules that cannot stand together")
         .build_in(&mut rib);
@@ -226,7 +236,8 @@ pub(crate) fn port(position: usize) -> PortId {
     PortId::new(position).expect("the configuration has at most PortId::MAX ports")
 }
 
-fn vrf(position: usize) -> VrfId {
+/// The VRF at this position of the configuration.
+pub(crate) fn vrf(position: usize) -> VrfId {
     VrfId(u16::try_from(position).expect("the configuration has fewer VRFs than interfaces"))
 }
 

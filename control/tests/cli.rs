@@ -267,3 +267,47 @@ fn closed_pipe_is_no_failure() {
     assert_eq!(output.stdout.len(), 10);
     assert!(output.stderr.is_empty(), "{}", stderr(&output));
 }
+
+#[test]
+fn every_map_command_needs_an_instance_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("none.sock");
+    let socket = socket.to_str().expect("text");
+    let file = folder.path().join("changes");
+    std::fs::write(&file, "").expect("the file can be written");
+    let file = file.to_str().expect("text");
+    for arguments in [
+        &["add", "2001:db8::/32", "--action", "drop"][..],
+        &["del", "2001:db8::/32"],
+        &["rloc", "192.0.2.1", "down"],
+        &["show"],
+        &["load", file],
+        &["dump"],
+    ] {
+        let arguments = [&["map"], arguments, &["--socket", socket]].concat();
+        let output = sextant(&arguments);
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}");
+        let error = stderr(&output);
+        assert!(error.contains("the socket does not exist"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn a_file_of_changes_that_is_not_there_is_named() {
+    let output = sextant(&["map", "load", "/nowhere/changes"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = stderr(&output);
+    assert!(
+        error.starts_with("sextant: /nowhere/changes: cannot be read: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn examples_are_right() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let output = sextant_in(&folder, &["check", "--config", "lisp.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("1 LISP instance, 3 LISP mappings"));
+}

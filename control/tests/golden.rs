@@ -17,9 +17,10 @@ use dataplane::frame::{Burst, Frame};
 use dataplane::outputs::{Outputs, TxPath};
 use dataplane::port::{PortId, TxQueue};
 use dataplane::reason::{DropReason, PuntReason};
-use dataplane::testing::builder::Packet;
+use dataplane::testing::builder::{Packet, Packet4};
 use dataplane::testing::{HeapFrame, pcap};
 use dataplane::trace::Tracer;
+use dataplane::wire::arp;
 use dataplane::wire::ethernet::Mac;
 use dataplane::worker::Pipeline;
 use pipelines::Edge;
@@ -40,8 +41,51 @@ const HOST: &str = "fd01:203:405:1::1234";
 const SEEN: &str = "2001:db8:1:d550::1234";
 const PEER: &str = "2600:1::1";
 
+/// What arrives in the case of IPv4.
+fn ipv4_inputs() -> Vec<Vec<u8>> {
+    let v4 = |text: &str| text.parse().expect("an address");
+    let between = |from: &str, to: &str| {
+        let packet = Packet4::ethernet(mac(0x11), mac(1));
+        packet.ipv4(v4(from), v4(to)).identification(7)
+    };
+    let to = |to: &str| between("192.0.2.10", to);
+    let out = || to("203.0.113.9");
+    let back = || {
+        let packet = Packet4::ethernet(mac(0x22), mac(2));
+        packet.ipv4(v4("203.0.113.9"), v4("192.0.2.10"))
+    };
+    let request = arp::Message::request(mac(0x11), v4("192.0.2.10"), v4("192.0.2.1"));
+    let big = out().udp(1, 2, &[9; 1450]);
+    vec![
+        out().udp(1000, 53, b"question").build(),
+        back().dont_fragment().udp(53, 1000, b"answer").build(),
+        out().options(&[136, 4, 1, 2]).udp(1, 2, b"options").build(),
+        big.build(),
+        big.clone().dont_fragment().build(),
+        big.options(&[7, 7, 4, 0, 0, 0, 0, 136, 4, 1, 2]).build(),
+        out().fragment(80, true).raw(17, &[5; 1440]).build(),
+        out().ttl(1).udp(1, 33434, b"expires").build(),
+        back().ttl(1).udp(1, 33434, b"expires").build(),
+        out().ttl(1).icmp_error(3, 1, 0, &[0x45; 28]).build(),
+        to("10.1.0.1").udp(1, 2, b"no way").build(),
+        to("10.2.0.1").udp(1, 2, b"hole").build(),
+        to("192.0.2.1").udp(1, 2, b"closed").build(),
+        to("192.0.2.1").echo(8, 1, 1, b"ping").build(),
+        to("192.0.2.77").udp(1, 2, b"not resolved").build(),
+        to("198.51.100.255").udp(1, 2, b"directed").build(),
+        to("224.0.0.1").udp(1, 2, b"multicast").build(),
+        between("127.0.0.1", "203.0.113.9").udp(1, 2, b"").build(),
+        out().wrong_header_checksum().udp(1, 2, b"").build(),
+        out().udp(1, 2, b"padded").trailer(&[0xee; 9]).build(),
+        Packet4::ethernet(mac(0x11), Mac::BROADCAST).build_arp(&request),
+    ]
+}
+
 /// What arrives in each case, for making `in.pcap`.
 fn inputs(case: &str) -> Option<Vec<Vec<u8>>> {
+    if case == "ipv4" {
+        return Some(ipv4_inputs());
+    }
     let out = || Packet::ethernet(mac(0x11), mac(1)).ipv6(address(HOST), address(PEER));
     let back = || Packet::ethernet(mac(0x22), mac(2)).ipv6(address(PEER), address(SEEN));
     let quote = |from: &str, to: &str| {
@@ -257,7 +301,7 @@ fn every_golden_case() {
         .map(|case| case.expect("a folder").path())
         .collect();
     cases.sort();
-    assert!(cases.len() >= 7, "{} cases", cases.len());
+    assert!(cases.len() >= 8, "{} cases", cases.len());
     for case in cases {
         let name = case
             .file_name()

@@ -63,6 +63,18 @@ fn every_way_of_freeing_returns_the_buffer() {
         assert_eq!(tx.transmit(&mut burst), 0, "nothing to send");
         assert_eq!(pool.in_use(), 0);
 
+        // Another frame comes from the pool of the first, with headroom, as long as there are any.
+        let frame = pool.allocate(b"the first").expect("a buffer");
+        let mut other = frame.another(2048).expect("a buffer");
+        assert_eq!((other.bytes().len(), pool.in_use()), (2048, 2));
+        other.prepend(128).expect("headroom");
+        assert!(frame.another(2049).is_none(), "longer than the data room");
+        assert_eq!((frame.bytes(), pool.in_use()), (&b"the first"[..], 2));
+        let others: Vec<_> = std::iter::from_fn(|| frame.another(1)).collect();
+        assert_eq!(others.len() + 2, usize::try_from(MBUFS).unwrap());
+        drop((frame, other, others));
+        assert_eq!(pool.in_use(), 0);
+
         // To the last buffer, and from another thread.
         let mut all = Vec::new();
         while let Some(frame) = pool.allocate(b"all of them") {

@@ -1,4 +1,4 @@
-//! The last node: the link header of the next hop, one hop less.
+//! The last node: the link header of the next hop, one hop less; in IPv4 the header checksum follows.
 
 use dataplane::frame::Frame;
 use dataplane::node::{Leaving, Node};
@@ -49,6 +49,18 @@ impl<F: Frame> Node<F> for Egress {
                 // The common case has constant offsets: three stores.
                 head[..ETHERNET].copy_from_slice(&next_hop.link[..ETHERNET]);
                 head[ETHERNET + HOP_LIMIT] = head[ETHERNET + HOP_LIMIT].wrapping_sub(hop);
+                continue;
+            }
+            if meta.family == Family::V4
+                && link_len == ETHERNET
+                && l3 == ETHERNET
+                && let Some((link, packet)) = bytes.split_first_chunk_mut::<ETHERNET>()
+                && let Some(header) = packet.first_chunk_mut()
+            {
+                link.copy_from_slice(&next_hop.link[..ETHERNET]);
+                if hop != 0 {
+                    ipv4::decrement_ttl(header);
+                }
                 continue;
             }
             if let Err(next) = rewrite(next_hop, frame, meta) {

@@ -126,12 +126,16 @@ impl Express {
             return Finished::default();
         }
         count(<Lookup as Node<F>>::INDEX, burst.len());
+        let start = match self.apart.is_empty() {
+            true => port.start,
+            false => self.apart.take_common(tables, port, burst.len()).unwrap_or(port.start),
+        };
         let destinations = &self.destinations[..burst.len()];
         let leaves = &mut self.leaves[..burst.len()];
         let mut mappings = 0;
         if self.apart.is_empty() {
             tables
-                .fib(port.start.vrf)
+                .fib(start.vrf)
                 .v6
                 .lookup_bulk(destinations, leaves);
         } else {
@@ -147,14 +151,14 @@ impl Express {
                 count(<Encap<'_> as Node<F>>::INDEX, burst.len());
             }
             if self.apart.is_empty() {
-                self.finish_apart::<F, false>(tables, port, burst, counters)
+                self.finish_apart::<F, false>(tables, (port, &start), burst, counters)
             } else {
-                self.finish_apart::<F, true>(tables, port, burst, counters)
+                self.finish_apart::<F, true>(tables, (port, &start), burst, counters)
             }
         } else if self.uplinks_behind & bit != 0 {
-            self.finish::<F, true>(tables, port, burst, counters)
+            self.finish::<F, true>(tables, (port, &start), burst, counters)
         } else {
-            self.finish::<F, false>(tables, port, burst, counters)
+            self.finish::<F, false>(tables, (port, &start), burst, counters)
         };
         self.part(burst, diverted);
         self.uplinks_behind &= !bit;
@@ -204,7 +208,7 @@ impl Express {
             let mut meta = port.start;
             match admit_odd::<F, IN>(tables, port, frame, &mut meta, &mut walk) {
                 Ok(()) if meta.family == Family::V4 => {
-                    *destination = self.apart.add(index, meta, frame.bytes());
+                    *destination = self.apart.add_v4(index, frame.bytes());
                 }
                 Ok(()) => {
                     let header = header_mut(frame.bytes_mut());
@@ -223,7 +227,7 @@ impl Express {
     fn finish<F: Frame, const OUT: bool>(
         &mut self,
         tables: &Tables,
-        port: &PortTable,
+        (port, start): (&PortTable, &Meta),
         frames: &mut [F],
         counters: &WorkerCounters,
     ) -> Finished {
@@ -256,7 +260,7 @@ impl Express {
             let mut meta = Meta {
                 next_hop: *leaf,
                 rule_in: rule_in.unwrap_or(NO_RULE),
-                ..port.start
+                ..*start
             };
             match finish_odd(tables, frame, &mut meta, &mut walk) {
                 Ok(()) => {

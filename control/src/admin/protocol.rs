@@ -15,11 +15,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::map::{MapChange, MapQuery};
+
 /// The version this program speaks.
 pub const VERSION: u32 = 1;
 
 /// Longest question, bytes with its newline.
-pub const REQUEST_MAX: usize = 65_536;
+pub const REQUEST_MAX: usize = 1 << 20;
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +34,8 @@ pub struct Request {
 }
 
 /// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
     /// Are you there, and who are you? Answered as [`Subject::Instance`].
     Ping,
@@ -51,6 +53,13 @@ pub enum Command {
     },
     /// The records of the trace since the last question.
     Records,
+    /// Change the map-cache, all or nothing.
+    MapChange {
+        /// In this order.
+        changes: Vec<MapChange>,
+    },
+    /// Read the map-cache, page by page.
+    MapShow(MapQuery),
 }
 
 macro_rules! subjects {
@@ -84,6 +93,7 @@ subjects! {
     Routes = "routes",
     Neighbors = "neighbors",
     Npt66 = "npt66",
+    Lisp = "lisp",
     Counters = "counters",
     Drops = "drops",
     Instance = "instance",
@@ -174,8 +184,8 @@ pub fn parse_request(line: &[u8]) -> Result<Command, Answer> {
             format_args!("protocol version {version} is not known here, only {VERSION}"),
         ));
     }
-    let request: Request = serde_json::from_slice(line).map_err(not_understood)?;
-    Ok(request.command)
+    // Not as a `Request`: that would copy everything once more, and a question may have thousands of changes.
+    serde_json::from_slice(line).map_err(not_understood)
 }
 
 #[cfg(test)]
@@ -188,7 +198,7 @@ mod tests {
         let command = Command::Show {
             subject: Subject::Ports,
         };
-        assert_eq!(parse_request(line), Ok(command));
+        assert_eq!(parse_request(line), Ok(command.clone()));
         let request = Request {
             version: VERSION,
             command,

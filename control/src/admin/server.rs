@@ -164,7 +164,7 @@ mod tests {
         let answer = ask(&mut stream, &"x".repeat(REQUEST_MAX)).await;
         assert_eq!(
             answer.error.as_deref(),
-            Some("a question has at most 65536 bytes")
+            Some("a question has at most 1048576 bytes")
         );
         let mut rest = String::new();
         assert_eq!(stream.read_line(&mut rest).await.unwrap(), 0);

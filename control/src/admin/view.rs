@@ -4,9 +4,15 @@
 //! started, so that a rate is the difference of two answers divided by the difference of their times. `Option` is absent
 //! or unknown, and stands in JSON as null.
 
+mod lisp;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use lisp::{
+    Lisp, LispInstance, LocatorView, MapChanged, MappingView, Mappings, OwnRloc, RecentMiss, Rloc,
+};
 
 /// `show instance`, and the answer to a ping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::lisp::Lisp;
 use crate::config::{self, Config, Target};
 
 /// Most names that are listed one by one.
@@ -44,7 +45,44 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
             lines.push(format!("{section}: changed"));
         }
     }
+    lisp(&mut lines, old.lisp.as_ref(), new.lisp.as_ref());
     lines
+}
+
+/// `[lisp]`, its instances and its mappings, a line each.
+fn lisp(lines: &mut Vec<String>, old: Option<&Lisp>, new: Option<&Lisp>) {
+    let settings = |lisp: Option<&Lisp>| {
+        lisp.map(|lisp| Lisp {
+            instances: Vec::new(),
+            mappings: Vec::new(),
+            ..lisp.clone()
+        })
+    };
+    match (settings(old), settings(new)) {
+        (None, Some(_)) => lines.push("lisp: came".to_owned()),
+        (Some(_), None) => lines.push("lisp: went".to_owned()),
+        (was, is) if was != is => lines.push("lisp: changed".to_owned()),
+        _ => {}
+    }
+    let instances = |lisp: Option<&Lisp>| lisp.map_or_else(Vec::new, |lisp| lisp.instances.clone());
+    named(
+        lines,
+        "lisp.instances",
+        &instances(old),
+        &instances(new),
+        |instance| instance.id.to_string(),
+    );
+    let mappings = |lisp| <Option<&Lisp>>::map_or(lisp, &[][..], |lisp| &lisp.mappings);
+    named(
+        lines,
+        "lisp.mappings",
+        mappings(old),
+        mappings(new),
+        |mapping| match mapping.key.instance.get() {
+            0 => mapping.key.eid.to_string(),
+            instance => format!("{} in {instance}", mapping.key.eid),
+        },
+    );
 }
 
 /// `new`, with interfaces and VRFs referred to by their positions in `old`, so that what only moved compares equal.
@@ -73,6 +111,12 @@ fn with_references_of(old: &Config, new: &Config) -> Config {
     }
     for item in &mut mapped.neighbors {
         item.interface = interface(item.interface);
+    }
+    if let Some(lisp) = &mut mapped.lisp {
+        lisp.vrf = vrf(lisp.vrf);
+        for instance in &mut lisp.instances {
+            instance.vrf = vrf(instance.vrf);
+        }
     }
     for route in &mut mapped.routes {
         route.vrf = vrf(route.vrf);
@@ -180,6 +224,50 @@ mod tests {
             hops[0].interface += 1;
         }
         assert_eq!(changes(&old, &new), ["interfaces: +z"]);
+    }
+
+    #[test]
+    fn lisp_is_told_by_its_parts() {
+        let config = |lisp: &str| {
+            let network = "[[ports]]\nname = \"p\"\ndevice = \"net_null0\"\n[[interfaces]]\nport = \"p\"\naddresses = [\"2001:db8::1/64\"]\n";
+            parse_for(
+                "test.toml",
+                &format!("{network}{lisp}"),
+                &Host::new(vec![0]),
+            )
+            .unwrap_or_else(|errors| panic!("{errors}"))
+        };
+        let lisp = |settings: &str, mappings: &[(&str, &str)]| {
+            let head = format!(
+                "[lisp]\nrlocs = [\"2001:db8::1\"]\n{settings}\n[[lisp.instances]]\neids = [\"10.0.0.0/8\"]\n"
+            );
+            let mappings = mappings.iter().map(|(eid, action)| {
+                format!("[[lisp.mappings]]\neid = \"{eid}\"\naction = \"{action}\"\n")
+            });
+            config(&(head + &mappings.collect::<String>()))
+        };
+        let old = lisp("", &[("2600::/16", "drop"), ("2601::/16", "drop")]);
+        let new = lisp(
+            "dscp = \"pipe\"",
+            &[("2602::/16", "native"), ("2600::/16", "native")],
+        );
+        assert_eq!(
+            changes(&old, &new),
+            [
+                "lisp: changed",
+                "lisp.mappings: ~2600::/16 +2602::/16 -2601::/16"
+            ]
+        );
+        assert_eq!(changes(&old, &old), [""; 0]);
+        let none = config("");
+        assert_eq!(
+            changes(&old, &none),
+            [
+                "lisp: went",
+                "lisp.instances: -0",
+                "lisp.mappings: -2600::/16 -2601::/16"
+            ]
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 mod changes;
 mod discard;
+mod lisp;
 mod punts;
 mod reload;
 mod routes;
@@ -40,6 +41,7 @@ use crate::proto::ndp::{InterfaceIndex, Machine};
 use crate::publish::{self, Network};
 use crate::slots::Slots;
 use discard::Discards;
+use lisp::LispState;
 use punts::Waiting;
 use rules::RuleBook;
 use trace::TraceSession;
@@ -93,6 +95,7 @@ pub struct Appliance<P: Platform> {
     discards: Discards,
     trace: TraceSession,
     rules: RuleBook,
+    lisp: LispState<P::Frame>,
     started: Instant,
     /// The tables do not show the latest state.
     outdated: bool,
@@ -124,7 +127,7 @@ impl<P: Platform> Appliance<P> {
             config_path,
             publisher,
             workers,
-            rng,
+            mut rng,
         } = parts;
         let ports = 0..config.ports.len();
         let macs = ports
@@ -134,6 +137,7 @@ impl<P: Platform> Appliance<P> {
         let links = ports
             .map(|port| platform.link(publish::port(port)))
             .collect();
+        let lisp = LispState::new(rng.u64(..));
         let mut appliance = Self {
             slots: Slots::default().assign(&config),
             machine: Machine::new(reload::settings(&config), rng),
@@ -151,6 +155,7 @@ impl<P: Platform> Appliance<P> {
             discards: Discards::new(),
             trace: TraceSession::default(),
             rules: RuleBook::default(),
+            lisp,
             started: now,
             outdated: true,
             published: now,
@@ -163,6 +168,7 @@ impl<P: Platform> Appliance<P> {
         appliance.configure_machine(now, &Slots::default());
         appliance.counts.configurations_applied = 1;
         appliance.set_routes();
+        appliance.configure_lisp();
         let tables = appliance.build()?;
         // No worker has seen any tables yet.
         appliance.rib.commit();
@@ -174,6 +180,7 @@ impl<P: Platform> Appliance<P> {
     pub fn tick(&mut self, now: Instant) {
         self.receive_punts(now);
         self.machine.handle_timeout(now);
+        self.tick_lisp(now);
         if now >= self.links_due {
             self.links_due = now + LINK_PERIOD;
             self.look_at_links(now);
@@ -205,6 +212,9 @@ impl<P: Platform> Appliance<P> {
         if let Some(timeout) = self.machine.poll_timeout() {
             next = next.min(timeout);
         }
+        if let Some(timeout) = self.lisp.poll_timeout() {
+            next = next.min(timeout);
+        }
         next.max(now)
     }
 
@@ -222,6 +232,8 @@ impl<P: Platform> Appliance<P> {
                 Answer::refused(Refusal::Request, "a trace follows 1 to 1000 packets")
             }
             Command::Records => Answer::done(self.trace.take()),
+            Command::MapChange { changes } => self.change_mappings(changes),
+            Command::MapShow(query) => self.show_mappings(now, &query),
         }
     }
 

@@ -74,12 +74,13 @@ impl<P: Platform> Appliance<P> {
         })
         .map_err(|error| format!("{path}: {error}"))?;
 
-        let changes = changes(&self.config, &new);
+        let mut changes = changes(&self.config, &new);
         let old_slots = std::mem::replace(&mut self.slots, slots);
         let sums = self.rule_sums();
         self.rules.rename(&new, &sums);
         self.config = new;
         self.set_routes();
+        changes.extend(self.configure_lisp());
         self.machine.set_settings(settings(&self.config));
         self.configure_machine(now, &old_slots);
         self.publish_anew(now);

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod ipv4;
+mod lisp;
 mod neighbors;
 mod tables;
 mod views;

@@ -36,6 +36,7 @@ impl<P: Platform> Appliance<P> {
             Subject::Routes => Answer::done(self.show_routes(now)),
             Subject::Neighbors => Answer::done(self.show_neighbors(now)),
             Subject::Npt66 => Answer::done(self.show_npt66(now)),
+            Subject::Lisp => Answer::done(self.show_lisp(now)),
             Subject::Counters => Answer::done(self.show_counters(now)),
             Subject::Drops => Answer::done(Drops {
                 monotonic_ns: self.clock(now),

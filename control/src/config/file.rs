@@ -1,6 +1,8 @@
 //! Which sections and keys a file may have: read from the tree, each value by itself. How they fit together is
 //! judged in [`validate`](super::validate).
 
+mod lisp;
+
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -16,6 +18,7 @@ use super::scalar::{
     address, address_v6, boolean, choice, device, integer, mac, name, own_address, prefix,
     prefix_v6, reference, socket_path,
 };
+pub(super) use lisp::{InstanceTable, LispTable, LocatorTable, MappingTable};
 
 /// A file, section by section.
 pub(super) struct File {
@@ -29,6 +32,7 @@ pub(super) struct File {
     pub(super) icmp: IcmpTable,
     pub(super) punt: Vec<(PuntReason, RateTable)>,
     pub(super) ndp: NdpTable,
+    pub(super) lisp: Field<LispTable>,
 }
 
 pub(super) struct SystemTable {
@@ -131,6 +135,10 @@ pub(super) fn read(tree: &DeTable<'_>, sink: &mut Sink<'_>) -> File {
     let icmp = icmp(root.section("icmp", &empty, sink), sink);
     let punt = punt(root.section("punt", &empty, sink), &empty, sink);
     let ndp = ndp(root.section("ndp", &empty, sink), sink);
+    let lisp = root.optional("lisp", sink, |value, sink| {
+        let table = value.table("a table", sink)?;
+        Some(lisp::lisp(table, sink))
+    });
     root.finish(sink);
     File {
         system,
@@ -143,6 +151,7 @@ pub(super) fn read(tree: &DeTable<'_>, sink: &mut Sink<'_>) -> File {
         icmp,
         punt,
         ndp,
+        lisp,
     }
 }
 

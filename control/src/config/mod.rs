@@ -9,6 +9,7 @@
 mod error;
 mod file;
 mod host;
+pub mod lisp;
 mod model;
 mod problem;
 mod reader;
@@ -33,6 +34,7 @@ pub use model::{
 };
 pub use problem::Problem;
 pub use reload::{RestartNeeded, reload_plan};
+pub(crate) use validate::{unusable_address, unusable_prefix};
 
 /// Longer files are refused: half a million routes fit in it.
 const FILE_MAX: u64 = 64 << 20;

@@ -15,6 +15,8 @@ use ipnet::{IpNet, Ipv6Net};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::lisp::Lisp;
+
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
@@ -40,6 +42,8 @@ pub struct Config {
     pub punt: Punt,
     /// `[ndp]`: neighbour discovery (RFC 4861) and ARP (RFC 826).
     pub ndp: Ndp,
+    /// `[lisp]`: tunnels between EID sites (RFC 9300). Default: none.
+    pub lisp: Option<Lisp>,
 }
 
 /// `[system]`. A change of any key needs a restart.
@@ -327,7 +331,7 @@ impl Punt {
 }
 
 impl Default for Punt {
-    /// `nd`, `neighbor_miss`, `echo` and `arp`: 1,000 a second, 200 at once; `local`: 100 and 50.
+    /// `nd`, `neighbor_miss`, `echo`, `arp`, `map_cache_miss` and `path_mtu`: 1,000 a second, 200 at once; `local`: 100 and 50.
     fn default() -> Self {
         let mut rates = [Rate {
             per_second: 1000,
@@ -391,4 +395,11 @@ fn as_text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S
 
 fn as_milliseconds<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u128(value.as_millis())
+}
+
+pub(super) fn as_seconds<S: Serializer>(
+    value: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(value.as_secs())
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 
+use super::lisp::rules::Misfit;
 use super::suggest::nearest;
 
 /// One thing that is wrong. The text says what was found and what was expected; file, line and key come before it.
@@ -268,6 +269,48 @@ pub enum Problem {
         /// Its value.
         maximum: usize,
     },
+
+    // --- LISP ---
+    /// An RLOC that is not ours.
+    #[error(
+        "{found} is no own address in VRF {vrf:?}, expected {}",
+        one_of(expected)
+    )]
+    NotOwnAddress {
+        /// The address.
+        found: IpAddr,
+        /// The underlay.
+        vrf: String,
+        /// Own addresses there.
+        expected: Vec<String>,
+    },
+    /// Fields that anybody on the Internet could forge.
+    #[error("{found} in public mode, expected it only with mode = \"closed\" (RFC 9300 4.1)")]
+    ClosedOnly {
+        /// The key.
+        found: &'static str,
+    },
+    /// Two keys that exclude each other.
+    #[error("{found} together with {other}, expected at most one of them ({rfc})")]
+    Together {
+        /// The key here.
+        found: &'static str,
+        /// The other one.
+        other: &'static str,
+        /// The clause that says so.
+        rfc: &'static str,
+    },
+    /// A key that means nothing by itself.
+    #[error("{found} without {other}, expected both")]
+    Without {
+        /// The key here.
+        found: &'static str,
+        /// The one that is missing.
+        other: &'static str,
+    },
+    /// A mapping that may not stand.
+    #[error(transparent)]
+    Mapping(#[from] Misfit),
 }
 
 impl Problem {

@@ -8,4 +8,5 @@
 //! Called by the control thread only.
 
 pub mod echo;
+pub mod lisp;
 pub mod ndp;

@@ -1,6 +1,7 @@
 //! `sextant show`: asks the running instance and prints tables or JSON, once or again and again with rates.
 
 mod grid;
+mod map;
 mod tables;
 mod trace;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use map::mappings;
 pub use trace::{Traced, trace};
 
 use crate::admin::client::{Client, ClientError};
@@ -46,6 +48,7 @@ pub fn show(command: &Show) -> Result<(), ShowError> {
         Subject::Routes => run::<view::Routes>(subject, args),
         Subject::Neighbors => run::<view::Neighbors>(subject, args),
         Subject::Npt66 => run::<view::Npt66>(subject, args),
+        Subject::Lisp => run::<view::Lisp>(subject, args),
         Subject::Counters => run::<view::Counters>(subject, args),
         Subject::Drops => run::<view::Drops>(subject, args),
         Subject::Instance => run::<view::Instance>(subject, args),
@@ -54,16 +57,15 @@ pub fn show(command: &Show) -> Result<(), ShowError> {
 
 fn run<T: Shown + DeserializeOwned>(subject: Subject, args: &ShowArgs) -> Result<(), ShowError> {
     let mut client = Client::connect(&args.socket.socket)?;
-    let command = Command::Show { subject };
     let mut earlier: Option<T> = None;
     let clear = args.watch.is_some() && !args.json && io::stdout().is_terminal();
     let mut due = Instant::now();
     loop {
         let text = if args.json {
-            let data = client.ask(command)?;
+            let data = client.ask(Command::Show { subject })?;
             as_json(&data, args.watch.is_some())
         } else {
-            let data: T = client.ask_for(command)?;
+            let data: T = client.ask_for(Command::Show { subject })?;
             let rates = earlier
                 .as_ref()
                 .and_then(|earlier| interval(earlier.monotonic_ns(), data.monotonic_ns()));

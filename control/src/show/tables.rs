@@ -1,6 +1,7 @@
 //! Each subject as tables. With `--watch` columns of rates are added.
 
 mod counts;
+mod lisp;
 #[cfg(test)]
 mod tests;
 

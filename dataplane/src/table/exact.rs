@@ -1,4 +1,4 @@
-//! Exact match over (VRF, IPv6 address): own addresses and resolved neighbours.
+//! Exact match over (VRF, address): own addresses and resolved neighbours. IPv4 addresses are IPv4-mapped IPv6 ones.
 //!
 //! Key: 16-byte address and a 16-bit scope; value: a leaf of 32 bits, never 0. Open addressing with linear probing, at
 //! most half full: 24 bytes a slot, so 48 to 96 bytes an entry; a hit costs one line, a miss one or two. Built by one

@@ -287,8 +287,10 @@ mod tests {
                 && outcome.limited > 0
                 && outcome.handed_back > 0
         );
+        // The network has no LISP site whose mappings could be missing.
+        let mut possible = outcome.punted.iter();
         assert!(
-            outcome.punted.iter().all(|(_, count)| *count > 0),
+            possible.all(|(reason, count)| *count > 0 || *reason == PuntReason::MapCacheMiss),
             "{outcome}"
         );
         let reasons = outcome

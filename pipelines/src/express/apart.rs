@@ -11,13 +11,17 @@ use dataplane::wire::{ipv4, ipv6};
 use super::{Express, Finished, HOP_LIMIT, L3, admit_odd, destination_of, finish_odd, header_mut};
 use crate::ingress;
 use crate::lisp::decap;
-use crate::lisp::encap::{V4_LEN, V6_LEN};
+use crate::fib::NextHop;
+use crate::lisp::encap::{self, V4_LEN, V6_LEN};
 use crate::lisp::node as steps;
-use crate::lisp::table::LEAF;
+use crate::lisp::table::{LEAF, Locator};
 use crate::lisp::view::{Lisp, Way};
 use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::npt66::node::Walk;
 use crate::tables::{PortTable, Tables};
+
+/// An IPv4 packet as it came.
+const PLAIN_V4: u16 = u16::MAX;
 
 /// Scratch space for such frames.
 pub(super) struct Apart {
@@ -25,8 +29,9 @@ pub(super) struct Apart {
     bits: u64,
     /// One bit for each that is to be cut as it is sent.
     oversize: u64,
-    /// Their records.
-    starts: [Meta; BURST_MAX],
+    /// What each of them is: the position of the instance it was decapsulated in, twice, and 1 more for IPv4; or
+    /// [`PLAIN_V4`].
+    kinds: [u16; BURST_MAX],
     /// Of frames that go to a mapping: the flow's hash.
     hashes: [u64; BURST_MAX],
     /// The mapping's set, then the locator; 0: none.
@@ -38,7 +43,7 @@ impl Apart {
         Self {
             bits: 0,
             oversize: 0,
-            starts: [Meta::default(); BURST_MAX],
+            kinds: [PLAIN_V4; BURST_MAX],
             hashes: [0; BURST_MAX],
             locators: [0; BURST_MAX],
         }
@@ -64,32 +69,50 @@ impl Apart {
         self.bits >> index & 1 != 0
     }
 
-    /// Frame `index` has this record. Returns its destination, an IPv4 one in the last 4 bytes.
+    /// Frame `index` is an IPv4 packet as it came. Returns its destination in the last 4 bytes.
     #[inline(always)]
-    pub(super) fn add(&mut self, index: usize, meta: Meta, bytes: &[u8]) -> [u8; 16] {
+    pub(super) fn add_v4(&mut self, index: usize, bytes: &[u8]) -> [u8; 16] {
+        self.add(index, PLAIN_V4, bytes.get(L3..).unwrap_or(&[]))
+    }
+
+    /// Frame `index`, with this packet, is of a kind. Returns its destination, an IPv4 one in the last 4 bytes.
+    #[inline(always)]
+    fn add(&mut self, index: usize, kind: u16, packet: &[u8]) -> [u8; 16] {
         self.bits |= 1 << index;
-        self.starts[index] = meta;
-        let packet = bytes.get(L3..).unwrap_or(&[]);
-        match meta.family {
-            Family::V6 => {
-                let header = packet.first_chunk::<{ ipv6::HEADER_LEN }>();
-                header.map_or([0; 16], |header| destination_of(header))
-            }
-            Family::V4 => {
-                let mut destination = [0; 16];
-                if let Some(header) = packet.first_chunk::<{ ipv4::HEADER_LEN }>() {
-                    destination[12..].copy_from_slice(&header[16..]);
-                }
-                destination
-            }
+        self.kinds[index] = kind;
+        if kind & 1 == 0 {
+            let header = packet.first_chunk::<{ ipv6::HEADER_LEN }>();
+            return header.map_or([0; 16], |header| destination_of(header));
         }
+        let mut destination = [0; 16];
+        if let Some(header) = packet.first_chunk::<{ ipv4::HEADER_LEN }>() {
+            destination[12..].copy_from_slice(&header[16..]);
+        }
+        destination
+    }
+
+    /// The record of all `len` frames, if they were all decapsulated in one instance and are IPv6: then none is apart any
+    /// more.
+    #[inline(always)]
+    pub(super) fn take_common(&mut self, tables: &Tables, port: &PortTable, len: usize) -> Option<Meta> {
+        let all = u64::MAX >> (BURST_MAX - len.clamp(1, BURST_MAX));
+        let first = self.kinds[0];
+        if self.bits != all || first & 1 != 0 {
+            return None;
+        }
+        let is_common = self.kinds[..len].iter().all(|kind| *kind == first);
+        is_common.then(|| {
+            let start = self.start(tables, port, 0);
+            self.bits = 0;
+            start
+        })
     }
 
     /// Frame `from` is now frame `to`, which is not behind it.
     pub(super) fn move_to(&mut self, to: usize, from: usize) {
         let moved = |bits: u64| bits & !(1 << to) | (bits >> from & 1) << to;
         (self.bits, self.oversize) = (moved(self.bits), moved(self.oversize));
-        self.starts[to] = self.starts[from];
+        self.kinds[to] = self.kinds[from];
     }
 
     /// There are only this many frames.
@@ -100,11 +123,30 @@ impl Apart {
 
     /// The record of frame `index`.
     #[inline(always)]
-    fn start(&self, port: &PortTable, index: usize) -> Meta {
-        if self.has(index) {
-            self.starts[index]
+    fn start(&self, tables: &Tables, port: &PortTable, index: usize) -> Meta {
+        if !self.has(index) {
+            return port.start;
+        }
+        let kind = self.kinds[index];
+        let family = if kind & 1 != 0 { Family::V4 } else { Family::V6 };
+        if kind == PLAIN_V4 {
+            return port.start.of(family);
+        }
+        let mut meta = port.start;
+        let lisp = tables.lisp.as_ref();
+        if let Some(instance) = lisp.and_then(|lisp| lisp.instance_at(kind >> 1)) {
+            steps::enter(&mut meta, instance, family);
+        }
+        meta
+    }
+
+    /// The family of frame `index`, which is apart.
+    #[inline(always)]
+    fn family(&self, index: usize) -> Family {
+        if self.kinds[index] & 1 != 0 {
+            Family::V4
         } else {
-            port.start
+            Family::V6
         }
     }
 
@@ -119,9 +161,9 @@ impl Apart {
     ) {
         let mut start = 0;
         while start < destinations.len() {
-            let first = self.start(port, start);
+            let first = self.start(tables, port, start);
             let is_same = |index: &usize| {
-                let meta = self.start(port, *index);
+                let meta = self.start(tables, port, *index);
                 (meta.vrf, meta.family) == (first.vrf, first.family)
             };
             let count = (start..destinations.len()).take_while(is_same).count();
@@ -162,28 +204,26 @@ impl Express {
         let (mut opened, mut opened_bytes) = (0, 0);
         for (index, frame) in frames.iter_mut().enumerate() {
             let is_v6 = ingress::is_common(port, frame);
-            if is_v6 || ingress::is_common_v4(port, frame) {
+            let is_common = is_v6 || ingress::is_common_v4(port, frame);
+            if is_common {
                 let bytes = frame.bytes_mut();
                 let frame_len = bytes.len();
                 let packet = bytes.get_mut(L3..).unwrap_or(&mut []);
                 if lisp.is_for_us(packet, !is_v6) {
-                    let mut meta = port.start;
-                    match decap::open(lisp.rules, packet, !is_v6)
-                        .and_then(|inner| {
-                            let instance = steps::admit(tables, lisp, packet, !is_v6, inner)?;
-                            steps::enter(&mut meta, instance, inner);
-                            Ok(inner)
-                        })
-                        .and_then(|inner| steps::strip(frame, L3, inner))
-                    {
+                    let inner = decap::open(lisp.rules, packet, !is_v6).and_then(|inner| {
+                        let position = steps::admit(tables, lisp, packet, !is_v6, inner)?;
+                        let kind = position << 1 | u16::from(inner.is_v4);
+                        let packet = packet.get(inner.offset..).unwrap_or(&[]);
+                        self.destinations[index] = self.apart.add(index, kind, packet);
+                        Ok(inner)
+                    });
+                    match inner.and_then(|inner| steps::strip(frame, L3, inner)) {
                         Ok(()) => {
-                            let destination = self.apart.add(index, meta, frame.bytes());
-                            self.destinations[index] = destination;
                             self.rules_in[index] = NO_RULE;
                             opened += 1;
                             opened_bytes += frame_len as u64; // `as`: a frame's length
                         }
-                        Err(reason) => self.leave(index, Next::Drop(reason), meta),
+                        Err(reason) => self.leave(index, Next::Drop(reason), port.start),
                     }
                     continue;
                 }
@@ -191,10 +231,20 @@ impl Express {
             if is_v6 && self.admit_common(tables, port, index, frame, &mut walk) {
                 continue;
             }
+            if is_common && !is_v6 {
+                self.destinations[index] = self.apart.add_v4(index, frame.bytes());
+                continue;
+            }
             let mut meta = port.start;
             match open_odd(tables, lisp, port, frame, &mut meta, &mut walk) {
-                Ok(()) if meta.family == Family::V4 || meta.is_decapsulated => {
-                    self.destinations[index] = self.apart.add(index, meta, frame.bytes());
+                Ok(()) if let Some(position) = lisp.position_of(&meta) => {
+                    let kind = position << 1 | u16::from(meta.family == Family::V4);
+                    let packet = frame.bytes().get(L3..).unwrap_or(&[]);
+                    self.destinations[index] = self.apart.add(index, kind, packet);
+                    self.rules_in[index] = NO_RULE;
+                }
+                Ok(()) if meta.family == Family::V4 => {
+                    self.destinations[index] = self.apart.add_v4(index, frame.bytes());
                 }
                 Ok(()) => {
                     let header = header_mut(frame.bytes_mut());
@@ -240,18 +290,28 @@ impl Express {
 
     /// Choose the locator of every packet that goes to a mapping, a step at a time.
     #[inline(always)]
-    fn choose<F: Frame, const APART: bool>(&mut self, lisp: &Lisp, port: &PortTable, frames: &[F]) {
+    fn choose<F: Frame, const APART: bool>(
+        &mut self,
+        tables: &Tables,
+        lisp: &Lisp,
+        (port, start): (&PortTable, &Meta),
+        frames: &[F],
+    ) {
         let apart = &mut self.apart;
         let leaves = &mut self.leaves[..frames.len()];
         for (index, (frame, leaf)) in frames.iter().zip(&*leaves).enumerate() {
-            apart.locators[index] = 0;
             if leaf & LEAF != 0 {
-                let set = lisp.shared.set_of(*leaf);
-                lisp.shared.prefetch_set(set);
-                let is_v4 = APART && apart.start(port, index).family == Family::V4;
+                lisp.shared.prefetch_mapping(*leaf);
+                let is_v4 = APART && apart.has(index) && apart.family(index) == Family::V4;
                 let packet = frame.bytes().get(L3..).unwrap_or(&[]);
                 apart.hashes[index] = lisp.hash(packet, is_v4);
-                apart.locators[index] = set;
+            }
+        }
+        for (leaf, set) in leaves.iter().zip(&mut apart.locators) {
+            *set = 0;
+            if leaf & LEAF != 0 {
+                *set = lisp.shared.set_of(*leaf);
+                lisp.shared.prefetch_set(*set);
             }
         }
         for (index, leaf) in leaves.iter_mut().enumerate() {
@@ -264,7 +324,7 @@ impl Express {
             lisp.shared.prefetch_locator(locator);
             apart.locators[index] = locator;
             if locator == 0 {
-                let vrf = apart.start(port, index).vrf;
+                let vrf = if APART { apart.start(tables, port, index).vrf } else { start.vrf };
                 if let Way::Native(number) = lisp.way_without_locator(vrf, set, hash) {
                     *leaf = number;
                 }
@@ -277,46 +337,60 @@ impl Express {
     pub(super) fn finish_apart<F: Frame, const APART: bool>(
         &mut self,
         tables: &Tables,
-        port: &PortTable,
+        (port, start): (&PortTable, &Meta),
         frames: &mut [F],
         counters: &WorkerCounters,
     ) -> Finished {
         let lisp = tables.lisp.as_ref();
         match lisp {
-            Some(lisp) => self.choose::<F, APART>(lisp, port, frames),
+            Some(lisp) => self.choose::<F, APART>(tables, lisp, (port, start), frames),
             None => self.apart.locators.fill(0),
         }
-        let usual = lisp.map(|lisp| lisp.instance_of(port.start.vrf));
+        let usual = lisp.and_then(|lisp| lisp.instance_of(start.vrf));
         let mut walk = Walk::<true>::new(tables, counters);
         let mut finished = Finished::default();
         let (mut sealed, mut sealed_bytes) = (0, 0);
         for (index, frame) in frames.iter_mut().enumerate() {
-            let leaf = self.leaves[index];
-            let (family, is_usual) = if APART && self.apart.has(index) {
-                (self.apart.starts[index].family, false)
+            let is_apart = APART && self.apart.has(index);
+            let family = if is_apart {
+                self.apart.family(index)
             } else {
-                (Family::V6, true)
+                Family::V6
             };
+            let locator = self.apart.locators[index];
             if let Some(lisp) = lisp
-                && self.apart.locators[index] != 0
+                && locator != 0
             {
-                let is_ours = |packet: &[u8]| match usual {
-                    Some(instance) if is_usual => lisp.takes(instance, packet),
-                    _ => steps::is_source_ours(lisp, packet, &self.apart.starts[index]),
+                let is_ours = |packet: &[u8]| {
+                    if is_apart {
+                        let meta = self.apart.start(tables, port, index);
+                        steps::is_source_ours(lisp, packet, &meta)
+                    } else if start.is_decapsulated {
+                        steps::is_source_ours(lisp, packet, start)
+                    } else {
+                        lisp.takes(usual, packet)
+                    }
                 };
-                if let Some(number) = self.seal(tables, lisp, index, family, frame, is_ours) {
+                let locator = lisp.shared.locator(locator);
+                let number = locator.state().next_hop;
+                let next_hop = tables.next_hop(number);
+                let hash = self.apart.hashes[index];
+                let len = seal(lisp, locator, next_hop, hash, family, frame, is_ours);
+                if let Some(len) = len {
                     self.leaves[index] = number;
-                    let len = frame.bytes().len();
-                    finished.add(tables.next_hop(number), len);
+                    finished.add(next_hop, len);
                     sealed += 1;
                     sealed_bytes += len as u64; // `as`: a frame's length
                     continue;
                 }
-            } else if is_forwarded(tables, leaf, family, frame.bytes_mut(), &mut walk) {
-                finished.add(tables.next_hop(leaf), frame.bytes().len());
-                continue;
+            } else {
+                let leaf = self.leaves[index];
+                if is_forwarded(tables, leaf, family, frame.bytes_mut(), &mut walk) {
+                    finished.add(tables.next_hop(leaf), frame.bytes().len());
+                    continue;
+                }
             }
-            self.finish_one_odd(tables, port, index, frame, &mut walk, &mut finished);
+            self.finish_one_odd(tables, (port, start), index, frame, &mut walk, &mut finished);
         }
         walk.finish();
         if sealed > 0 {
@@ -331,12 +405,17 @@ impl Express {
     fn finish_one_odd<F: Frame>(
         &mut self,
         tables: &Tables,
-        port: &PortTable,
+        (port, start): (&PortTable, &Meta),
         index: usize,
         frame: &mut F,
         walk: &mut Walk<'_, true>,
         finished: &mut Finished,
     ) {
+        let start = if self.apart.has(index) {
+            self.apart.start(tables, port, index)
+        } else {
+            *start
+        };
         let rule_in = if port.has_rules && !self.apart.has(index) {
             self.rules_in[index]
         } else {
@@ -345,7 +424,7 @@ impl Express {
         let mut meta = Meta {
             next_hop: self.leaves[index],
             rule_in,
-            ..self.apart.start(port, index)
+            ..start
         };
         match finish_odd(tables, frame, &mut meta, walk) {
             Ok(()) => {
@@ -359,44 +438,52 @@ impl Express {
             Err(next) => self.leave(index, next, meta),
         }
     }
+}
 
-    /// Encapsulate a packet whose locator is known, if nothing about it is odd; the number of its next hop. Else it is as
-    /// it was.
-    #[inline(always)]
-    fn seal<F: Frame>(
-        &self,
-        tables: &Tables,
-        lisp: &Lisp,
-        index: usize,
-        family: Family,
-        frame: &mut F,
-        is_ours: impl Fn(&[u8]) -> bool,
-    ) -> Option<u32> {
-        let locator = lisp.shared.locator(self.apart.locators[index])?;
-        let state = locator.state();
-        let next_hop = tables.next_hop(state.next_hop);
-        let is_v4 = family == Family::V4;
-        let packet = frame.bytes_mut().get_mut(L3..)?;
-        let hop_limit = *packet.get(if is_v4 { ipv4::TTL_OFFSET } else { HOP_LIMIT })?;
-        let len = packet.len() + if state.is_v4 { V4_LEN } else { V6_LEN };
-        let is_plain = next_hop.express_max != 0
-            && hop_limit > 1
-            && L3 + len <= usize::from(next_hop.express_max)
-            && len <= usize::from(state.path_mtu)
-            && !lisp.is_too_deep(packet, is_v4)
-            && is_ours(packet);
-        if !is_plain {
-            return None;
-        }
-        let inner = steps::count_hop(packet, is_v4, 1, self.apart.hashes[index])?;
-        if steps::put(lisp, locator, &inner, frame, L3).is_err() {
-            // `finish_odd` counts the hop again, and then finds no headroom either.
-            return None;
-        }
-        let link = frame.bytes_mut().first_chunk_mut::<L3>()?;
-        link.copy_from_slice(&next_hop.link[..L3]);
-        Some(state.next_hop)
+/// Encapsulate a packet whose locator and next hop are known, if nothing about it is odd: the frame is then finished, and
+/// this long. Else it is as it was.
+#[inline(always)]
+fn seal<F: Frame>(
+    lisp: &Lisp,
+    locator: Locator<'_>,
+    next_hop: &NextHop,
+    hash: u64,
+    family: Family,
+    frame: &mut F,
+    is_ours: impl Fn(&[u8]) -> bool,
+) -> Option<usize> {
+    let state = locator.state();
+    let is_v4 = family == Family::V4;
+    let packet = frame.bytes_mut().get_mut(L3..)?;
+    let inner_len = packet.len();
+    let hop_limit = *packet.get(if is_v4 { ipv4::TTL_OFFSET } else { HOP_LIMIT })?;
+    let len = inner_len + if state.is_v4 { V4_LEN } else { V6_LEN };
+    // A next hop that takes no frame at all is none to a neighbour.
+    let is_plain = hop_limit > 1
+        && L3 + len <= usize::from(next_hop.express_max)
+        && len <= usize::from(state.path_mtu)
+        && !lisp.is_too_deep(packet, is_v4)
+        && !lisp.udp_checksum
+        && is_ours(packet);
+    if !is_plain {
+        return None;
     }
+    frame.prepend(len - inner_len).ok()?;
+    let bytes = frame.bytes_mut();
+    if state.is_v4 {
+        let (front, packet) = bytes.split_first_chunk_mut::<{ L3 + V4_LEN }>()?;
+        let inner = steps::count_hop(packet, is_v4, 1, hash)?;
+        let (link, headers) = front.split_first_chunk_mut::<L3>()?;
+        link.copy_from_slice(&next_hop.link[..L3]);
+        encap::write_v4(lisp.rules, locator, &inner, headers.first_chunk_mut()?);
+    } else {
+        let (front, packet) = bytes.split_first_chunk_mut::<{ L3 + V6_LEN }>()?;
+        let inner = steps::count_hop(packet, is_v4, 1, hash)?;
+        let (link, headers) = front.split_first_chunk_mut::<L3>()?;
+        link.copy_from_slice(&next_hop.link[..L3]);
+        encap::write_v6(lisp.rules, locator, &inner, headers.first_chunk_mut()?);
+    }
+    Some(L3 + len)
 }
 
 /// The same as [`admit_odd`] where encapsulated packets come in: one with padding behind it is not common, and opened all

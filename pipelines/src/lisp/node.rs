@@ -109,24 +109,27 @@ pub(crate) fn decapsulate<F: Frame>(
         return Ok(());
     }
     let opened = decap::open(lisp.rules, packet, is_v4)?;
-    let instance = admit(tables, lisp, packet, is_v4, opened)?;
+    let position = admit(tables, lisp, packet, is_v4, opened)?;
     strip(frame, l3, opened)?;
-    enter(meta, instance, opened);
+    if let Some(instance) = lisp.instance_at(position) {
+        let family = if opened.is_v4 { Family::V4 } else { Family::V6 };
+        enter(meta, instance, family);
+    }
     counters.lisp_decap.packets.add(1);
     counters.lisp_decap.bytes.add(frame_len as u64); // `as`: a frame's length
     Ok(())
 }
 
-/// Whether the inner packet may go on, in which instance.
+/// Whether the inner packet may go on; the position of its instance.
 #[inline(always)]
-pub(crate) fn admit<'t>(
+pub(crate) fn admit(
     tables: &Tables,
-    lisp: &'t Lisp,
+    lisp: &Lisp,
     packet: &[u8],
     is_v4: bool,
     opened: Opened,
-) -> Result<&'t Instance, DropReason> {
-    let Some(instance) = lisp.instance(opened.instance) else {
+) -> Result<u16, DropReason> {
+    let Some((position, instance)) = lisp.instance(opened.instance) else {
         return Err(DropReason::LispUnknownInstance);
     };
     let inner = packet.get(opened.offset..).unwrap_or(&[]);
@@ -140,7 +143,7 @@ pub(crate) fn admit<'t>(
     if lisp.check_source_rloc && !is_from_its_locator(tables, lisp, instance, packet, is_v4, opened) {
         return Err(DropReason::LispSourceRloc);
     }
-    Ok(instance)
+    Ok(position)
 }
 
 /// The address at its place in an IPv4 or IPv6 header, the former in the last 4 of 16 bytes.
@@ -195,11 +198,11 @@ pub(crate) fn strip<F: Frame>(frame: &mut F, l3: usize, opened: Opened) -> Resul
 
 /// What the graph knows of a packet that was just opened.
 #[inline(always)]
-pub(crate) fn enter(meta: &mut Meta, instance: &Instance, opened: Opened) {
+pub(crate) fn enter(meta: &mut Meta, instance: &Instance, family: Family) {
     meta.l3 = ethernet::HEADER_LEN as u8; // `as`: 14
     meta.vrf = instance.vrf;
     meta.interface = instance.interface;
-    meta.family = if opened.is_v4 { Family::V4 } else { Family::V6 };
+    meta.family = family;
     meta.priority = 0;
     meta.is_decapsulated = true;
 }

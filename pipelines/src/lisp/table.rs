@@ -72,6 +72,12 @@ impl Shared {
         value & !USED
     }
 
+    /// Pull a mapping towards the cache.
+    #[inline(always)]
+    pub(crate) fn prefetch_mapping(&self, leaf: u32) {
+        prefetch::read(self.mappings.at(leaf));
+    }
+
     /// Pull a set towards the cache.
     #[inline(always)]
     pub(crate) fn prefetch_set(&self, set: u32) {
@@ -112,10 +118,10 @@ impl Shared {
         Kind::Negative(act, slot_of(words, 0))
     }
 
-    /// A locator by its number; 0 is none.
+    /// A locator by its number, which is not 0.
     #[inline(always)]
-    pub(crate) fn locator(&self, number: u32) -> Option<Locator<'_>> {
-        (number != 0).then(|| Locator(self.locators.at(number)))
+    pub(crate) fn locator(&self, number: u32) -> Locator<'_> {
+        Locator(self.locators.at(number))
     }
 
     /// All locators of a set that it may ever send to.
@@ -126,7 +132,7 @@ impl Shared {
         slots
             .map(|slot| slot_of(words, slot))
             .filter(move |number| is_positive && *number != 0)
-            .filter_map(|number| self.locator(number))
+            .map(|number| self.locator(number))
     }
 }
 

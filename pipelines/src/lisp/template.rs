@@ -17,7 +17,8 @@ pub(crate) const IPV4_LEN: usize = 20;
 pub(crate) const INNER_OFFSET: usize = udp::HEADER_LEN + HEADER_LEN;
 
 /// Bytes that encapsulation adds to a packet: 36 by IPv4, 56 by IPv6 (F-02).
-pub(crate) const fn overhead(is_v4: bool) -> u16 {
+#[must_use]
+pub const fn overhead(is_v4: bool) -> u16 {
     let ip = if is_v4 { IPV4_LEN } else { ipv6::HEADER_LEN };
     (ip + INNER_OFFSET) as u16 // `as`: 36 or 56
 }

@@ -16,7 +16,11 @@ use super::flow;
 use super::spec::{Act, Dscp, Miss, RLOCS_MAX, Roles, Settings};
 use super::table::{Kind, LEAF, Locator, Shared};
 use super::template::{IPV4_LEN, overhead};
+use crate::meta::Meta;
 use crate::tables::{InterfaceId, VrfId};
+
+/// Most instances: twice the position of one, and more, has 16 bits on the short way.
+const INSTANCES_MAX: usize = 1 << 14;
 
 /// How headers are made and read.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +131,7 @@ impl Lisp {
         let own = settings.own_rlocs.iter();
         let mut instances = instances;
         instances.sort_by_key(|instance| instance.id);
+        instances.truncate(INSTANCES_MAX);
         Self {
             shared: Arc::clone(cache.shared()),
             rules: Rules {
@@ -189,27 +194,29 @@ impl Lisp {
         }
     }
 
-    /// Whether a packet is for one of our RLOCs, and we open what comes there.
-    #[cold]
-    pub(crate) fn is_to_rloc(&self, packet: &[u8], is_v4: bool) -> bool {
-        let destination = if is_v4 { packet.get(16..20) } else { packet.get(24..40) };
-        let is_own = destination.is_some_and(|destination| {
-            self.own4.iter().any(|own| is_v4 && destination == own)
-                || self.own6.iter().any(|own| !is_v4 && destination == own)
-        });
-        self.roles.decapsulates() && is_own
-    }
-
-    /// The instance of a header.
+    /// The instance of a header, and its position.
     #[inline(always)]
-    pub(crate) fn instance(&self, id: u32) -> Option<&Instance> {
+    pub(crate) fn instance(&self, id: u32) -> Option<(u16, &Instance)> {
         match &*self.instances {
-            [only] => (only.id == id).then_some(only),
+            [only] => (only.id == id).then_some((0, only)),
             all => {
                 let at = all.binary_search_by_key(&id, |instance| instance.id).ok()?;
-                all.get(at)
+                Some((at as u16, all.get(at)?)) // `as`: at most INSTANCES_MAX
             }
         }
+    }
+
+    /// An instance by its position.
+    #[inline(always)]
+    pub(crate) fn instance_at(&self, position: u16) -> Option<&Instance> {
+        self.instances.get(usize::from(position))
+    }
+
+    /// The position of the instance by which a packet came.
+    pub(crate) fn position_of(&self, meta: &Meta) -> Option<u16> {
+        let mut numbered = (0..).zip(&self.instances);
+        let found = numbered.find(|(_, instance)| meta.is_decapsulated && instance.vrf == meta.vrf);
+        found.map(|(position, _)| position)
     }
 
     /// The instance whose EIDs are in a VRF.
@@ -243,9 +250,9 @@ impl Lisp {
     /// Where the packet goes whose longest prefix has this leaf.
     pub(crate) fn way(&self, vrf: VrfId, leaf: u32, hash: u64) -> Way<'_> {
         let set = self.shared.set_of(leaf);
-        match self.shared.locator(self.shared.locator_of(set, hash)) {
-            Some(locator) => Way::Encap(locator),
-            None => self.way_without_locator(vrf, set, hash),
+        match self.shared.locator_of(set, hash) {
+            0 => self.way_without_locator(vrf, set, hash),
+            locator => Way::Encap(self.shared.locator(locator)),
         }
     }
 
@@ -271,7 +278,10 @@ impl Lisp {
     /// A proxy ETR.
     pub(crate) fn petr(&self, vrf: VrfId, hash: u64) -> Option<Locator<'_>> {
         let set = self.shared.set_of(self.instance_of(vrf)?.petr);
-        self.shared.locator(self.shared.locator_of(set, hash))
+        match self.shared.locator_of(set, hash) {
+            0 => None,
+            locator => Some(self.shared.locator(locator)),
+        }
     }
 
     /// Whether the outer source is one of the locators that an inner source is mapped to (D-27). A source without a

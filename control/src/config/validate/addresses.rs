@@ -97,12 +97,12 @@ fn blocks() -> impl Iterator<Item = (IpNet, &'static str, &'static str)> {
 }
 
 /// Why an address is not one that a single host of a routed network has.
-pub(super) fn not_global(address: IpAddr) -> Option<&'static str> {
+pub(crate) fn not_global(address: IpAddr) -> Option<&'static str> {
     blocks().find_map(|(block, one, _)| block.contains(&address).then_some(one))
 }
 
 /// Why a prefix is, whole, not one that a router forwards to.
-pub(super) fn inside_special(prefix: IpNet) -> Option<&'static str> {
+pub(crate) fn inside_special(prefix: IpNet) -> Option<&'static str> {
     blocks().find_map(|(block, _, many)| block.contains(&prefix).then_some(many))
 }
 

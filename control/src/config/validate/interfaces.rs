@@ -59,6 +59,11 @@ impl Interfaces {
         (self.vrfs.order().to_vec(), self.list)
     }
 
+    /// All of them, in the order of the file.
+    pub(super) fn list(&self) -> &[Interface] {
+        &self.list
+    }
+
     pub(super) fn interface(&self, index: usize) -> &Interface {
         &self.list[index]
     }

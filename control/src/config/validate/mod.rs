@@ -5,6 +5,7 @@
 
 mod addresses;
 mod interfaces;
+mod lisp;
 mod names;
 mod neighbors;
 mod npt66;
@@ -23,6 +24,8 @@ use super::reader::Field;
 use dataplane::reason::PuntReason;
 use names::Seen;
 
+pub(crate) use addresses::{inside_special as unusable_prefix, not_global as unusable_address};
+
 /// Packet buffers, unless the queues hold more.
 const MBUFS_DEFAULT: u32 = 16_384;
 
@@ -39,6 +42,7 @@ pub(super) fn validate(file: File, host: &Host, sink: &mut Sink<'_>) -> Config {
         icmp,
         punt,
         ndp,
+        lisp,
     } = file;
     let (ports, port_names) = ports::ports(ports, sink);
     let workers = self::workers(workers, &system, &ports, host, sink);
@@ -46,6 +50,7 @@ pub(super) fn validate(file: File, host: &Host, sink: &mut Sink<'_>) -> Config {
     let npt66 = npt66::rules(npt66, &interfaces, sink);
     let routes = routes::routes(routes, &interfaces, &npt66, sink);
     let neighbors = neighbors::neighbors(neighbors, &interfaces, &routes, sink);
+    let lisp = lisp::lisp(lisp, &interfaces, &routes, sink);
     let (vrfs, interfaces) = interfaces.into_model();
     let mut config = Config {
         system: self::system(system, host, sink),
@@ -59,6 +64,7 @@ pub(super) fn validate(file: File, host: &Host, sink: &mut Sink<'_>) -> Config {
         icmp: self::icmp(icmp),
         punt: self::punt(punt),
         ndp: self::ndp(ndp, sink),
+        lisp,
     };
     for (index, port) in config.ports.iter_mut().enumerate() {
         let on_port = config

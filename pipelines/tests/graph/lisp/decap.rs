@@ -344,11 +344,17 @@ fn d23_only_an_rloc_is_opened_for_an_rloc() {
     let mut site = Site::to_one(RLOC6);
     let inside = six_back().build_ipv6();
     let frame = Outer::between("fe80::99", OWN6, FROM_ROUTER).frame(&inside);
-    let sent = site.receive(UNDERLAY, &[frame]);
-    assert_eq!(error6(&sent[0].1).0, 1, "nothing listens there");
-    // Another own address, and the RLOC by way of the site's VRF.
+    assert_eq!(site.receive(UNDERLAY, &[frame]), []);
+    // Another own address, one of options, and the RLOC by way of the site's VRF.
     let frame = Outer::between(RLOC6, "2001:db8:b::1", FROM_ROUTER).frame(&inside);
-    assert_eq!(error6(&site.pass(UNDERLAY, frame).1).0, 1);
+    assert_eq!(site.receive(UNDERLAY, &[frame]), []);
+    let datagram = [&[0; 8], &inside[..]].concat();
+    let with_options = Packet::ethernet(mac(0x22), mac(2))
+        .ipv6(address(RLOC6), address(OWN6))
+        .hop_by_hop()
+        .udp(50_000, 4341, &datagram);
+    assert_eq!(site.receive(UNDERLAY, &[with_options.build()]), []);
+    assert_eq!(site.drops(), [(DropReason::LispOuterOptions, 3)]);
     let frame = Outer::between(HOST6, OWN6, (0x11, 1)).frame(&inside);
     assert_eq!(error6(&site.pass(SITE, frame).1).0, 1);
     assert_eq!(site.counters().lisp_decap.packets.read(), 0);

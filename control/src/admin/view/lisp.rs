@@ -1,0 +1,163 @@
+//! What `show lisp` and `map show` answer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::proto::lisp::EidKey;
+
+/// `show lisp`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lisp {
+    /// Nanoseconds since the instance started.
+    pub monotonic_ns: u64,
+    /// Whether the configuration has `[lisp]`; if not, everything below is empty.
+    pub configured: bool,
+    /// `itr`, `etr`, `pitr`, `petr`, `rtr`.
+    pub roles: Vec<String>,
+    /// Routing table of the underlay.
+    pub vrf: String,
+    /// `drop`, `hold`, `native` or `petr`.
+    pub miss: String,
+    /// Own RLOCs.
+    pub own_rlocs: Vec<OwnRloc>,
+    /// Locators of the mappings, by address; the first ones where there are many.
+    pub rlocs: Vec<Rloc>,
+    /// How many there are.
+    pub rlocs_total: usize,
+    /// By number.
+    pub instances: Vec<LispInstance>,
+    /// Mappings in force.
+    pub mappings: usize,
+    /// Of them, those added at run time.
+    pub mappings_added: usize,
+    /// EIDs that were missed lately, the latest first; the first ones where there are many.
+    pub misses: Vec<RecentMiss>,
+    /// EIDs that are remembered as missed.
+    pub misses_remembered: usize,
+    /// Misses, packets that waited, and limits that were met.
+    pub miss_counters: BTreeMap<String, u64>,
+}
+
+/// An own RLOC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnRloc {
+    /// The address.
+    pub address: String,
+    /// The interface that has it.
+    pub interface: String,
+    /// State of the address: `tentative`, `preferred`, `duplicate` or `unknown`.
+    pub state: String,
+    /// Whether it can be used: the address is ours and the link is up.
+    pub usable: bool,
+}
+
+/// A locator of some mapping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rloc {
+    /// The address.
+    pub address: String,
+    /// Mappings that name it.
+    pub mappings: usize,
+    /// `up`; `down`: taken out of use by hand; `unreachable`: the underlay does not lead to it; `path_too_small`: the path
+    /// does not carry what every IPv6 host may send.
+    pub state: String,
+    /// What was learned of the path, bytes; absent: nothing.
+    #[serde(default)]
+    pub path_mtu: Option<u16>,
+    /// The interface packets to it leave by; absent: the underlay does not lead to it.
+    pub interface: Option<String>,
+    /// The router on the way to it; absent: it is on the link.
+    pub via: Option<String>,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LispInstance {
+    /// Its number.
+    pub id: u32,
+    /// Its routing table.
+    pub vrf: String,
+    /// Own EID prefixes.
+    pub eids: Vec<String>,
+    /// Where a destination without a mapping is a miss.
+    pub map_request: Vec<String>,
+    /// Mappings in force.
+    pub mappings: usize,
+}
+
+/// An EID that was missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecentMiss {
+    /// Where it was looked up.
+    pub instance: u32,
+    /// The EID.
+    pub eid: String,
+    /// Who asked first.
+    pub source: String,
+    /// Packets.
+    pub packets: u64,
+    /// How long ago the last one came, milliseconds.
+    pub age_ms: u64,
+    /// Packets that wait.
+    pub waiting: usize,
+}
+
+/// `map show`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mappings {
+    /// Nanoseconds since the instance started.
+    pub monotonic_ns: u64,
+    /// By instance, then by prefix.
+    pub mappings: Vec<MappingView>,
+    /// Where the next page begins, if there is one.
+    pub more_after: Option<EidKey>,
+}
+
+/// A mapping that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappingView {
+    /// Its instance.
+    pub instance: u32,
+    /// Its EID prefix.
+    pub eid: String,
+    /// `static`: of the configuration; `admin`: added at run time.
+    pub source: String,
+    /// What becomes of packets, for a negative mapping.
+    pub action: Option<String>,
+    /// Where they go otherwise.
+    pub locators: Vec<LocatorView>,
+    /// Its map-version; 0: none.
+    pub map_version: u16,
+    /// How long ago a packet was last known to have used it, seconds; absent: never.
+    pub used_s: Option<u64>,
+}
+
+/// A locator of a mapping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocatorView {
+    /// The address.
+    pub rloc: String,
+    /// The lowest is used, 255 never.
+    pub priority: u8,
+    /// Share among those of the same priority.
+    pub weight: u8,
+    /// Whether the mapping says that it may be used.
+    pub up: bool,
+    /// `up`; `down`: taken out of use by hand, here or everywhere; `unreachable`: the underlay does not lead to it;
+    /// `pending`: the packet path does not know it yet.
+    pub state: String,
+    /// Of 64 flows of the mapping, those that go there now.
+    pub share: u8,
+}
+
+/// `map add`, `map del`, `map rloc`, `map load`: what was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapChanged {
+    /// Changes that were made.
+    pub changes: usize,
+    /// Mappings in force afterwards.
+    pub mappings: usize,
+    /// Mappings that name a locator whose state was changed.
+    pub concerned: usize,
+}

@@ -1,0 +1,272 @@
+//! `[lisp]` once it is known to be right (RFC 9300, RFC 9301, RFC 9302, RFC 9305).
+//!
+//! What a mapping is stands in [`crate::proto::lisp`]; which mappings may stand beside this configuration, whether they
+//! come from the file or from the admin socket, in [`rules`].
+
+pub mod rules;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Serialize, Serializer};
+
+use super::model::as_seconds;
+use crate::proto::lisp::{Action, EidKey, InstanceId, Locator, Mapping};
+
+/// `[lisp]`. Every key may change on reload.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Lisp {
+    /// `roles`: what this box does. Default `["itr", "etr"]`.
+    pub roles: Roles,
+    /// `mode`. Default `public`.
+    pub mode: Mode,
+    /// `vrf`: of the underlay, index into [`Config::vrfs`](super::Config::vrfs). Default `main`.
+    pub vrf: usize,
+    /// `rlocs`: own addresses of interfaces in that VRF, 1 to 16.
+    pub rlocs: Vec<IpAddr>,
+    /// `dscp`. Default `uniform`.
+    pub dscp: Dscp,
+    /// `udp_checksum`: whether the outer UDP checksum is computed. Default: as `gpe` (RFC 9305 4.3.1).
+    pub udp_checksum: bool,
+    /// `gpe`: the header of RFC 9305. Default false; only with `mode = "closed"`.
+    pub gpe: bool,
+    /// `path_mtu`. Default `stateless`.
+    pub path_mtu: PathMtu,
+    /// `path_mtu_age`: how long a learned path MTU holds, 300 to 86,400 s (RFC 8201 5.3). Default 600.
+    #[serde(serialize_with = "as_seconds")]
+    pub path_mtu_age: Duration,
+    /// `check_source_rloc`: whether an outer source must be a locator of the inner source's mapping. Default false.
+    pub check_source_rloc: bool,
+    /// `petr`: proxy ETRs, at most 8. Default: none.
+    pub petr: Vec<IpAddr>,
+    /// `miss`. Default `drop`.
+    pub miss: OnMiss,
+    /// `nonce`: whether packets carry one (RFC 9300 10.1). Default false; only with `mode = "closed"`.
+    pub nonce: bool,
+    /// `locator_status_bits`: whether packets carry them (RFC 9300 10). Default false; only with `mode = "closed"`.
+    pub locator_status_bits: bool,
+    /// `map_version`: of the own EID prefixes (RFC 9302), 1 to 4,095; 0: packets carry none. Default 0; only with
+    /// `mode = "closed"`.
+    pub map_version: u16,
+    /// `[[lisp.instances]]`, at least one.
+    pub instances: Vec<Instance>,
+    /// `[[lisp.mappings]]`: static map-cache entries.
+    pub mappings: Vec<StaticMapping>,
+}
+
+impl Lisp {
+    /// The instance with this number.
+    #[must_use]
+    pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
+        self.instances.iter().find(|instance| instance.id == id)
+    }
+}
+
+/// What a box does (RFC 9300 3, RFC 6832 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Roles {
+    /// Encapsulates what its own EIDs send.
+    pub itr: bool,
+    /// Decapsulates what is sent to its own EIDs.
+    pub etr: bool,
+    /// Encapsulates what hosts without LISP send.
+    pub pitr: bool,
+    /// Decapsulates what is sent to hosts without LISP.
+    pub petr: bool,
+    /// Decapsulates and encapsulates again.
+    pub rtr: bool,
+}
+
+/// Words for the roles, in the order in which they are shown.
+pub(super) const ROLES: [(&str, Role); 5] = [
+    ("itr", Role::Itr),
+    ("etr", Role::Etr),
+    ("pitr", Role::Pitr),
+    ("petr", Role::Petr),
+    ("rtr", Role::Rtr),
+];
+
+/// One role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Role {
+    Itr,
+    Etr,
+    Pitr,
+    Petr,
+    Rtr,
+}
+
+impl Role {
+    /// The word for it in the file.
+    pub(super) fn name(self) -> &'static str {
+        let mut roles = Roles::default();
+        roles.add(self);
+        roles.names().next().unwrap_or_default()
+    }
+}
+
+impl Roles {
+    /// `["itr", "etr"]`.
+    pub(super) const DEFAULT: Self = Self {
+        itr: true,
+        etr: true,
+        pitr: false,
+        petr: false,
+        rtr: false,
+    };
+
+    pub(super) fn add(&mut self, role: Role) {
+        *self.flag_mut(role) = true;
+    }
+
+    fn flag_mut(&mut self, role: Role) -> &mut bool {
+        match role {
+            Role::Itr => &mut self.itr,
+            Role::Etr => &mut self.etr,
+            Role::Pitr => &mut self.pitr,
+            Role::Petr => &mut self.petr,
+            Role::Rtr => &mut self.rtr,
+        }
+    }
+
+    /// Whether packets are encapsulated here, for which mappings are needed.
+    #[must_use]
+    pub fn encapsulates(self) -> bool {
+        self.itr || self.pitr || self.rtr
+    }
+
+    /// Whether there must be own EIDs: some role is for them, and none is for others.
+    #[must_use]
+    pub fn needs_eids(self) -> bool {
+        !(self.pitr || self.petr || self.rtr)
+    }
+
+    /// Their words.
+    pub fn names(mut self) -> impl Iterator<Item = &'static str> {
+        let named = ROLES.into_iter();
+        named.filter_map(move |(name, role)| self.flag_mut(role).then_some(name))
+    }
+}
+
+impl Serialize for Roles {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
+    }
+}
+
+/// Who can read the outer headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Anybody: headers carry nothing that somebody could forge to an effect (RFC 9300 4.1).
+    #[default]
+    Public,
+    /// Only boxes under one administration.
+    Closed,
+}
+
+/// How the DSCP goes through a tunnel (RFC 2983).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dscp {
+    /// Copied out, and in again.
+    #[default]
+    Uniform,
+    /// The outer one is 0, the inner one is left alone.
+    Pipe,
+}
+
+/// How packets that are too large are found (RFC 9300 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathMtu {
+    /// By the MTU of the underlay's interface.
+    #[default]
+    Stateless,
+    /// And by what the underlay's routers say, where it can be believed.
+    Stateful,
+}
+
+/// What becomes of packets for whose EIDs there is no mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMiss {
+    /// They are dropped.
+    #[default]
+    Drop,
+    /// A few of them wait for a moment.
+    Hold,
+    /// They are forwarded as if there were no LISP.
+    Native,
+    /// They are encapsulated to a proxy ETR.
+    Petr,
+}
+
+impl OnMiss {
+    /// The word for it in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Hold => "hold",
+            Self::Native => "native",
+            Self::Petr => "petr",
+        }
+    }
+}
+
+/// One of `[[lisp.instances]]`: a VRF whose addresses are EIDs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Instance {
+    /// `id`: 0 to 16,777,215, unique; 0: packets carry no instance id. Default 0.
+    pub id: InstanceId,
+    /// `vrf`: index into [`Config::vrfs`](super::Config::vrfs), one instance in each. Default `main`.
+    pub vrf: usize,
+    /// `eids`: own EID prefixes. Default: none, which boxes that are only ITR or ETR cannot have.
+    pub eids: Vec<IpNet>,
+    /// `map_request`: where a destination without a mapping is a miss. Default: nowhere.
+    pub map_request: Vec<IpNet>,
+}
+
+/// One of `[[lisp.mappings]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticMapping {
+    /// `instance`, default 0, and `eid`.
+    pub key: EidKey,
+    /// `locators` with `map_version`, or `action`.
+    pub mapping: Mapping,
+}
+
+impl Serialize for StaticMapping {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// As the file has it.
+        #[derive(Serialize)]
+        struct Written<'a> {
+            #[serde(flatten)]
+            key: EidKey,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            locators: Option<&'a [Locator]>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            map_version: Option<u16>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            action: Option<Action>,
+        }
+        let key = self.key;
+        let written = match &self.mapping {
+            Mapping::Locators { locators, version } => Written {
+                key,
+                locators: Some(locators),
+                map_version: Some(*version),
+                action: None,
+            },
+            Mapping::Negative(action) => Written {
+                key,
+                locators: None,
+                map_version: None,
+                action: Some(*action),
+            },
+        };
+        written.serialize(serializer)
+    }
+}

@@ -1,0 +1,408 @@
+//! `[lisp]`: every key, every default, and what does not fit together.
+
+use super::*;
+use crate::config::lisp::{Dscp, Instance, Mode, OnMiss, PathMtu, Roles};
+use crate::proto::lisp::{Action, EidKey, InstanceId, Locator, Mapping};
+
+/// Two VRFs with addresses of both families.
+const NETWORK: &str = r#"
+[[ports]]
+name = "wan"
+device = "net_tap0"
+[[interfaces]]
+port = "wan"
+addresses = ["2001:db8:ffff::2/64", "192.0.2.2/24"]
+[[interfaces]]
+name = "site"
+port = "wan"
+vlan = [7]
+vrf = "tenant"
+addresses = ["2001:db8:a:1::1/64"]
+[[routes]]
+prefix = "2600::/16"
+vrf = "tenant"
+blackhole = true
+"#;
+
+const FULL: &str = r#"
+[lisp]
+roles = ["itr", "etr", "pitr"]
+mode = "closed"
+rlocs = ["2001:db8:ffff::2", "192.0.2.2"]
+dscp = "pipe"
+udp_checksum = true
+path_mtu = "stateful"
+path_mtu_age = 900
+check_source_rloc = true
+petr = ["2001:db8:ffff::9"]
+miss = "petr"
+locator_status_bits = true
+map_version = 5
+
+[[lisp.instances]]
+id = 7
+vrf = "tenant"
+eids = ["2001:db8:a::/48", "10.1.0.0/16"]
+map_request = ["2001:db8::/32"]
+
+[[lisp.mappings]]
+instance = 7
+eid = "2001:db8:b::/48"
+locators = [
+    { rloc = "2001:db8:ffff::3", priority = 2, weight = 70 },
+    { rloc = "192.0.2.3", up = false },
+]
+map_version = 9
+
+[[lisp.mappings]]
+instance = 7
+eid = "::/0"
+action = "petr"
+"#;
+
+/// The least that is right, with `more` in `[lisp]`.
+fn least(more: &str) -> String {
+    format!(
+        "{NETWORK}[lisp]\nrlocs = [\"2001:db8:ffff::2\"]\n{more}\n[[lisp.instances]]\nvrf = \"tenant\"\neids = [\"2001:db8:a::/48\"]\n"
+    )
+}
+
+fn id(number: u32) -> InstanceId {
+    InstanceId::new(number).expect("24 bits")
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().expect("a prefix")
+}
+
+/// The only error has this in it.
+fn one_error(text: &str, expected: &str) {
+    let errors = wrong(text);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains(expected), "{errors:?}");
+}
+
+#[test]
+fn every_lisp_value_arrives() {
+    let lisp = right(&format!("{NETWORK}{FULL}"))
+        .lisp
+        .expect("there is LISP");
+    let roles = Roles {
+        itr: true,
+        etr: true,
+        pitr: true,
+        petr: false,
+        rtr: false,
+    };
+    assert_eq!(lisp.roles, roles);
+    assert_eq!((lisp.mode, lisp.vrf), (Mode::Closed, 0));
+    let addresses = |texts: &[&str]| -> Vec<std::net::IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    };
+    assert_eq!(lisp.rlocs, addresses(&["2001:db8:ffff::2", "192.0.2.2"]));
+    assert_eq!(
+        (lisp.dscp, lisp.udp_checksum, lisp.gpe),
+        (Dscp::Pipe, true, false)
+    );
+    assert_eq!(lisp.path_mtu, PathMtu::Stateful);
+    assert_eq!(lisp.path_mtu_age, Duration::from_secs(900));
+    assert!(lisp.check_source_rloc);
+    assert_eq!(lisp.petr, addresses(&["2001:db8:ffff::9"]));
+    assert_eq!(lisp.miss, OnMiss::Petr);
+    assert!(!lisp.nonce);
+    assert_eq!((lisp.locator_status_bits, lisp.map_version), (true, 5));
+    let instance = Instance {
+        id: id(7),
+        vrf: 1,
+        eids: vec![net("2001:db8:a::/48"), net("10.1.0.0/16")],
+        map_request: vec![net("2001:db8::/32")],
+    };
+    assert_eq!(lisp.instances, [instance]);
+    let [first, second] = &lisp.mappings[..] else {
+        panic!("two mappings")
+    };
+    let eid = |text| EidKey {
+        instance: id(7),
+        eid: net(text),
+    };
+    assert_eq!(first.key, eid("2001:db8:b::/48"));
+    let locators = vec![
+        Locator {
+            rloc: "2001:db8:ffff::3".parse().unwrap(),
+            priority: 2,
+            weight: 70,
+            up: true,
+        },
+        Locator {
+            rloc: "192.0.2.3".parse().unwrap(),
+            priority: 1,
+            weight: 100,
+            up: false,
+        },
+    ];
+    let version = 9;
+    assert_eq!(first.mapping, Mapping::Locators { locators, version });
+    assert_eq!(second.key, eid("::/0"));
+    assert_eq!(second.mapping, Mapping::Negative(Action::Petr));
+}
+
+#[test]
+fn lisp_defaults_are_those_documented() {
+    assert_eq!(right(NETWORK).lisp, None);
+    let lisp = right(&least("")).lisp.expect("there is LISP");
+    let roles: Vec<&str> = lisp.roles.names().collect();
+    assert_eq!(roles, ["itr", "etr"]);
+    assert_eq!((lisp.mode, lisp.vrf), (Mode::Public, 0));
+    assert_eq!(
+        (lisp.dscp, lisp.udp_checksum, lisp.gpe),
+        (Dscp::Uniform, false, false)
+    );
+    assert_eq!(lisp.path_mtu, PathMtu::Stateless);
+    assert_eq!(lisp.path_mtu_age, Duration::from_secs(600));
+    assert_eq!((lisp.miss, lisp.check_source_rloc), (OnMiss::Drop, false));
+    assert!(!lisp.nonce && !lisp.locator_status_bits);
+    assert_eq!(
+        (lisp.map_version, lisp.petr.len(), lisp.mappings.len()),
+        (0, 0, 0)
+    );
+    assert_eq!(lisp.instances[0].id, id(0));
+    // K-03: GPE has the checksum on unless it is said otherwise.
+    let checksum = |more: &str| {
+        let text = least(&format!("mode = \"closed\"\ngpe = true\n{more}"));
+        right(&text).lisp.unwrap().udp_checksum
+    };
+    assert!(checksum(""));
+    assert!(!checksum("udp_checksum = false"));
+}
+
+#[test]
+fn lisp_as_json_reads_like_the_file() {
+    let config = right(&format!("{NETWORK}{FULL}"));
+    let json = serde_json::to_value(&config).unwrap();
+    let lisp = &json["lisp"];
+    assert_eq!(lisp["roles"], serde_json::json!(["itr", "etr", "pitr"]));
+    assert_eq!(lisp["path_mtu_age"], 900);
+    assert_eq!(lisp["miss"], "petr");
+    assert_eq!(
+        lisp["mappings"][1],
+        serde_json::json!({ "instance": 7, "eid": "::/0", "action": "petr" })
+    );
+    assert_eq!(lisp["mappings"][0]["locators"][1]["up"], false);
+    assert_eq!(lisp["mappings"][0]["map_version"], 9);
+}
+
+/// D-09: on the public Internet nothing that can be forged has an effect.
+#[test]
+fn public_mode_allows_no_forgeable_fields() {
+    for (line, key) in [
+        ("nonce = true", "nonce"),
+        ("locator_status_bits = true", "locator_status_bits"),
+        ("map_version = 1", "map_version"),
+        ("gpe = true", "gpe"),
+    ] {
+        let expected = format!(
+            "20 lisp.{key}: {key} in public mode, expected it only with mode = \"closed\" (RFC 9300 4.1)"
+        );
+        assert_eq!(wrong(&least(line)), [expected]);
+        right(&least(&format!("mode = \"closed\"\n{line}")));
+    }
+    right(&least("nonce = false\nmap_version = 0"));
+}
+
+/// D-03, D-05, K-01.
+#[test]
+fn header_fields_that_share_bits_exclude_each_other() {
+    let closed = |lines: &str| least(&format!("mode = \"closed\"\n{lines}"));
+    for (lines, expected) in [
+        (
+            "nonce = true\nmap_version = 1",
+            "map_version together with nonce",
+        ),
+        ("nonce = true\ngpe = true", "nonce together with gpe"),
+        (
+            "gpe = true\nmap_version = 1",
+            "map_version together with gpe",
+        ),
+    ] {
+        one_error(&closed(lines), expected);
+    }
+    right(&closed("nonce = true\nlocator_status_bits = true"));
+}
+
+#[test]
+fn every_lisp_key_may_change_at_run_time() {
+    let (none, some) = (right(NETWORK), right(&least("")));
+    let other = right(&format!("{NETWORK}{FULL}"));
+    for (old, new) in [(&none, &some), (&some, &other), (&other, &none)] {
+        assert_eq!(reload_plan(old, new), Ok(()));
+    }
+}
+
+/// What a mapping may not be, one mistake each: in `[lisp]`, in `[[lisp.mappings]]`, and the error.
+#[test]
+fn mappings_that_do_not_fit_are_refused() {
+    let to = |eid: &str, more: &str| {
+        format!("eid = \"{eid}\"\nlocators = [{{ rloc = \"2001:db8:ffff::3\" }}]\n{more}")
+    };
+    let via =
+        |rloc: &str| format!("eid = \"2001:db8:b::/48\"\nlocators = [{{ rloc = \"{rloc}\" }}]");
+    let eid = "eid = \"2001:db8:b::/48\"";
+    for (more, mapping, expected) in [
+        (
+            "",
+            to("2001:db8:a:5::/64", ""),
+            "is inside 2001:db8:a::/48, an own EID prefix",
+        ),
+        ("", to("2001:db8:a::/48", ""), "an own EID prefix"),
+        (
+            "",
+            to("2600::/16", ""),
+            "2600::/16 is a route of the instance's VRF",
+        ),
+        ("", to("2001:db8:b::1/48", ""), "expected 2001:db8:b::/48"),
+        ("", to("ff00::/8", ""), "holds multicast addresses"),
+        (
+            "",
+            to("2001:db8:b::/48", "instance = 3"),
+            "there is no instance 3, expected 0",
+        ),
+        (
+            "roles = [\"etr\"]",
+            to("2001:db8:b::/48", ""),
+            "expected itr, pitr or rtr",
+        ),
+        (
+            "",
+            eid.to_owned(),
+            "it leads nowhere, expected exactly one of locators and action",
+        ),
+        (
+            "",
+            to("2001:db8:b::/48", "action = \"drop\""),
+            "stand together",
+        ),
+        (
+            "",
+            format!("{eid}\naction = \"petr\""),
+            "no proxy ETR is known",
+        ),
+        ("", via("ff0e::1"), "is a multicast address"),
+        ("", via("fe80::1"), "is a link-local address"),
+        ("", via("::1"), "is the loopback address"),
+        ("", via("2001:db8:ffff::2"), "is an own address"),
+        (
+            "",
+            via("192.0.2.3"),
+            "192.0.2.3 is an IPv4 address and no own RLOC is",
+        ),
+        (
+            "",
+            via("2001:db8::1\" }, { rloc = \"2001:db8::1"),
+            "stands twice",
+        ),
+        (
+            "",
+            to("2001:db8:b::/48", "map_version = 2"),
+            "where packets carry none",
+        ),
+    ] {
+        one_error(
+            &format!("{}[[lisp.mappings]]\n{mapping}\n", least(more)),
+            expected,
+        );
+    }
+    let twice = format!("[[lisp.mappings]]\n{}\n", to("2001:db8:b::/48", "")).repeat(2);
+    one_error(
+        &(least("") + &twice),
+        "mapping 2001:db8:b::/48 stands twice",
+    );
+    // An RTR sends to itself: packets come in at one locator and leave by another.
+    let own = format!("[[lisp.mappings]]\n{}\n", via("2001:db8:ffff::2"));
+    right(&(least("roles = [\"rtr\"]") + &own));
+    // A mapping may cover what is ours: the longer prefix wins.
+    right(&(least("") + "[[lisp.mappings]]\neid = \"::/0\"\naction = \"native\"\n"));
+}
+
+#[test]
+fn own_rlocs_are_own_addresses_in_the_underlay() {
+    let text = |rlocs: &str| least("").replace("[\"2001:db8:ffff::2\"]", rlocs);
+    assert_eq!(
+        wrong(&text("[\"2001:db8:ffff::3\"]")),
+        [
+            "19 lisp.rlocs[0]: 2001:db8:ffff::3 is no own address in VRF \"main\", expected \"2001:db8:ffff::2\" or \"192.0.2.2\""
+        ]
+    );
+    // Of another VRF.
+    one_error(
+        &text("[\"2001:db8:a:1::1\"]"),
+        "is no own address in VRF \"main\"",
+    );
+    one_error(
+        &text("[\"192.0.2.2\", \"192.0.2.2\"]"),
+        "RLOC 192.0.2.2 stands twice",
+    );
+    one_error(&text("[]"), "no RLOCs, expected at least one");
+    let without = least("").replace("rlocs = [\"2001:db8:ffff::2\"]\n", "");
+    one_error(
+        &without,
+        "lisp.rlocs: missing, expected own addresses in the underlay",
+    );
+}
+
+#[test]
+fn instances_have_a_number_and_a_vrf_each() {
+    let second = |text: &str| {
+        format!(
+            "{}[[lisp.instances]]\neids = [\"10.0.0.0/8\"]\n{text}\n",
+            least("")
+        )
+    };
+    one_error(&second(""), "instance 0 stands twice");
+    one_error(
+        &second("id = 4\nvrf = \"tenant\""),
+        "VRF \"tenant\" stands twice",
+    );
+    one_error(&second("id = 16_777_216"), "expected 0 to 16777215");
+    one_error(
+        &second("id = 4\nvrf = \"tennant\""),
+        "there is no VRF \"tennant\"",
+    );
+    right(&second("id = 4"));
+    let none = least("");
+    let none = none.split("[[lisp.instances]]").next().unwrap();
+    one_error(
+        none,
+        "lisp.instances: missing, expected at least one instance",
+    );
+    // Boxes for others need no EIDs.
+    let empty = |more: &str| least(more).replace("[\"2001:db8:a::/48\"]", "[]");
+    one_error(
+        &empty(""),
+        "expected own EID prefixes, or a role pitr, petr or rtr",
+    );
+    right(&empty("roles = [\"petr\"]"));
+}
+
+#[test]
+fn eid_space_is_not_where_a_route_leads() {
+    let space = |prefix: &str, more: &str| format!("{}map_request = [\"{prefix}\"]\n", least(more));
+    one_error(&space("2600::/16", ""), "is a route of the instance's VRF");
+    one_error(
+        &space("2001:db8:a::/56", ""),
+        "is inside 2001:db8:a::/48, an own EID prefix",
+    );
+    one_error(
+        &space("::/0", "roles = [\"etr\"]"),
+        "expected itr, pitr or rtr",
+    );
+    right(&space("::/0", ""));
+}
+
+#[test]
+fn misses_go_to_a_proxy_only_where_there_is_one() {
+    one_error(
+        &least("miss = \"petr\""),
+        "lisp.miss: miss = \"petr\" without petr, expected both",
+    );
+    right(&least("miss = \"petr\"\npetr = [\"2001:db8::9\"]"));
+}
