@@ -72,10 +72,11 @@ fn of_lisp(roles: Roles, packet: &[u8], family: Family, next: Next) -> Next {
     };
     match (protocol, message) {
         // Of a later fragment the ports are not known; nothing but LISP is sent to an RLOC by UDP.
-        (proto::UDP, _) if is_fragment && roles.decapsulates() => Next::Drop(DropReason::LispFragment),
+        (proto::UDP, _) if is_fragment && roles.decapsulates() => {
+            Next::Drop(DropReason::LispFragment)
+        }
         (proto::UDP, [_, _, high, low, ..])
-            if roles.decapsulates()
-                && u16::from_be_bytes([*high, *low]) == lisp::DATA_PORT =>
+            if roles.decapsulates() && u16::from_be_bytes([*high, *low]) == lisp::DATA_PORT =>
         {
             Next::Drop(DropReason::LispOuterOptions)
         }

@@ -417,7 +417,9 @@ fn is_answer(mapping: &Mapping) -> bool {
 /// Who missed what, in the instance whose VRF the packet is in: that of what was decapsulated need not have an interface.
 fn miss_of<F: Frame>(lisp: &Lisp, frame: &F, meta: &Meta) -> Option<Miss> {
     let mut instances = lisp.instances.iter();
-    let instance = instances.find(|instance| instance.vrf == usize::from(meta.vrf().0))?.id;
+    let instance = instances
+        .find(|instance| instance.vrf == usize::from(meta.vrf().0))?
+        .id;
     let packet = frame.bytes().get(meta.l3_offset()..)?;
     let (source, eid) = match meta.family() {
         Family::V4 => (v4_at(packet, 12)?, v4_at(packet, 16)?),

@@ -22,8 +22,8 @@ pub(crate) mod view;
 mod tests;
 
 pub use cache::LocatorState;
-pub use template::overhead;
 pub use spec::{
     Act, Dscp, InstanceSpec, LOCATORS_MAX, LocatorSpec, MappingSpec, Miss, NEVER, RLOCS_MAX, Roles,
     Settings,
 };
+pub use template::overhead;

@@ -140,7 +140,8 @@ pub(crate) fn admit(
             return Err(DropReason::LispNotOurEid);
         }
     }
-    if lisp.check_source_rloc && !is_from_its_locator(tables, lisp, instance, packet, is_v4, opened) {
+    if lisp.check_source_rloc && !is_from_its_locator(tables, lisp, instance, packet, is_v4, opened)
+    {
         return Err(DropReason::LispSourceRloc);
     }
     Ok(position)
@@ -189,7 +190,9 @@ pub(crate) fn strip<F: Frame>(frame: &mut F, l3: usize, opened: Opened) -> Resul
     let front = (l3 + opened.offset).saturating_sub(ethernet::HEADER_LEN);
     let truncated = |_| DropReason::Truncated;
     frame.trim_front(front).map_err(truncated)?;
-    frame.resize(ethernet::HEADER_LEN + opened.len).map_err(truncated)?;
+    frame
+        .resize(ethernet::HEADER_LEN + opened.len)
+        .map_err(truncated)?;
     let link = frame.bytes_mut().get_mut(..ethernet::HEADER_LEN);
     let link = link.ok_or(DropReason::Truncated)?;
     link.fill(0);
@@ -271,13 +274,7 @@ fn refuse(reason: DropReason, meta: &Meta) -> Next {
 }
 
 /// Whether a packet may be encapsulated, and fits.
-fn fits(
-    tables: &Tables,
-    lisp: &Lisp,
-    locator: Locator<'_>,
-    packet: &[u8],
-    meta: &Meta,
-) -> Next {
+fn fits(tables: &Tables, lisp: &Lisp, locator: Locator<'_>, packet: &[u8], meta: &Meta) -> Next {
     if !is_source_ours(lisp, packet, meta) {
         return Next::Error(DropReason::LispSourceEid, IcmpError::SourcePolicy);
     }
@@ -308,7 +305,10 @@ fn fits(
         return Next::Drop(DropReason::PacketTooBig);
     }
     // F-03.
-    Next::Error(DropReason::PacketTooBig, IcmpError::PacketTooBig { mtu: room })
+    Next::Error(
+        DropReason::PacketTooBig,
+        IcmpError::PacketTooBig { mtu: room },
+    )
 }
 
 /// What fits where the pieces of an IPv4 packet go: they have no ports, so it may be to another locator than the whole.
@@ -425,12 +425,24 @@ pub(crate) fn count_hop(packet: &mut [u8], is_v4: bool, hops: u8, hash: u64) -> 
         let before = u16::from_be_bytes([header[10], header[11]]);
         let after = checksum::update(before, &old, &[header[8], header[9]]);
         header[10..12].copy_from_slice(&after.to_be_bytes());
-        Some(Inner { len, class: header[1], hop_limit: header[8], hash, is_v4 })
+        Some(Inner {
+            len,
+            class: header[1],
+            hop_limit: header[8],
+            hash,
+            is_v4,
+        })
     } else {
         let header = packet.first_chunk_mut::<{ ipv6::HEADER_LEN }>()?;
         header[7] = header[7].wrapping_sub(hops);
         let class = header[0] << 4 | header[1] >> 4;
-        Some(Inner { len, class, hop_limit: header[7], hash, is_v4 })
+        Some(Inner {
+            len,
+            class,
+            hop_limit: header[7],
+            hash,
+            is_v4,
+        })
     }
 }
 
@@ -446,11 +458,17 @@ pub(crate) fn put<F: Frame>(
 ) -> Result<(), ()> {
     if locator.state().is_v4 {
         frame.prepend(V4_LEN).map_err(|_| ())?;
-        let headers = frame.bytes_mut().get_mut(l3..).and_then(<[u8]>::first_chunk_mut);
+        let headers = frame
+            .bytes_mut()
+            .get_mut(l3..)
+            .and_then(<[u8]>::first_chunk_mut);
         encap::write_v4(lisp.rules, locator, inner, headers.ok_or(())?);
     } else {
         frame.prepend(V6_LEN).map_err(|_| ())?;
-        let headers = frame.bytes_mut().get_mut(l3..).and_then(<[u8]>::first_chunk_mut);
+        let headers = frame
+            .bytes_mut()
+            .get_mut(l3..)
+            .and_then(<[u8]>::first_chunk_mut);
         encap::write_v6(lisp.rules, locator, inner, headers.ok_or(())?);
     }
     if lisp.udp_checksum {
@@ -462,7 +480,11 @@ pub(crate) fn put<F: Frame>(
 #[cold]
 #[inline(never)]
 fn sum_up<F: Frame>(lisp: &Lisp, locator: Locator<'_>, inner: &Inner, frame: &mut F, l3: usize) {
-    let len = if locator.state().is_v4 { V4_LEN } else { V6_LEN };
+    let len = if locator.state().is_v4 {
+        V4_LEN
+    } else {
+        V6_LEN
+    };
     let Some((headers, packet)) = frame
         .bytes_mut()
         .get_mut(l3..)

@@ -441,7 +441,10 @@ fn what_a_path_carries_is_learned_told_and_forgotten() {
     bench.run(20);
     let sent = [sent, bench.sent(OUTSIDE)].concat();
     assert!(!encapsulated(&sent).is_empty());
-    let quote = sent.iter().find(|frame| frame[20] == 17).expect("it was sent");
+    let quote = sent
+        .iter()
+        .find(|frame| frame[20] == 17)
+        .expect("it was sent");
     let too_big = Packet::ethernet(ROUTER, own_mac(OUTSIDE))
         .ipv6(address_of("2001:db8:c::1"), address_of("2001:db8:ffff::2"))
         .icmpv6_error(2, 0, 1400, &quote[14..])

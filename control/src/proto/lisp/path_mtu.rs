@@ -88,7 +88,11 @@ impl PathMtus {
         if !is_known(destination) {
             return Err(Disbelief::UnknownRloc);
         }
-        let least = if destination.is_ipv4() { LEAST_V4 } else { LEAST_V6 };
+        let least = if destination.is_ipv4() {
+            LEAST_V4
+        } else {
+            LEAST_V6
+        };
         if mtu < least || mtu >= len {
             return Err(Disbelief::Implausible);
         }
@@ -207,10 +211,11 @@ fn quoted(quote: &[u8]) -> Option<Quote> {
         _ => return None,
     };
     let (udp, rest) = udp::Header::ref_from_prefix(datagram).ok()?;
-    let is_ours =
-        udp.destination_port.get() == DATA_PORT && udp.source_port.get() >= FIRST_PORT;
+    let is_ours = udp.destination_port.get() == DATA_PORT && udp.source_port.get() >= FIRST_PORT;
     // RFC 792 quotes 8 bytes behind the header at least; of more, the inner packet must be one.
-    let inner = rest.get(dataplane::wire::lisp::HEADER_LEN).map(|first| first >> 4);
+    let inner = rest
+        .get(dataplane::wire::lisp::HEADER_LEN)
+        .map(|first| first >> 4);
     (is_ours && inner.is_none_or(|version| version == 4 || version == 6)).then_some(found)
 }
 
@@ -269,10 +274,19 @@ mod tests {
             .build_ipv4()
     }
 
-    fn learn(paths: &mut PathMtus, now: Instant, packet: &[u8]) -> Result<(IpAddr, Option<u16>), Disbelief> {
+    fn learn(
+        paths: &mut PathMtus,
+        now: Instant,
+        packet: &[u8],
+    ) -> Result<(IpAddr, Option<u16>), Disbelief> {
         let own = [IpAddr::V6(v6(OWN6)), v4(OWN4).into()];
         let known = [IpAddr::V6(v6(RLOC6)), v4(RLOC4).into()];
-        paths.handle_input(now, packet, |address| own.contains(&address), |address| known.contains(&address))
+        paths.handle_input(
+            now,
+            packet,
+            |address| own.contains(&address),
+            |address| known.contains(&address),
+        )
     }
 
     /// F-06: both families; F-07: what is learned ages.
@@ -281,17 +295,29 @@ mod tests {
         let start = Instant::now();
         let mut paths = PathMtus::new(Duration::from_secs(600));
         let sent = sent6(OWN6, 50_000, 4341, 0x60);
-        assert_eq!(learn(&mut paths, start, &too_big(1400, &sent)), Ok((v6(RLOC6).into(), Some(1400))));
-        assert_eq!(learn(&mut paths, start, &fragmentation_needed(1300)), Ok((v4(RLOC4).into(), Some(1300))));
+        assert_eq!(
+            learn(&mut paths, start, &too_big(1400, &sent)),
+            Ok((v6(RLOC6).into(), Some(1400)))
+        );
+        assert_eq!(
+            learn(&mut paths, start, &fragmentation_needed(1300)),
+            Ok((v4(RLOC4).into(), Some(1300)))
+        );
         assert_eq!(paths.mtu(v6(RLOC6).into()), Some(1400));
         let later = start + Duration::from_secs(599);
         assert_eq!(paths.handle_timeout(later), [] as [IpAddr; 0]);
         assert_eq!(paths.poll_timeout(), Some(start + Duration::from_secs(600)));
         // Heard again: it holds for longer, and is no news.
-        assert_eq!(learn(&mut paths, later, &too_big(1400, &sent)), Ok((v6(RLOC6).into(), None)));
+        assert_eq!(
+            learn(&mut paths, later, &too_big(1400, &sent)),
+            Ok((v6(RLOC6).into(), None))
+        );
         let due = start + Duration::from_secs(600);
         assert_eq!(paths.handle_timeout(due), [IpAddr::from(v4(RLOC4))]);
-        assert_eq!(paths.handle_timeout(due + Duration::from_secs(600)), [IpAddr::from(v6(RLOC6))]);
+        assert_eq!(
+            paths.handle_timeout(due + Duration::from_secs(600)),
+            [IpAddr::from(v6(RLOC6))]
+        );
     }
 
     #[test]
@@ -299,9 +325,18 @@ mod tests {
         let now = Instant::now();
         let mut paths = PathMtus::new(Duration::from_secs(600));
         let sent = sent6(OWN6, 50_000, 4341, 0x45);
-        assert_eq!(learn(&mut paths, now, &too_big(1400, &sent)).map(|(_, mtu)| mtu), Ok(Some(1400)));
-        assert_eq!(learn(&mut paths, now, &too_big(1450, &sent)).map(|(_, mtu)| mtu), Ok(None));
-        assert_eq!(learn(&mut paths, now, &too_big(1350, &sent)).map(|(_, mtu)| mtu), Ok(Some(1350)));
+        assert_eq!(
+            learn(&mut paths, now, &too_big(1400, &sent)).map(|(_, mtu)| mtu),
+            Ok(Some(1400))
+        );
+        assert_eq!(
+            learn(&mut paths, now, &too_big(1450, &sent)).map(|(_, mtu)| mtu),
+            Ok(None)
+        );
+        assert_eq!(
+            learn(&mut paths, now, &too_big(1350, &sent)).map(|(_, mtu)| mtu),
+            Ok(Some(1350))
+        );
         assert_eq!(paths.mtu(v6(RLOC6).into()), Some(1350));
     }
 
@@ -311,21 +346,44 @@ mod tests {
         let now = Instant::now();
         let mut paths = PathMtus::new(Duration::from_secs(600));
         for (quote, mtu, why) in [
-            (sent6("2001:db8:f::2", 50_000, 4341, 0x60), 1400, Disbelief::NotOurs),
+            (
+                sent6("2001:db8:f::2", 50_000, 4341, 0x60),
+                1400,
+                Disbelief::NotOurs,
+            ),
             (sent6(OWN6, 1024, 4341, 0x60), 1400, Disbelief::NotOurs),
             (sent6(OWN6, 50_000, 4342, 0x60), 1400, Disbelief::NotOurs),
             (sent6(OWN6, 50_000, 4341, 0x50), 1400, Disbelief::NotOurs),
-            (sent6(OWN6, 50_000, 4341, 0x60), 1279, Disbelief::Implausible),
-            (sent6(OWN6, 50_000, 4341, 0x60), 1516, Disbelief::Implausible),
-            (sent6(OWN6, 50_000, 4341, 0x60), 0x1_0000, Disbelief::NotPathMtu),
+            (
+                sent6(OWN6, 50_000, 4341, 0x60),
+                1279,
+                Disbelief::Implausible,
+            ),
+            (
+                sent6(OWN6, 50_000, 4341, 0x60),
+                1516,
+                Disbelief::Implausible,
+            ),
+            (
+                sent6(OWN6, 50_000, 4341, 0x60),
+                0x1_0000,
+                Disbelief::NotPathMtu,
+            ),
             (vec![0x60; 8], 1400, Disbelief::NotOurs),
         ] {
-            assert_eq!(learn(&mut paths, now, &too_big(mtu, &quote)), Err(why), "{mtu}");
+            assert_eq!(
+                learn(&mut paths, now, &too_big(mtu, &quote)),
+                Err(why),
+                "{mtu}"
+            );
         }
         let sent = sent6(OWN6, 50_000, 4341, 0x60);
         let unknown = paths.handle_input(now, &too_big(1400, &sent), |_| true, |_| false);
         assert_eq!(unknown, Err(Disbelief::UnknownRloc));
-        assert_eq!(learn(&mut paths, now, &fragmentation_needed(0)), Err(Disbelief::Implausible));
+        assert_eq!(
+            learn(&mut paths, now, &fragmentation_needed(0)),
+            Err(Disbelief::Implausible)
+        );
         assert_eq!(paths.poll_timeout(), None);
     }
 

@@ -44,7 +44,11 @@ pub(super) fn received_frames() -> [Vec<Vec<u8>>; PORTS] {
     }
     for link in OUTSIDE {
         for inner in inner_packets() {
-            for (from6, from4) in [(RLOC6, RLOC4), ("2001:db8:ffff::dead", "198.51.100.99"), ("fe80::77", "169.254.1.1")] {
+            for (from6, from4) in [
+                (RLOC6, RLOC4),
+                ("2001:db8:ffff::dead", "198.51.100.99"),
+                ("fe80::77", "169.254.1.1"),
+            ] {
                 frames[link.0].extend(encapsulated(
                     &packet6(link, from6, OWN6),
                     &packet4(link, from4, OWN4),
@@ -74,7 +78,11 @@ fn packet4((port, tags): (usize, &[u16]), from: &str, to: &str) -> Packet4 {
 /// What a host sends to an EID.
 fn to_eid(six: &Packet, four: &Packet4) -> Vec<Vec<u8>> {
     let (six, four) = (|| six.clone(), || four.clone());
-    let once = six().udp(50_000, DATA_PORT, &datagram([0; 8], &six().udp(1, 2, b"x").build_ipv6()));
+    let once = six().udp(
+        50_000,
+        DATA_PORT,
+        &datagram([0; 8], &six().udp(1, 2, b"x").build_ipv6()),
+    );
     let twice = six().udp(50_000, DATA_PORT, &datagram([0; 8], &once.build_ipv6()));
     vec![
         six().udp(1, 2, b"question").build(),
@@ -87,19 +95,29 @@ fn to_eid(six: &Packet, four: &Packet4) -> Vec<Vec<u8>> {
         six().udp(1, 2, &[0; 1184]).build(), // 1232: too large for the narrow link
         six().hop_by_hop().udp(1, 2, b"x").build(),
         six().fragment(0, true, 7).udp(1, 2, b"12345678").build(),
-        six().fragment(8, false, 7).raw(proto::UDP, b"the rest").build(),
+        six()
+            .fragment(8, false, 7)
+            .raw(proto::UDP, b"the rest")
+            .build(),
         six().icmpv6_echo(1, 2, b"ping").build(),
         six().flow_label(77).raw(proto::ESP, &[0x5a; 40]).build(),
         six().udp(1, 2, b"x").trailer(&[0; 9]).build(),
         once.build(),
         twice.build(),
         four().udp(1, 2, b"question").build(),
-        four().traffic_class(0xb9).tcp(1, 2, b"GET /").dont_fragment().build(),
+        four()
+            .traffic_class(0xb9)
+            .tcp(1, 2, b"GET /")
+            .dont_fragment()
+            .build(),
         four().ttl(1).udp(1, 2, b"x").build(),
         four().udp(1, 2, &[0; 1436]).dont_fragment().build(), // 1464
         four().udp(1, 2, &[0; 1472]).dont_fragment().build(),
         four().udp(1, 2, &[0; 1472]).build(), // to be cut
-        four().options(&[136, 4, 1, 2]).udp(1, 2, &[0; 1460]).build(),
+        four()
+            .options(&[136, 4, 1, 2])
+            .udp(1, 2, &[0; 1460])
+            .build(),
         four().fragment(0, true).udp(1, 2, &[0; 1472]).build(),
         four().fragment(16, false).raw(17, b"the rest").build(),
         four().raw(132, &[0x5a; 24]).build(),
@@ -113,8 +131,18 @@ fn inner_packets() -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
     let [from6, from4] = eids(0);
     for (to6, to4) in SITE {
-        packets.push(six(&from6, to6).traffic_class(2).udp(1, 2, b"answer").build_ipv6());
-        packets.push(four(&from4, to4).traffic_class(2).udp(1, 2, b"answer").build_ipv4());
+        packets.push(
+            six(&from6, to6)
+                .traffic_class(2)
+                .udp(1, 2, b"answer")
+                .build_ipv6(),
+        );
+        packets.push(
+            four(&from4, to4)
+                .traffic_class(2)
+                .udp(1, 2, b"answer")
+                .build_ipv4(),
+        );
     }
     for number in 0..MAPPINGS {
         let [to6, to4] = eids(number);
@@ -126,11 +154,18 @@ fn inner_packets() -> Vec<Vec<u8>> {
         six(&from6, to6).udp(1, 2, b"not ECT").build_ipv6(),
         six(&from6, to6).hop_limit(0).udp(1, 2, b"x").build_ipv6(),
         six(&from6, to6).hop_limit(1).udp(1, 2, b"x").build_ipv6(),
-        six(&from6, to6).udp(1, 2, b"x").payload_length(1000).build_ipv6(),
+        six(&from6, to6)
+            .udp(1, 2, b"x")
+            .payload_length(1000)
+            .build_ipv6(),
         six(&from6, to6).version(5).udp(1, 2, b"x").build_ipv6(),
         six(&from6, to6).icmpv6_echo(1, 2, b"ping").build_ipv6(),
-        six(&from6, "fd01:203:405:1::1").icmpv6_echo(1, 2, b"for us").build_ipv6(),
-        six(&from6, "fd01:203:405:1::dead").udp(1, 2, b"x").build_ipv6(),
+        six(&from6, "fd01:203:405:1::1")
+            .icmpv6_echo(1, 2, b"for us")
+            .build_ipv6(),
+        six(&from6, "fd01:203:405:1::dead")
+            .udp(1, 2, b"x")
+            .build_ipv6(),
         six(&from6, OWN6).udp(1, DATA_PORT, &[0; 60]).build_ipv6(),
         six("fe80::1", to6).udp(1, 2, b"x").build_ipv6(),
         six("::ffff:10.70.0.1", to6).udp(1, 2, b"x").build_ipv6(),
@@ -138,10 +173,21 @@ fn inner_packets() -> Vec<Vec<u8>> {
         six("2600::99", to6).udp(1, 2, b"of nobody's").build_ipv6(),
         four(&from4, to4).udp(1, 2, b"not ECT").build_ipv4(),
         four(&from4, to4).ttl(0).udp(1, 2, b"x").build_ipv4(),
-        four(&from4, to4).wrong_header_checksum().udp(1, 2, b"x").build_ipv4(),
-        four(&from4, to4).total_length(1000).udp(1, 2, b"x").build_ipv4(),
-        four(&from4, to4).options(&[136, 4, 1, 2]).udp(1, 2, b"x").build_ipv4(),
-        four(&from4, "192.0.2.1").echo(icmpv4::types::ECHO_REQUEST, 1, 2, b"for us").build_ipv4(),
+        four(&from4, to4)
+            .wrong_header_checksum()
+            .udp(1, 2, b"x")
+            .build_ipv4(),
+        four(&from4, to4)
+            .total_length(1000)
+            .udp(1, 2, b"x")
+            .build_ipv4(),
+        four(&from4, to4)
+            .options(&[136, 4, 1, 2])
+            .udp(1, 2, b"x")
+            .build_ipv4(),
+        four(&from4, "192.0.2.1")
+            .echo(icmpv4::types::ECHO_REQUEST, 1, 2, b"for us")
+            .build_ipv4(),
         four(&from4, "192.0.2.255").udp(1, 2, b"x").build_ipv4(),
         four("127.0.0.1", to4).udp(1, 2, b"x").build_ipv4(),
         four(&from4, "224.0.0.1").udp(1, 2, b"x").build_ipv4(),
@@ -156,7 +202,11 @@ fn datagram(header: [u8; 8], inner: &[u8]) -> Vec<u8> {
 
 fn header_of(instance: u32, first: u8) -> [u8; 8] {
     let [_, a, b, c] = instance.to_be_bytes();
-    let first = if instance == 0 { first } else { first | flags::INSTANCE };
+    let first = if instance == 0 {
+        first
+    } else {
+        first | flags::INSTANCE
+    };
     [first, 0, 0, 0, a, b, c, 0]
 }
 
@@ -165,20 +215,43 @@ fn encapsulated(six: &Packet, four: &Packet4, inner: &[u8]) -> Vec<Vec<u8>> {
     let (six, four) = (|| six.clone(), || four.clone());
     let mut frames = Vec::new();
     let unnamed = datagram(header_of(INSTANCES[0], 0), inner);
-    let next = if inner.first().is_some_and(|first| first >> 4 == 4) { 1 } else { 2 };
+    let next = if inner.first().is_some_and(|first| first >> 4 == 4) {
+        1
+    } else {
+        2
+    };
     for instance in INSTANCES {
         let data = datagram(header_of(instance, 0), inner);
         // No checksum, as most send it; the builder's is right.
-        frames.push(without_checksum(six().udp(50_000, DATA_PORT, &data).build(), data.len()));
-        frames.push(without_checksum(four().udp(50_000, DATA_PORT, &data).build(), data.len()));
+        frames.push(without_checksum(
+            six().udp(50_000, DATA_PORT, &data).build(),
+            data.len(),
+        ));
+        frames.push(without_checksum(
+            four().udp(50_000, DATA_PORT, &data).build(),
+            data.len(),
+        ));
     }
     for class in [0x03, 0xb9] {
-        frames.push(six().traffic_class(class).udp(50_000, DATA_PORT, &unnamed).build());
-        frames.push(four().traffic_class(class).udp(50_000, DATA_PORT, &unnamed).build());
+        frames.push(
+            six()
+                .traffic_class(class)
+                .udp(50_000, DATA_PORT, &unnamed)
+                .build(),
+        );
+        frames.push(
+            four()
+                .traffic_class(class)
+                .udp(50_000, DATA_PORT, &unnamed)
+                .build(),
+        );
     }
     for header in [
         header_of(0x99, 0),
-        header_of(0, flags::NONCE | flags::MAP_VERSION | flags::STATUS_BITS | flags::ECHO_NONCE),
+        header_of(
+            0,
+            flags::NONCE | flags::MAP_VERSION | flags::STATUS_BITS | flags::ECHO_NONCE,
+        ),
         header_of(0, 1),
         [flags::NEXT_PROTOCOL, 0, 0, 0, 0, 0, 0, next],
         [flags::NEXT_PROTOCOL, 0, 0, 0, 0, 0, 0, 3],
@@ -190,18 +263,42 @@ fn encapsulated(six: &Packet, four: &Packet4, inner: &[u8]) -> Vec<Vec<u8>> {
     frames.extend([
         six().hop_limit(1).udp(50_000, DATA_PORT, &unnamed).build(),
         six().hop_limit(0).udp(50_000, DATA_PORT, &unnamed).build(),
-        six().udp(50_000, DATA_PORT, &unnamed).trailer(&[0; 7]).build(),
-        six().udp(50_000, DATA_PORT, &unnamed).wrong_checksum().build(),
+        six()
+            .udp(50_000, DATA_PORT, &unnamed)
+            .trailer(&[0; 7])
+            .build(),
+        six()
+            .udp(50_000, DATA_PORT, &unnamed)
+            .wrong_checksum()
+            .build(),
         six().hop_by_hop().udp(50_000, DATA_PORT, &unnamed).build(),
-        six().fragment(0, true, 1).udp(50_000, DATA_PORT, &unnamed).build(),
-        six().fragment(64, false, 1).raw(proto::UDP, &unnamed).build(),
+        six()
+            .fragment(0, true, 1)
+            .udp(50_000, DATA_PORT, &unnamed)
+            .build(),
+        six()
+            .fragment(64, false, 1)
+            .raw(proto::UDP, &unnamed)
+            .build(),
         six().udp(50_000, DATA_PORT, &[0; 7]).build(),
         six().udp(50_000, DATA_PORT + 1, &unnamed).build(),
         four().ttl(1).udp(50_000, DATA_PORT, &unnamed).build(),
-        four().udp(50_000, DATA_PORT, &unnamed).trailer(&[0; 7]).build(),
-        four().udp(50_000, DATA_PORT, &unnamed).wrong_checksum().build(),
-        four().options(&[136, 4, 1, 2]).udp(50_000, DATA_PORT, &unnamed).build(),
-        four().fragment(0, true).udp(50_000, DATA_PORT, &unnamed).build(),
+        four()
+            .udp(50_000, DATA_PORT, &unnamed)
+            .trailer(&[0; 7])
+            .build(),
+        four()
+            .udp(50_000, DATA_PORT, &unnamed)
+            .wrong_checksum()
+            .build(),
+        four()
+            .options(&[136, 4, 1, 2])
+            .udp(50_000, DATA_PORT, &unnamed)
+            .build(),
+        four()
+            .fragment(0, true)
+            .udp(50_000, DATA_PORT, &unnamed)
+            .build(),
         four().fragment(64, false).raw(proto::UDP, &unnamed).build(),
         four().udp(50_000, DATA_PORT, &[0; 7]).build(),
     ]);
@@ -217,20 +314,30 @@ fn without_checksum(mut frame: Vec<u8>, len: usize) -> Vec<u8> {
 
 /// What routers of the underlay say of paths to locators.
 fn path_errors(link: (usize, &[u16])) -> Vec<Vec<u8>> {
-    let inner = packet6((0, &[]), SITE[0].0, &eids(0)[0]).udp(1, 2, &[0; 300]).build_ipv6();
+    let inner = packet6((0, &[]), SITE[0].0, &eids(0)[0])
+        .udp(1, 2, &[0; 300])
+        .build_ipv6();
     let data = datagram([0; 8], &inner);
     let quoted6 = packet6(link, OWN6, RLOC6).udp(50_000, DATA_PORT, &data);
     let quoted4 = packet4(link, OWN4, RLOC4).udp(50_000, DATA_PORT, &data);
     let six = packet6(link, RLOC6, OWN6);
     let four = packet4(link, RLOC4, OWN4);
     vec![
-        six.clone().icmpv6_error(types::PACKET_TOO_BIG, 0, 1400, &quoted6.build_ipv6()).build(),
+        six.clone()
+            .icmpv6_error(types::PACKET_TOO_BIG, 0, 1400, &quoted6.build_ipv6())
+            .build(),
         six.clone()
             .icmpv6_error(types::PACKET_TOO_BIG, 0, 1400, &quoted6.build_ipv6())
             .wrong_checksum()
             .build(),
-        six.icmpv6_error(types::DESTINATION_UNREACHABLE, 0, 0, &quoted6.build_ipv6()).build(),
-        four.icmp_error(icmpv4::types::DESTINATION_UNREACHABLE, 4, 1400, &quoted4.build_ipv4())
+        six.icmpv6_error(types::DESTINATION_UNREACHABLE, 0, 0, &quoted6.build_ipv6())
             .build(),
+        four.icmp_error(
+            icmpv4::types::DESTINATION_UNREACHABLE,
+            4,
+            1400,
+            &quoted4.build_ipv4(),
+        )
+        .build(),
     ]
 }

@@ -24,10 +24,10 @@ pub const RLOC4: &str = "198.51.100.1";
 const LOCATORS: [&[&str]; 7] = [
     &[RLOC6, RLOC4],
     &[RLOC4],
-    &["2400:cb00::9", "203.0.113.200"],  // by two providers
-    &["2001:db8:e::9", "10.14.0.9"],     // by the narrow link
-    &["2001:db8:a::9", "10.10.0.9"],     // by a router that never answers
-    &["2001:db8:f::9", "10.15.0.9"],     // by a link that is down
+    &["2400:cb00::9", "203.0.113.200"], // by two providers
+    &["2001:db8:e::9", "10.14.0.9"],    // by the narrow link
+    &["2001:db8:a::9", "10.10.0.9"],    // by a router that never answers
+    &["2001:db8:f::9", "10.15.0.9"],    // by a link that is down
     &["2001:db8:e::9"],
 ];
 const ACTS: [Act; 7] = [
@@ -43,7 +43,10 @@ const ACTS: [Act; 7] = [
 /// An address under the prefix of mapping `number`, of both families.
 #[must_use]
 pub fn eids(number: usize) -> [String; 2] {
-    [format!("2001:db8:7{number:x}::{number}"), format!("10.{}.0.{number}", 70 + number)]
+    [
+        format!("2001:db8:7{number:x}::{number}"),
+        format!("10.{}.0.{number}", 70 + number),
+    ]
 }
 
 /// How many mappings there are.
@@ -69,7 +72,13 @@ pub fn site() -> Result<Settings> {
 /// Proxies for everybody.
 pub fn proxy() -> Result<Settings> {
     Ok(Settings {
-        roles: Roles { itr: true, etr: true, pitr: true, petr: true, rtr: true },
+        roles: Roles {
+            itr: true,
+            etr: true,
+            pitr: true,
+            petr: true,
+            rtr: true,
+        },
         dscp: Dscp::Pipe,
         udp_checksum: true,
         nonce: true,
@@ -120,7 +129,12 @@ pub fn build(builder: Builder, settings: Settings) -> Result<Tables> {
 fn locators(rlocs: &[&str]) -> Result<MappingSpec> {
     let locator = |rloc: &&str| -> Result<LocatorSpec> {
         let rloc: IpAddr = rloc.parse()?;
-        Ok(LocatorSpec { priority: 1, weight: 1, rloc, up: true })
+        Ok(LocatorSpec {
+            priority: 1,
+            weight: 1,
+            rloc,
+            up: true,
+        })
     };
     Ok(MappingSpec::Locators {
         locators: rlocs.iter().map(locator).collect::<Result<_>>()?,

@@ -10,7 +10,12 @@ use super::encap::{error4, error6};
 use super::site::*;
 use crate::bench::{ip_address, ip_net};
 
-const RLOCS: [&str; 4] = ["2001:db8:cafe::1", "203.0.113.2", "2001:db8:cafe::3", "203.0.113.4"];
+const RLOCS: [&str; 4] = [
+    "2001:db8:cafe::1",
+    "203.0.113.2",
+    "2001:db8:cafe::3",
+    "203.0.113.4",
+];
 /// The issue asks for that many.
 const FLOWS: usize = 100_000;
 
@@ -47,13 +52,20 @@ fn shares(ways: &[IpAddr]) -> HashMap<IpAddr, usize> {
 fn c04_flows_are_shared_by_weight() {
     let mut site = Site::new(&Shape::usual(), settings());
     let weights = [30, 20, 20, 10];
-    let locators: Vec<_> = RLOCS.iter().zip(weights).map(|(rloc, weight)| (*rloc, 1, weight)).collect();
+    let locators: Vec<_> = RLOCS
+        .iter()
+        .zip(weights)
+        .map(|(rloc, weight)| (*rloc, 1, weight))
+        .collect();
     site.map_far(&Shape::usual(), &locators);
     let counts = shares(&ways(&mut site, &flows(20_000)));
     for (rloc, weight) in RLOCS.iter().zip(weights) {
         let expected = 20_000 * usize::from(weight) / 80;
         let count = counts[&ip_address(rloc)];
-        assert!(count.abs_diff(expected) < 400, "{rloc}: {count} instead of {expected}");
+        assert!(
+            count.abs_diff(expected) < 400,
+            "{rloc}: {count} instead of {expected}"
+        );
     }
     let states = site.rib.locator_states(EIDS, ip_net(FAR_NET6));
     let mut seen: Vec<u8> = states.iter().map(|state| state.share).collect();
@@ -88,7 +100,12 @@ fn c05_a_lost_locator_loses_its_flows_alone() {
 #[test]
 fn c06_a_backup_waits_for_all_better_ones_to_fail() {
     let mut site = Site::new(&Shape::usual(), settings());
-    let locators = [(RLOCS[0], 1, 50), (RLOCS[1], 1, 50), (RLOCS[2], 2, 1), (RLOCS[3], NEVER, 100)];
+    let locators = [
+        (RLOCS[0], 1, 50),
+        (RLOCS[1], 1, 50),
+        (RLOCS[2], 2, 1),
+        (RLOCS[3], NEVER, 100),
+    ];
     site.map_far(&Shape::usual(), &locators);
     let frames = flows(500);
     let used = |site: &mut Site| {
@@ -104,7 +121,13 @@ fn c06_a_backup_waits_for_all_better_ones_to_fail() {
     site.rib.set_locator(ip_address(RLOCS[1]), false);
     assert_eq!(used(&mut site), [ip_address(RLOCS[2])]);
     site.rib.set_locator(ip_address(RLOCS[2]), false);
-    let sent = site.receive(SITE, &[six().udp(1, 2, b"x").build(), four().udp(1, 2, b"x").build()]);
+    let sent = site.receive(
+        SITE,
+        &[
+            six().udp(1, 2, b"x").build(),
+            four().udp(1, 2, b"x").build(),
+        ],
+    );
     assert_eq!((error6(&sent[0].1).0, error6(&sent[0].1).1), (1, 3));
     assert_eq!((error4(&sent[1].1).0, error4(&sent[1].1).1), (3, 1));
     assert_eq!(site.drops(), [(DropReason::LispNoLocator, 2)]);
@@ -112,7 +135,11 @@ fn c06_a_backup_waits_for_all_better_ones_to_fail() {
         site.rib.set_locator(ip_address(rloc), true);
     }
     // The R bit: whoever told us of it does not reach it.
-    let Some(MappingSpec::Locators { mut locators, version }) = to(&locators) else {
+    let Some(MappingSpec::Locators {
+        mut locators,
+        version,
+    }) = to(&locators)
+    else {
         panic!("it has locators");
     };
     locators[0].up = false;
@@ -132,7 +159,10 @@ fn c15_changes_take_effect_with_the_next_burst() {
     for rloc_now in RLOCS.iter().cycle().take(20) {
         site.rib.set_mapping(EIDS, far, to(&[(rloc_now, 1, 1)]));
         assert!(!site.rib.wants_tables(), "every way is known");
-        assert_eq!(rloc(&site.pass(SITE, frame.clone()).1), ip_address(rloc_now));
+        assert_eq!(
+            rloc(&site.pass(SITE, frame.clone()).1),
+            ip_address(rloc_now)
+        );
     }
     assert!(site.rib.was_used(EIDS, far));
     assert!(!site.rib.was_used(EIDS, far), "since it was last asked");
@@ -145,7 +175,8 @@ fn a_mapping_to_an_unknown_router_waits_for_new_tables() {
     let mut site = Site::to_one(RLOC6);
     let frame = six().udp(1, 2, b"x").build();
     let new = "2001:db8:cafe::77";
-    site.rib.set_mapping(EIDS, ip_net(FAR_NET6), to(&[(new, 1, 1)]));
+    site.rib
+        .set_mapping(EIDS, ip_net(FAR_NET6), to(&[(new, 1, 1)]));
     assert!(site.rib.wants_tables());
     assert_eq!(rloc(&site.pass(SITE, frame.clone()).1), ip_address(RLOC6));
     site.rebuild(&Shape::usual());

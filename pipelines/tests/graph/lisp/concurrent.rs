@@ -28,7 +28,11 @@ const PROXIES: [usize; 2] = [80, 81];
 /// The prefix that goes to the proxies.
 const BY_PROXY: usize = PREFIXES;
 
-const CHANGES: u64 = if cfg!(debug_assertions) { 6_000 } else { 60_000 };
+const CHANGES: u64 = if cfg!(debug_assertions) {
+    6_000
+} else {
+    60_000
+};
 
 /// Locator `number`: of either family.
 fn locator(number: usize) -> IpAddr {
@@ -41,7 +45,9 @@ fn locator(number: usize) -> IpAddr {
 }
 
 fn number_of(address: IpAddr) -> usize {
-    (0..100).find(|number| locator(*number) == address).expect("a locator")
+    (0..100)
+        .find(|number| locator(*number) == address)
+        .expect("a locator")
 }
 
 fn prefix(number: usize) -> IpNet {
@@ -68,7 +74,10 @@ fn locators(prefix: usize, version: u64) -> Vec<usize> {
 
 /// The locator that is out of use.
 fn failed(version: u64) -> Option<usize> {
-    version.checked_rem(4).and_then(|at| usize::try_from(at).ok()).filter(|at| *at < FAILING)
+    version
+        .checked_rem(4)
+        .and_then(|at| usize::try_from(at).ok())
+        .filter(|at| *at < FAILING)
 }
 
 /// Counts changes of one thing: begun, and made.
@@ -103,7 +112,8 @@ impl World {
     fn may_go(&self, prefix: usize, to: usize, since: &[u64], until: &[u64]) -> bool {
         if prefix == BY_PROXY {
             let at = PREFIXES + 1;
-            return (since[at]..=until[at]).any(|version| PROXIES[usize::from(version % 2 == 1)] == to);
+            return (since[at]..=until[at])
+                .any(|version| PROXIES[usize::from(version % 2 == 1)] == to);
         }
         let versions = || since[prefix]..=until[prefix];
         let is_named = versions().any(|version| {
@@ -116,7 +126,11 @@ impl World {
 }
 
 /// Bursts through one box until the writer is done; how many packets.
-fn read(edge: Edge<dataplane::testing::HeapFrame>, world: &World, mut tables: impl FnMut() -> Arc<Tables>) -> u64 {
+fn read(
+    edge: Edge<dataplane::testing::HeapFrame>,
+    world: &World,
+    mut tables: impl FnMut() -> Arc<Tables>,
+) -> u64 {
     let mut bench = Bench::with(tables(), edge);
     let mut packets = 0;
     while !world.stop.load(SeqCst) {
@@ -129,16 +143,25 @@ fn read(edge: Edge<dataplane::testing::HeapFrame>, world: &World, mut tables: im
                 between6(HOST6, &to).udp(port, 443, b"").build()
             })
             .collect();
-        let since: Vec<u64> = world.clocks().map(|clock| clock.made.load(SeqCst)).collect();
+        let since: Vec<u64> = world
+            .clocks()
+            .map(|clock| clock.made.load(SeqCst))
+            .collect();
         let sent = bench.receive(SITE, &frames);
-        let until: Vec<u64> = world.clocks().map(|clock| clock.begun.load(SeqCst)).collect();
+        let until: Vec<u64> = world
+            .clocks()
+            .map(|clock| clock.begun.load(SeqCst))
+            .collect();
         assert_eq!(sent.len(), frames.len(), "lost: {:?}", bench.drops());
         for (_, frame) in &sent {
             let packet = inner(frame);
             let number = usize::from(u16::from_be_bytes([packet[30], packet[31]]));
             let to = number_of(rloc(frame));
             let is_right = world.may_go(number, to, &since, &until);
-            assert!(is_right, "prefix {number} to locator {to}: {since:?}, {until:?}");
+            assert!(
+                is_right,
+                "prefix {number} to locator {to}: {since:?}, {until:?}"
+            );
         }
         packets += 64;
     }
@@ -146,7 +169,10 @@ fn read(edge: Edge<dataplane::testing::HeapFrame>, world: &World, mut tables: im
 }
 
 fn to_numbers(numbers: &[usize]) -> Option<MappingSpec> {
-    let names: Vec<String> = numbers.iter().map(|number| locator(*number).to_string()).collect();
+    let names: Vec<String> = numbers
+        .iter()
+        .map(|number| locator(*number).to_string())
+        .collect();
     let all: Vec<_> = names.iter().map(|name| (name.as_str(), 1, 1)).collect();
     to(&all).filter(|_| !numbers.is_empty())
 }
@@ -155,8 +181,14 @@ fn to_numbers(numbers: &[usize]) -> Option<MappingSpec> {
 fn shape(is_moved: bool) -> Shape {
     let mut shape = Shape::usual();
     if is_moved {
-        shape.routes.push((VrfId(0), "2001:db8:cafe::/48", vec![(2, "2001:db8:b::ff")]));
-        shape.routes.push((VrfId(0), "203.0.113.0/28", vec![(2, "198.51.100.254"), (1, "192.0.2.254")]));
+        shape
+            .routes
+            .push((VrfId(0), "2001:db8:cafe::/48", vec![(2, "2001:db8:b::ff")]));
+        shape.routes.push((
+            VrfId(0),
+            "203.0.113.0/28",
+            vec![(2, "198.51.100.254"), (1, "192.0.2.254")],
+        ));
     }
     shape
 }
@@ -192,7 +224,11 @@ fn c15_no_packet_is_lost_or_misdirected_while_the_map_cache_changes() {
         let unused = ip_net(&format!("2001:db8:1:{known}::/64"));
         rib.set_mapping(EIDS, unused, to_numbers(&[known]));
     }
-    rib.set_mapping(EIDS, prefix(BY_PROXY), Some(MappingSpec::Negative(Act::Petr)));
+    rib.set_mapping(
+        EIDS,
+        prefix(BY_PROXY),
+        Some(MappingSpec::Negative(Act::Petr)),
+    );
     let tables = Arc::new(shape(false).builder().build_in(&mut rib));
     rib.commit();
     let mut publisher = Publisher::new(tables);
@@ -257,8 +293,14 @@ fn c15_no_packet_is_lost_or_misdirected_while_the_map_cache_changes() {
             }
         }
         world.stop.store(true, SeqCst);
-        readers.into_iter().map(|reader| reader.join().expect("no packet was lost")).sum()
+        readers
+            .into_iter()
+            .map(|reader| reader.join().expect("no packet was lost"))
+            .sum()
     });
-    assert!(packets > 1_000, "{packets} packets are too few to say anything");
+    assert!(
+        packets > 1_000,
+        "{packets} packets are too few to say anything"
+    );
     publisher.reclaim();
 }

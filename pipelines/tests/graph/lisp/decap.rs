@@ -21,11 +21,19 @@ fn four_back() -> Packet4 {
 fn at_host(hop_limit: u8, class: u8) -> [Vec<u8>; 2] {
     let link = || (mac(1), mac(0x11));
     let six = Packet::ethernet(link().0, link().1).ipv6(address(FAR6), address(HOST6));
-    let four = Packet4::ethernet(link().0, link().1)
-        .ipv4(FAR4.parse().expect("an address"), HOST4.parse().expect("an address"));
+    let four = Packet4::ethernet(link().0, link().1).ipv4(
+        FAR4.parse().expect("an address"),
+        HOST4.parse().expect("an address"),
+    );
     [
-        six.hop_limit(hop_limit).traffic_class(class).udp(2000, 1000, b"inner").build(),
-        four.ttl(hop_limit).traffic_class(class).udp(2000, 1000, b"inner").build(),
+        six.hop_limit(hop_limit)
+            .traffic_class(class)
+            .udp(2000, 1000, b"inner")
+            .build(),
+        four.ttl(hop_limit)
+            .traffic_class(class)
+            .udp(2000, 1000, b"inner")
+            .build(),
     ]
 }
 
@@ -35,7 +43,10 @@ fn d01_either_family_in_either_family_is_opened() {
     for rloc in [RLOC6, RLOC4] {
         let mut site = Site::to_one(rloc);
         for (outer, inside, left) in [(60, 64, 59), (64, 60, 59), (2, 64, 1), (255, 2, 1)] {
-            let outer = Outer { hop_limit: outer, ..Outer::from(rloc) };
+            let outer = Outer {
+                hop_limit: outer,
+                ..Outer::from(rloc)
+            };
             let [six, four] = at_host(left, 0);
             let packet = six_back().hop_limit(inside).build_ipv6();
             assert_eq!(site.pass(UNDERLAY, outer.frame(&packet)), (SITE, six));
@@ -61,7 +72,13 @@ fn d01_there_and_back_is_the_packet_with_a_hop_less_for_each_box() {
     far_settings.instances[0].eids = vec![ip_net(FAR_NET6), ip_net(FAR_NET4)];
     for checksum in [false, true] {
         for rloc in [RLOC6, RLOC4] {
-            let mut near = Site::new(&Shape::usual(), Settings { udp_checksum: checksum, ..settings() });
+            let mut near = Site::new(
+                &Shape::usual(),
+                Settings {
+                    udp_checksum: checksum,
+                    ..settings()
+                },
+            );
             near.map_far(&Shape::usual(), &[(rloc, 1, 1)]);
             let mut far = Site::new(&far_shape, far_settings.clone());
             for len in [0, 1, 2, 700, 1380] {
@@ -98,7 +115,10 @@ fn d14_congestion_is_combined_by_the_table() {
             for outside in 0..4_u8 {
                 // ECN 1 is ECT(1), 2 is ECT(0).
                 let expected = TABLE[usize::from(inside)][usize::from(outside)];
-                let outer = Outer { class: 0xb8 | outside, ..Outer::from(rloc) };
+                let outer = Outer {
+                    class: 0xb8 | outside,
+                    ..Outer::from(rloc)
+                };
                 let frames = [
                     outer.frame(&six_back().traffic_class(0x20 | inside).build_ipv6()),
                     outer.frame(&four_back().traffic_class(0x20 | inside).build_ipv4()),
@@ -121,9 +141,18 @@ fn d14_congestion_is_combined_by_the_table() {
 /// D-16: in the pipe model the inner code point stays.
 #[test]
 fn d16_the_pipe_model_keeps_the_inner_code_point() {
-    let mut site = Site::new(&Shape::usual(), Settings { dscp: Dscp::Pipe, ..settings() });
+    let mut site = Site::new(
+        &Shape::usual(),
+        Settings {
+            dscp: Dscp::Pipe,
+            ..settings()
+        },
+    );
     for rloc in [RLOC6, RLOC4] {
-        let outer = Outer { class: 0x03, ..Outer::from(rloc) };
+        let outer = Outer {
+            class: 0x03,
+            ..Outer::from(rloc)
+        };
         let frames = [
             outer.frame(&six_back().traffic_class(0xb9).build_ipv6()),
             outer.frame(&four_back().traffic_class(0xb9).build_ipv4()),
@@ -138,7 +167,10 @@ fn d16_the_pipe_model_keeps_the_inner_code_point() {
 fn d10_a_checksum_is_absent_or_right() {
     for rloc in [RLOC6, RLOC4] {
         let mut site = Site::to_one(rloc);
-        let outer = Outer { has_checksum: true, ..Outer::from(rloc) };
+        let outer = Outer {
+            has_checksum: true,
+            ..Outer::from(rloc)
+        };
         for packet in [six_back().build_ipv6(), four_back().build_ipv4()] {
             site.pass(UNDERLAY, Outer::from(rloc).frame(&packet));
             let mut frame = outer.frame(&packet);
@@ -171,7 +203,11 @@ fn d05_flags_without_meaning_are_ignored() {
         [0x0c, 0, 0, 0, 0, 0, 7, 0x55],
         [0xf8, 9, 9, 9, 0, 0, 7, 0xff],
     ] {
-        let frame = Outer { lisp, ..Outer::from(RLOC6) }.frame(&six_back().build_ipv6());
+        let frame = Outer {
+            lisp,
+            ..Outer::from(RLOC6)
+        }
+        .frame(&six_back().build_ipv6());
         assert_eq!(site.pass(UNDERLAY, frame).1, at_host(63, 0)[0]);
     }
 }
@@ -187,7 +223,11 @@ fn d24_an_unknown_instance_is_dropped() {
         ([0x0a, 0, 0, 0, 0, 0, 7, 0], DropReason::LispEncrypted),
     ] {
         let before: u64 = site.counters().dropped(reason);
-        let frame = Outer { lisp, ..Outer::from(RLOC6) }.frame(&six_back().build_ipv6());
+        let frame = Outer {
+            lisp,
+            ..Outer::from(RLOC6)
+        }
+        .frame(&six_back().build_ipv6());
         assert_eq!(site.receive(UNDERLAY, &[frame]), []);
         assert_eq!(site.counters().dropped(reason), before + 1);
     }
@@ -196,22 +236,45 @@ fn d24_an_unknown_instance_is_dropped() {
 /// K-01, K-02: with RFC 9305 what is announced must follow; without it the bit is one of those to ignore.
 #[test]
 fn k02_the_next_protocol_must_be_what_follows() {
-    let mut settings = Settings { gpe: true, ..settings() };
+    let mut settings = Settings {
+        gpe: true,
+        ..settings()
+    };
     settings.instances[0].id = 0;
     let mut site = Site::new(&Shape::usual(), settings);
     let with = |last: u8, inside: &[u8]| {
         let lisp = [4, 0, 0, 0, 0, 0, 0, last];
-        Outer { lisp, ..Outer::from(RLOC4) }.frame(inside)
+        Outer {
+            lisp,
+            ..Outer::from(RLOC4)
+        }
+        .frame(inside)
     };
     let (six, four) = (six_back().build_ipv6(), four_back().build_ipv4());
     let good = [with(2, &six), with(1, &four)];
-    assert_eq!(site.receive(UNDERLAY, &good), at_host(63, 0).map(|frame| (SITE, frame)));
+    assert_eq!(
+        site.receive(UNDERLAY, &good),
+        at_host(63, 0).map(|frame| (SITE, frame))
+    );
     // Another family, Ethernet, a shim.
-    let bad = [with(1, &six), with(2, &four), with(3, &six), with(0x80, &six)];
+    let bad = [
+        with(1, &six),
+        with(2, &four),
+        with(3, &six),
+        with(0x80, &six),
+    ];
     assert_eq!(site.receive(UNDERLAY, &bad), []);
     assert_eq!(site.drops(), [(DropReason::LispNextProtocol, 4)]);
-    let plain = Outer { lisp: [0; 8], ..Outer::from(RLOC4) }.frame(&six);
-    assert_eq!(site.pass(UNDERLAY, plain).1, at_host(63, 0)[0], "P = 0 is plain LISP");
+    let plain = Outer {
+        lisp: [0; 8],
+        ..Outer::from(RLOC4)
+    }
+    .frame(&six);
+    assert_eq!(
+        site.pass(UNDERLAY, plain).1,
+        at_host(63, 0)[0],
+        "P = 0 is plain LISP"
+    );
 }
 
 /// D-26: for own EIDs only; a proxy passes on what goes elsewhere.
@@ -228,20 +291,38 @@ fn d26_what_goes_to_no_own_eid_is_dropped_except_by_a_proxy() {
     let mut shape = Shape::usual();
     shape.routes.push((EIDS, "2600::/16", vec![(0, HOST6)]));
     shape.routes.push((EIDS, "10.9.0.0/16", vec![(0, HOST4)]));
-    let roles = Roles { petr: true, ..Roles::default() };
-    let mut proxy = Site::new(&shape, Settings { roles, ..settings() });
+    let roles = Roles {
+        petr: true,
+        ..Roles::default()
+    };
+    let mut proxy = Site::new(
+        &shape,
+        Settings {
+            roles,
+            ..settings()
+        },
+    );
     let sent = proxy.receive(UNDERLAY, &to_stranger);
-    assert_eq!(sent.iter().map(|(port, _)| *port).collect::<Vec<_>>(), [SITE, SITE]);
+    assert_eq!(
+        sent.iter().map(|(port, _)| *port).collect::<Vec<_>>(),
+        [SITE, SITE]
+    );
 }
 
 /// D-27, X-02: the outer source must be a locator of the inner source, where that is asked for.
 #[test]
 fn d27_the_source_must_come_from_its_locator() {
-    let settings = Settings { check_source_rloc: true, ..settings() };
+    let settings = Settings {
+        check_source_rloc: true,
+        ..settings()
+    };
     let mut site = Site::new(&Shape::usual(), settings);
     let (six, four) = (six_back().build_ipv6(), four_back().build_ipv4());
     for mapped in [RLOC6, RLOC4] {
-        site.map_far(&Shape::usual(), &[("2001:db8:cafe::2", 2, 1), (mapped, 1, 1)]);
+        site.map_far(
+            &Shape::usual(),
+            &[("2001:db8:cafe::2", 2, 1), (mapped, 1, 1)],
+        );
         // Any locator of the set, whether or not we would choose it.
         for from in [mapped, "2001:db8:cafe::2"] {
             let frames = [&six, &four].map(|packet| Outer::from(from).frame(packet));
@@ -252,8 +333,13 @@ fn d27_the_source_must_come_from_its_locator() {
         assert_eq!(site.receive(UNDERLAY, &frames), []);
     }
     // No mapping, or a negative one: nobody's.
-    let stranger = between6("2001:db8:bad::1", HOST6).udp(1, 2, b"x").build_ipv6();
-    assert_eq!(site.receive(UNDERLAY, &[Outer::from(RLOC6).frame(&stranger)]), []);
+    let stranger = between6("2001:db8:bad::1", HOST6)
+        .udp(1, 2, b"x")
+        .build_ipv6();
+    assert_eq!(
+        site.receive(UNDERLAY, &[Outer::from(RLOC6).frame(&stranger)]),
+        []
+    );
     assert_eq!(site.drops(), [(DropReason::LispSourceRloc, 5)]);
 }
 
@@ -279,15 +365,30 @@ fn d28_an_inner_packet_must_be_sane() {
         (six("ff02::1", HOST6), DropReason::LispInnerSource),
         (six(FAR6, "ff02::1"), DropReason::LispInnerDestination),
         (six(FAR6, "fe80::1"), DropReason::LispInnerDestination),
-        (four_back().wrong_header_checksum().build_ipv4(), DropReason::LispInnerChecksum),
-        (between4("127.0.0.1", HOST4).udp(1, 2, b"x").build_ipv4(), DropReason::LispInnerSource),
-        (between4(FAR4, "224.0.0.1").udp(1, 2, b"x").build_ipv4(), DropReason::LispInnerDestination),
-        (four_back().ttl(0).build_ipv4(), DropReason::LispInnerHopLimit),
+        (
+            four_back().wrong_header_checksum().build_ipv4(),
+            DropReason::LispInnerChecksum,
+        ),
+        (
+            between4("127.0.0.1", HOST4).udp(1, 2, b"x").build_ipv4(),
+            DropReason::LispInnerSource,
+        ),
+        (
+            between4(FAR4, "224.0.0.1").udp(1, 2, b"x").build_ipv4(),
+            DropReason::LispInnerDestination,
+        ),
+        (
+            four_back().ttl(0).build_ipv4(),
+            DropReason::LispInnerHopLimit,
+        ),
         (vec![], DropReason::LispInnerVersion),
     ];
     for (packet, reason) in cases {
         let before = site.counters().dropped(reason);
-        assert_eq!(site.receive(UNDERLAY, &[Outer::from(RLOC6).frame(&packet)]), []);
+        assert_eq!(
+            site.receive(UNDERLAY, &[Outer::from(RLOC6).frame(&packet)]),
+            []
+        );
         assert_eq!(site.counters().dropped(reason), before + 1, "{reason:?}");
     }
     // D-12: a UDP length that does not fit.
@@ -305,19 +406,34 @@ fn d29_outer_fragments_are_dropped() {
     let mut site = Site::to_one(RLOC4);
     let inside = six_back().build_ipv6();
     let datagram = [&[0; 8], &inside[..]].concat();
-    let from = Packet4::ethernet(mac(0x22), mac(2))
-        .ipv4(RLOC4.parse().expect("an address"), OWN4.parse().expect("an address"));
+    let from = Packet4::ethernet(mac(0x22), mac(2)).ipv4(
+        RLOC4.parse().expect("an address"),
+        OWN4.parse().expect("an address"),
+    );
     let from6 = Packet::ethernet(mac(0x22), mac(2)).ipv6(address(RLOC6), address(OWN6));
     let frames = [
-        from.clone().fragment(0, true).udp(50_000, 4341, &datagram).build(),
+        from.clone()
+            .fragment(0, true)
+            .udp(50_000, 4341, &datagram)
+            .build(),
         from.clone().fragment(64, false).raw(17, &[1; 40]).build(),
-        from6.clone().fragment(0, true, 1).udp(50_000, 4341, &datagram).build(),
+        from6
+            .clone()
+            .fragment(0, true, 1)
+            .udp(50_000, 4341, &datagram)
+            .build(),
         from6.fragment(64, false, 1).raw(17, &[1; 40]).build(),
     ];
     assert_eq!(site.receive(UNDERLAY, &frames), []);
     assert_eq!(site.drops(), [(DropReason::LispFragment, 4)]);
     // Those of other protocols are dropped as ever.
-    assert_eq!(site.receive(UNDERLAY, &[from.fragment(64, false).raw(6, &[1; 40]).build()]), []);
+    assert_eq!(
+        site.receive(
+            UNDERLAY,
+            &[from.fragment(64, false).raw(6, &[1; 40]).build()]
+        ),
+        []
+    );
     assert_eq!(site.counters().dropped(DropReason::LocalProtocol), 1);
 }
 
@@ -333,7 +449,10 @@ fn padding_is_cut_off() {
             frame.extend(&pad);
             assert_eq!(site.pass(UNDERLAY, frame).1, six);
             let padded = [&four_back().build_ipv4()[..], &pad].concat();
-            assert_eq!(site.pass(UNDERLAY, Outer::from(rloc).frame(&padded)).1, four);
+            assert_eq!(
+                site.pass(UNDERLAY, Outer::from(rloc).frame(&padded)).1,
+                four
+            );
         }
     }
 }
@@ -382,13 +501,30 @@ fn a_mixed_burst_is_told_apart() {
         .map(|n| match n % 5 {
             0 => Outer::from(RLOC4).frame(&six_back().build_ipv6()),
             1 => Outer::from(RLOC6).frame(&four_back().build_ipv4()),
-            2 => Outer { lisp: [0; 8], ..Outer::from(RLOC6) }.frame(&six_back().build_ipv6()),
-            3 => Packet::ethernet(mac(0x22), mac(2)).ipv6(address(RLOC6), address("2001:db8:b::ff")).udp(n, 2, b"x").build(),
-            _ => Outer { hop_limit: 1, ..Outer::from(RLOC4) }.frame(&four_back().build_ipv4()),
+            2 => Outer {
+                lisp: [0; 8],
+                ..Outer::from(RLOC6)
+            }
+            .frame(&six_back().build_ipv6()),
+            3 => Packet::ethernet(mac(0x22), mac(2))
+                .ipv6(address(RLOC6), address("2001:db8:b::ff"))
+                .udp(n, 2, b"x")
+                .build(),
+            _ => Outer {
+                hop_limit: 1,
+                ..Outer::from(RLOC4)
+            }
+            .frame(&four_back().build_ipv4()),
         })
         .collect();
     let sent = site.receive(UNDERLAY, &burst);
     let by_port = |port: usize| sent.iter().filter(|(at, _)| *at == port).count();
     assert_eq!([SITE, UNDERLAY, SECOND].map(by_port), [26, 12, 13]);
-    assert_eq!(site.drops(), [(DropReason::HopLimit, 12), (DropReason::LispUnknownInstance, 13)]);
+    assert_eq!(
+        site.drops(),
+        [
+            (DropReason::HopLimit, 12),
+            (DropReason::LispUnknownInstance, 13)
+        ]
+    );
 }

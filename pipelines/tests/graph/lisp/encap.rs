@@ -42,7 +42,11 @@ fn d01_either_family_in_either_family_is_sent_as_written() {
             let (port, sent) = site.pass(SITE, frame);
             assert_eq!(port, UNDERLAY);
             let outer = Outer::to(rloc).with_entropy_of(&sent);
-            let expected = Outer { hop_limit: 63, class: 0xb9, ..outer };
+            let expected = Outer {
+                hop_limit: 63,
+                class: 0xb9,
+                ..outer
+            };
             assert_eq!(sent, expected.frame(&inside));
             let (port, label) = entropy(&sent);
             assert!(port >= 49152, "D-22");
@@ -57,13 +61,21 @@ fn d01_either_family_in_either_family_is_sent_as_written() {
 #[test]
 fn d10_the_outer_checksum_is_none_or_right() {
     for rloc in [RLOC6, RLOC4] {
-        let settings = Settings { udp_checksum: true, ..settings() };
+        let settings = Settings {
+            udp_checksum: true,
+            ..settings()
+        };
         let mut site = Site::new(&Shape::usual(), settings);
         site.map_far(&Shape::usual(), &[(rloc, 1, 1)]);
         for (frame, inside) in inner_packets() {
             let (_, sent) = site.pass(SITE, frame);
             let outer = Outer::to(rloc).with_entropy_of(&sent);
-            let expected = Outer { hop_limit: 63, class: 0xb9, has_checksum: true, ..outer };
+            let expected = Outer {
+                hop_limit: 63,
+                class: 0xb9,
+                has_checksum: true,
+                ..outer
+            };
             assert_eq!(sent, expected.frame(&inside));
             let datagram = &sent[if rloc == RLOC6 { 54 } else { 34 }..];
             assert_eq!(expected.udp_sum(datagram), 0xffff);
@@ -75,13 +87,20 @@ fn d10_the_outer_checksum_is_none_or_right() {
 #[test]
 fn d13_the_pipe_model_hides_the_code_point() {
     for rloc in [RLOC6, RLOC4] {
-        let settings = Settings { dscp: Dscp::Pipe, ..settings() };
+        let settings = Settings {
+            dscp: Dscp::Pipe,
+            ..settings()
+        };
         let mut site = Site::new(&Shape::usual(), settings);
         site.map_far(&Shape::usual(), &[(rloc, 1, 1)]);
         for (frame, inside) in inner_packets() {
             let (_, sent) = site.pass(SITE, frame);
             let outer = Outer::to(rloc).with_entropy_of(&sent);
-            let expected = Outer { hop_limit: 63, class: 0x01, ..outer };
+            let expected = Outer {
+                hop_limit: 63,
+                class: 0x01,
+                ..outer
+            };
             assert_eq!(sent, expected.frame(&inside));
         }
     }
@@ -101,7 +120,11 @@ fn d09_a_public_header_is_zero() {
 /// D-03, D-06, D-08: a closed network's header: nonce by locator, status bits beside the instance.
 #[test]
 fn d08_nonces_differ_between_locators() {
-    let settings = Settings { nonce: true, status_bits: true, ..settings() };
+    let settings = Settings {
+        nonce: true,
+        status_bits: true,
+        ..settings()
+    };
     let mut site = Site::new(&Shape::usual(), settings);
     site.map_far(&Shape::usual(), &[(RLOC6, 1, 1)]);
     let mut header_to = |rloc: &str| -> [u8; 8] {
@@ -118,7 +141,12 @@ fn d08_nonces_differ_between_locators() {
 /// K-01, K-02: with RFC 9305 the header names what follows, and nothing else.
 #[test]
 fn k01_the_next_protocol_is_named() {
-    let mut settings = Settings { gpe: true, nonce: true, udp_checksum: true, ..settings() };
+    let mut settings = Settings {
+        gpe: true,
+        nonce: true,
+        udp_checksum: true,
+        ..settings()
+    };
     settings.instances[0].id = 0;
     let mut site = Site::new(&Shape::usual(), settings);
     site.map_far(&Shape::usual(), &[(RLOC6, 1, 1)]);
@@ -126,7 +154,13 @@ fn k01_the_next_protocol_is_named() {
         let (_, sent) = site.pass(SITE, frame);
         let outer = Outer::to(RLOC6).with_entropy_of(&sent);
         let lisp = [4, 0, 0, 0, 0, 0, 0, next];
-        let expected = Outer { hop_limit: 63, class: 0xb9, lisp, has_checksum: true, ..outer };
+        let expected = Outer {
+            hop_limit: 63,
+            class: 0xb9,
+            lisp,
+            has_checksum: true,
+            ..outer
+        };
         assert_eq!(sent, expected.frame(&inside), "K-03: with a checksum");
     }
 }
@@ -143,7 +177,10 @@ fn d18_a_packet_without_a_hop_left_is_answered() {
         let packet = four().ttl(hop_limit).udp(1, 2, b"x");
         let (port, answer) = site.pass(SITE, packet.build());
         let (kind, code, _, quote) = error4(&answer);
-        assert_eq!((port, kind, code, quote), (SITE, 11, 0, packet.build_ipv4()));
+        assert_eq!(
+            (port, kind, code, quote),
+            (SITE, 11, 0, packet.build_ipv4())
+        );
     }
     assert_eq!(site.drops(), [(DropReason::HopLimit, 4)]);
     let (_, sent) = site.pass(SITE, six().hop_limit(2).udp(1, 2, b"x").build());
@@ -158,12 +195,18 @@ fn d20_extension_headers_do_not_split_a_flow() {
         six().udp(1000, 2000, b"x"),
         six().udp(1000, 2000, &[7; 900]),
         six().hop_by_hop().udp(1000, 2000, b"x"),
-        six().hop_by_hop().destination_options().udp(1000, 2000, b"x"),
+        six()
+            .hop_by_hop()
+            .destination_options()
+            .udp(1000, 2000, b"x"),
         six().flow_label(99).udp(1000, 2000, b"x"),
     ];
     let seen = packets.map(|packet| entropy(&site.pass(SITE, packet.build()).1));
     assert!(seen.iter().all(|one| *one == seen[0]), "{seen:?}");
-    let packets = [four().udp(1000, 2000, b"x"), four().options(&[136, 4, 1, 2]).udp(1000, 2000, b"x")];
+    let packets = [
+        four().udp(1000, 2000, b"x"),
+        four().options(&[136, 4, 1, 2]).udp(1000, 2000, b"x"),
+    ];
     let seen = packets.map(|packet| entropy(&site.pass(SITE, packet.build()).1));
     assert_eq!(seen[0], seen[1]);
     // Without ports: addresses, and the flow label where there is one.
@@ -183,7 +226,10 @@ fn d22_the_pieces_of_a_packet_have_one_port() {
     ];
     let seen = pieces.map(|frame| entropy(&site.pass(SITE, frame).1));
     assert_eq!(seen[0], seen[1]);
-    let other = six().fragment(0, true, 10).udp(1000, 2000, &[1; 64]).build();
+    let other = six()
+        .fragment(0, true, 10)
+        .udp(1000, 2000, &[1; 64])
+        .build();
     assert_ne!(seen[0], entropy(&site.pass(SITE, other).1));
     let pieces = [
         four().fragment(0, true).udp(1000, 2000, &[1; 64]).build(),
@@ -210,7 +256,11 @@ fn d22_flows_spread_and_every_box_spreads_them_otherwise() {
         (ports.len(), labels.len())
     };
     // 1000 balls in 16,384 boxes: about 30 meet another.
-    assert!(distinct(&a).0 > 940 && distinct(&a).1 > 980, "{:?}", distinct(&a));
+    assert!(
+        distinct(&a).0 > 940 && distinct(&a).1 > 980,
+        "{:?}",
+        distinct(&a)
+    );
     let same = a.iter().zip(&b).filter(|(a, b)| a == b).count();
     assert!(same < 10, "{same} of 1000 are the same with another seed");
 }
@@ -240,9 +290,13 @@ fn an_itr_encapsulates_for_its_own_eids_alone() {
     site.pass(SITE, stranger.build());
     // On the link, but no EID.
     let mut shape = Shape::usual();
-    shape.interfaces[0].addresses.push(ip_net("2001:db8:99::1/64"));
+    shape.interfaces[0]
+        .addresses
+        .push(ip_net("2001:db8:99::1/64"));
     shape.interfaces[0].addresses.push(ip_net("10.99.0.1/24"));
-    shape.neighbors.extend([(0, "2001:db8:99::9", 0x11), (0, "10.99.0.9", 0x11)]);
+    shape
+        .neighbors
+        .extend([(0, "2001:db8:99::9", 0x11), (0, "10.99.0.9", 0x11)]);
     site.rebuild(&shape);
     let stranger = between6("2001:db8:99::9", FAR6).udp(1, 2, b"x");
     let (kind, code, ..) = error6(&site.pass(SITE, stranger.build()).1);
@@ -257,9 +311,19 @@ fn an_itr_encapsulates_for_its_own_eids_alone() {
 #[test]
 fn a_link_local_sender_is_not_encapsulated_for() {
     let mut site = Site::to_one(RLOC6);
-    let (kind, code, ..) = error6(&site.pass(SITE, between6("fe80::9", FAR6).udp(1, 2, b"x").build()).1);
+    let (kind, code, ..) = error6(
+        &site
+            .pass(SITE, between6("fe80::9", FAR6).udp(1, 2, b"x").build())
+            .1,
+    );
     assert_eq!((kind, code), (1, 2));
-    assert_eq!(site.receive(SITE, &[between4("169.254.7.7", FAR4).udp(1, 2, b"x").build()]), []);
+    assert_eq!(
+        site.receive(
+            SITE,
+            &[between4("169.254.7.7", FAR4).udp(1, 2, b"x").build()]
+        ),
+        []
+    );
     assert_eq!(site.drops(), [(DropReason::LinkLocalScope, 2)]);
 }
 
@@ -280,7 +344,11 @@ fn d24_tenants_with_the_same_addresses_stay_apart() {
     });
     let mut site = Site::new(&shape, settings);
     site.map_far(&shape, &[(RLOC6, 1, 1)]);
-    site.rib.set_mapping(VrfId(2), ip_net(FAR_NET6), to(&[("2001:db8:cafe::2", 1, 1)]));
+    site.rib.set_mapping(
+        VrfId(2),
+        ip_net(FAR_NET6),
+        to(&[("2001:db8:cafe::2", 1, 1)]),
+    );
     site.rebuild(&shape);
 
     let packet = six().udp(1, 2, b"x");
@@ -288,7 +356,10 @@ fn d24_tenants_with_the_same_addresses_stay_apart() {
     let mut second = packet.build();
     second[..6].copy_from_slice(&mac(3).octets());
     let (port, second) = site.pass(SECOND, second);
-    assert_eq!((port, &second[62..70]), (UPLINK, &[8, 0, 0, 0, 0xab, 0xcd, 0xef, 0][..]));
+    assert_eq!(
+        (port, &second[62..70]),
+        (UPLINK, &[8, 0, 0, 0, 0xab, 0xcd, 0xef, 0][..])
+    );
     assert_eq!(first[66..69], [0, 0, 7]);
     assert_eq!(inner(&first), inner(&second));
     assert_ne!(rloc(&first), rloc(&second));
@@ -297,7 +368,14 @@ fn d24_tenants_with_the_same_addresses_stay_apart() {
     let (port, _) = site.pass(UNDERLAY, Outer::from(RLOC6).frame(&back));
     assert_eq!(port, SITE);
     let lisp = [8, 0, 0, 0, 0xab, 0xcd, 0xef, 0x55];
-    let (port, sent) = site.pass(UNDERLAY, Outer { lisp, ..Outer::from(RLOC6) }.frame(&back));
+    let (port, sent) = site.pass(
+        UNDERLAY,
+        Outer {
+            lisp,
+            ..Outer::from(RLOC6)
+        }
+        .frame(&back),
+    );
     assert_eq!((port, &sent[..6]), (SECOND, &mac(0x12).octets()[..]));
 }
 
@@ -305,11 +383,19 @@ fn d24_tenants_with_the_same_addresses_stay_apart() {
 #[test]
 fn what_goes_to_no_mapping_is_forwarded_as_ever() {
     let mut shape = Shape::usual();
-    shape.routes.push((EIDS, "2001:db8:77::/48", vec![(0, HOST6)]));
+    shape
+        .routes
+        .push((EIDS, "2001:db8:77::/48", vec![(0, HOST6)]));
     let mut site = Site::to_one(RLOC6);
     site.map_far(&shape, &[(RLOC6, 1, 1)]);
-    let frame = six().ipv6("2001:db8:1::1".parse().expect("an address"), "2001:db8:77::1".parse().expect("an address"));
+    let frame = six().ipv6(
+        "2001:db8:1::1".parse().expect("an address"),
+        "2001:db8:77::1".parse().expect("an address"),
+    );
     let (port, sent) = site.pass(SITE, frame.clone().udp(1, 2, b"x").build());
-    assert_eq!((port, &sent[14..]), (SITE, &frame.hop_limit(63).udp(1, 2, b"x").build_ipv6()[..]));
+    assert_eq!(
+        (port, &sent[14..]),
+        (SITE, &frame.hop_limit(63).udp(1, 2, b"x").build_ipv6()[..])
+    );
     assert_eq!(site.counters().lisp_encap.packets.read(), 0);
 }

@@ -21,8 +21,12 @@ fn asking(miss: Miss) -> Settings {
 fn with_native_way() -> Shape {
     let mut shape = Shape::usual();
     shape.interfaces[SECOND].vrf = EIDS;
-    shape.routes.push((EIDS, "::/0", vec![(2, "2001:db8:b::ff")]));
-    shape.routes.push((EIDS, "0.0.0.0/0", vec![(2, "198.51.100.254")]));
+    shape
+        .routes
+        .push((EIDS, "::/0", vec![(2, "2001:db8:b::ff")]));
+    shape
+        .routes
+        .push((EIDS, "0.0.0.0/0", vec![(2, "198.51.100.254")]));
     shape
 }
 
@@ -38,11 +42,17 @@ fn asking_for_far(miss: Miss) -> Settings {
 fn c02_a_miss_is_handed_over() {
     for miss in [Miss::Drop, Miss::Hold] {
         let mut site = Site::new(&Shape::usual(), asking(miss));
-        let frames = [six().udp(1, 2, b"x").build(), four().udp(1, 2, b"x").build()];
+        let frames = [
+            six().udp(1, 2, b"x").build(),
+            four().udp(1, 2, b"x").build(),
+        ];
         assert_eq!(site.receive(SITE, &frames), []);
         let punted = site.punted();
         for (punt, frame) in punted.iter().zip(&frames) {
-            assert_eq!((punt.reason, punt.frame.bytes()), (PuntReason::MapCacheMiss, &frame[..]));
+            assert_eq!(
+                (punt.reason, punt.frame.bytes()),
+                (PuntReason::MapCacheMiss, &frame[..])
+            );
         }
         assert!(punted.iter().all(|punt| !punt.meta.went_on()));
         assert_eq!((punted.len(), site.counters().generated.read()), (2, 0));
@@ -62,9 +72,15 @@ fn c02_a_miss_is_handed_over() {
 fn c02_a_miss_goes_on_natively_and_is_told() {
     let mut site = Site::new(&with_native_way(), asking_for_far(Miss::Native));
     site.rebuild(&with_native_way());
-    let frames = [six().udp(1, 2, &[7; 500]).build(), four().udp(1, 2, &[7; 500]).build()];
+    let frames = [
+        six().udp(1, 2, &[7; 500]).build(),
+        four().udp(1, 2, &[7; 500]).build(),
+    ];
     let sent = site.receive(SITE, &frames);
-    assert_eq!(sent.iter().map(|(port, _)| *port).collect::<Vec<_>>(), [SECOND; 2]);
+    assert_eq!(
+        sent.iter().map(|(port, _)| *port).collect::<Vec<_>>(),
+        [SECOND; 2]
+    );
     let expected = six().hop_limit(63).udp(1, 2, &[7; 500]).build_ipv6();
     assert_eq!(sent[0].1[14..], expected);
     let notes = site.punted();
@@ -82,7 +98,10 @@ fn c02_a_miss_goes_on_natively_and_is_told() {
 fn c02_a_miss_without_a_native_way_is_handed_over() {
     let mut site = Site::new(&Shape::usual(), asking(Miss::Native));
     site.rebuild(&Shape::usual());
-    let frames = [six().udp(1, 2, b"x").build(), four().udp(1, 2, b"x").build()];
+    let frames = [
+        six().udp(1, 2, b"x").build(),
+        four().udp(1, 2, b"x").build(),
+    ];
     assert_eq!(site.receive(SITE, &frames), []);
     assert_eq!(site.punts(), [PuntReason::MapCacheMiss; 2]);
 }
@@ -90,13 +109,22 @@ fn c02_a_miss_without_a_native_way_is_handed_over() {
 /// C-02, X-02: to the proxy ETR, and told; without one that can be used, handed over.
 #[test]
 fn x02_a_miss_goes_to_the_proxy_and_is_told() {
-    let settings = Settings { petr: vec![ip_address(RLOC6)], ..asking(Miss::Petr) };
+    let settings = Settings {
+        petr: vec![ip_address(RLOC6)],
+        ..asking(Miss::Petr)
+    };
     let mut site = Site::new(&Shape::usual(), settings);
     site.rebuild(&Shape::usual());
-    let frames = [six().udp(1, 2, b"x").build(), four().udp(1, 2, b"x").build()];
+    let frames = [
+        six().udp(1, 2, b"x").build(),
+        four().udp(1, 2, b"x").build(),
+    ];
     let sent = site.receive(SITE, &frames);
     assert_eq!(sent.len(), 2);
-    assert!(sent.iter().all(|(_, frame)| rloc(frame) == ip_address(RLOC6)));
+    assert!(
+        sent.iter()
+            .all(|(_, frame)| rloc(frame) == ip_address(RLOC6))
+    );
     assert_eq!(site.punts(), [PuntReason::MapCacheMiss; 2]);
     assert_eq!(site.counters().generated.read(), 2);
     // Larger than fits: each piece to the proxy, and told once.
@@ -113,7 +141,10 @@ fn x02_a_miss_goes_to_the_proxy_and_is_told() {
 /// Other proxies from one moment to the next, in one step, and none.
 #[test]
 fn x02_proxies_change_at_once() {
-    let mut settings = Settings { petr: vec![ip_address(RLOC6)], ..asking(Miss::Petr) };
+    let mut settings = Settings {
+        petr: vec![ip_address(RLOC6)],
+        ..asking(Miss::Petr)
+    };
     let mut site = Site::new(&Shape::usual(), settings.clone());
     site.rebuild(&Shape::usual());
     let frame = six().udp(1, 2, b"x").build();
@@ -144,7 +175,10 @@ fn a_stranger_cannot_ask_for_mappings() {
     assert_eq!(punted.len(), 1);
     let asked = crate::destination(&punted[0].frame.bytes()[14..]);
     assert_eq!(asked, address("2001:db8:bad::1").octets());
-    let drops = [(DropReason::LinkLocalScope, 1), (DropReason::LispSourceEid, 1)];
+    let drops = [
+        (DropReason::LinkLocalScope, 1),
+        (DropReason::LispSourceEid, 1),
+    ];
     assert_eq!(site.drops(), drops);
 }
 
@@ -152,15 +186,22 @@ fn a_stranger_cannot_ask_for_mappings() {
 #[test]
 fn c09_negative_mappings_do_what_their_action_says() {
     let shape = with_native_way();
-    let settings = Settings { petr: vec![ip_address(RLOC4)], ..settings() };
+    let settings = Settings {
+        petr: vec![ip_address(RLOC4)],
+        ..settings()
+    };
     let mut site = Site::new(&shape, settings);
     let set = |site: &mut Site, act: Act| {
         for prefix in [FAR_NET6, FAR_NET4] {
-            site.rib.set_mapping(EIDS, ip_net(prefix), Some(MappingSpec::Negative(act)));
+            site.rib
+                .set_mapping(EIDS, ip_net(prefix), Some(MappingSpec::Negative(act)));
         }
         site.rebuild(&shape);
     };
-    let frames = [six().udp(1, 2, b"x").build(), four().udp(1, 2, b"x").build()];
+    let frames = [
+        six().udp(1, 2, b"x").build(),
+        four().udp(1, 2, b"x").build(),
+    ];
 
     set(&mut site, Act::NoAction);
     assert_eq!(site.receive(SITE, &frames), []);
@@ -168,7 +209,10 @@ fn c09_negative_mappings_do_what_their_action_says() {
 
     set(&mut site, Act::Native);
     let sent = site.receive(SITE, &frames);
-    assert_eq!(sent.iter().map(|(port, _)| *port).collect::<Vec<_>>(), [SECOND; 2]);
+    assert_eq!(
+        sent.iter().map(|(port, _)| *port).collect::<Vec<_>>(),
+        [SECOND; 2]
+    );
 
     set(&mut site, Act::SendMapRequest);
     assert_eq!(site.receive(SITE, &frames), []);
@@ -190,7 +234,10 @@ fn c09_negative_mappings_do_what_their_action_says() {
 
     set(&mut site, Act::Petr);
     let sent = site.receive(SITE, &frames);
-    assert!(sent.iter().all(|(_, frame)| rloc(frame) == ip_address(RLOC4)));
+    assert!(
+        sent.iter()
+            .all(|(_, frame)| rloc(frame) == ip_address(RLOC4))
+    );
     assert_eq!((sent.len(), site.punts().len()), (2, 0));
 }
 
@@ -199,7 +246,11 @@ fn c09_negative_mappings_do_what_their_action_says() {
 fn c09_native_forwarding_follows_the_route() {
     let mut shape = with_native_way();
     let mut site = Site::new(&shape, settings());
-    site.rib.set_mapping(EIDS, ip_net(FAR_NET6), Some(MappingSpec::Negative(Act::Native)));
+    site.rib.set_mapping(
+        EIDS,
+        ip_net(FAR_NET6),
+        Some(MappingSpec::Negative(Act::Native)),
+    );
     site.rebuild(&shape);
     let frame = six().udp(1, 2, b"x").build();
     assert_eq!(site.pass(SITE, frame.clone()).0, SECOND);
@@ -212,7 +263,10 @@ fn c09_native_forwarding_follows_the_route() {
     let frames: Vec<_> = (0..200).map(|n| six().udp(n, 2, b"x").build()).collect();
     let sent = site.receive(SITE, &frames);
     let second = sent.iter().filter(|(port, _)| *port == SECOND).count();
-    assert!((60..140).contains(&second), "{second} of 200 by one of two equal ways");
+    assert!(
+        (60..140).contains(&second),
+        "{second} of 200 by one of two equal ways"
+    );
     shape.routes.remove(2);
     site.rebuild(&shape);
     let (kind, code, ..) = error6(&site.pass(SITE, frame).1);
@@ -249,14 +303,18 @@ fn c01_the_longest_prefix_counts() {
     let longer = ["2001:db8:f:1::/64", "2001:db8:f:1::20/128"].map(ip_net);
     for (prefix, to_rloc) in longer.iter().zip(["2001:db8:cafe::2", "2001:db8:cafe::3"]) {
         site.rib.set_mapping(EIDS, *prefix, to(&[(to_rloc, 1, 1)]));
-        site.rib.set_mapping(VrfId(0), *prefix, to(&[("2001:db8:cafe::4", 1, 1)]));
+        site.rib
+            .set_mapping(VrfId(0), *prefix, to(&[("2001:db8:cafe::4", 1, 1)]));
         site.rebuild(&Shape::usual());
         assert_eq!(rloc(&site.pass(SITE, frame.clone()).1), ip_address(to_rloc));
     }
     // Deleted: at once, without new tables.
     let forget = |site: &mut Site, prefix: IpNet| site.rib.set_mapping(EIDS, prefix, None);
     forget(&mut site, longer[1]);
-    assert_eq!(rloc(&site.pass(SITE, frame.clone()).1), ip_address("2001:db8:cafe::2"));
+    assert_eq!(
+        rloc(&site.pass(SITE, frame.clone()).1),
+        ip_address("2001:db8:cafe::2")
+    );
     forget(&mut site, longer[0]);
     assert_eq!(rloc(&site.pass(SITE, frame.clone()).1), ip_address(RLOC6));
     forget(&mut site, ip_net(FAR_NET6));

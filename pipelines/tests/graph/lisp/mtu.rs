@@ -14,7 +14,10 @@ const CASES: [(&str, usize); 2] = [(RLOC6, 1444), (RLOC4, 1464)];
 fn of_len(len: usize) -> [(Vec<u8>, Vec<u8>); 2] {
     let six = six().udp(1, 2, &vec![1; len - 48]);
     let four = four().dont_fragment().udp(1, 2, &vec![1; len - 28]);
-    [(six.build(), six.build_ipv6()), (four.build(), four.build_ipv4())]
+    [
+        (six.build(), six.build_ipv6()),
+        (four.build(), four.build_ipv4()),
+    ]
 }
 
 /// F-02, F-03, F-09: what fits passes; one byte more is answered with S, by an address of the site's, with the inner
@@ -25,14 +28,20 @@ fn f03_too_large_is_answered_with_what_fits() {
         let mut site = Site::to_one(rloc);
         for (frame, packet) in of_len(room) {
             let (port, sent) = site.pass(SITE, frame);
-            assert_eq!((port, sent.len(), inner(&sent).len()), (UNDERLAY, 1514, packet.len()));
+            assert_eq!(
+                (port, sent.len(), inner(&sent).len()),
+                (UNDERLAY, 1514, packet.len())
+            );
         }
         let [(six, packet6), (four, packet4)] = of_len(room + 1);
         let (port, answer) = site.pass(SITE, six);
         let (kind, code, mtu, quote) = error6(&answer);
         assert_eq!((port, kind, code, mtu as usize), (SITE, 2, 0, room)); // `as`: widening
         assert_eq!(quote, packet6[..quote.len()]);
-        assert_eq!(crate::source(&answer[14..]), address("2001:db8:e:1::1").octets());
+        assert_eq!(
+            crate::source(&answer[14..]),
+            address("2001:db8:e:1::1").octets()
+        );
         let (port, answer) = site.pass(SITE, four);
         let (kind, code, mtu, quote) = error4(&answer);
         assert_eq!((port, kind, code, mtu as usize), (SITE, 3, 4, room)); // `as`: widening
@@ -58,7 +67,14 @@ fn f04_without_df_equal_pieces_are_encapsulated() {
                 assert_eq!((*port, rloc(frame)), (UNDERLAY, ip_address(rloc_now)));
                 let outer = Outer::to(rloc_now).with_entropy_of(frame);
                 let piece = inner(frame);
-                assert_eq!(*frame, Outer { hop_limit: 63, ..outer }.frame(piece));
+                assert_eq!(
+                    *frame,
+                    Outer {
+                        hop_limit: 63,
+                        ..outer
+                    }
+                    .frame(piece)
+                );
                 let parsed = ipv4::parse(piece).expect("a good packet");
                 assert_eq!(parsed.header.ttl, 63);
                 assert_eq!(parsed.header.fragment_offset(), whole.len());
@@ -67,7 +83,10 @@ fn f04_without_df_equal_pieces_are_encapsulated() {
                 lengths.push(piece.len());
             }
             // As equal as multiples of 8 bytes can be.
-            assert!(lengths[0] - lengths[1] < 16 && lengths[0] <= room, "{lengths:?}");
+            assert!(
+                lengths[0] - lengths[1] < 16 && lengths[0] <= room,
+                "{lengths:?}"
+            );
             assert_eq!(whole, packet.build_ipv4()[20..]);
             assert_eq!(entropy(&sent[0].1), entropy(&sent[1].1), "D-22");
         }
@@ -86,12 +105,18 @@ fn f04_pieces_fit_where_they_go() {
     // Pairs of hosts, so that for some the pieces go to the narrow one and the whole does not.
     let mut pieces = [0; 2];
     for host in 1..=100 {
-        let frame = between4(HOST4, &format!("10.2.1.{host}")).udp(1, 2, &[0; 1472]).build();
+        let frame = between4(HOST4, &format!("10.2.1.{host}"))
+            .udp(1, 2, &[0; 1472])
+            .build();
         let sent = site.receive(SITE, &[frame]);
         for (_, frame) in &sent {
             let is_narrow = rloc(frame) == ip_address(narrow);
             pieces[usize::from(is_narrow)] += 1;
-            assert!(!is_narrow || frame.len() <= 14 + 1316, "{} bytes", frame.len());
+            assert!(
+                !is_narrow || frame.len() <= 14 + 1316,
+                "{} bytes",
+                frame.len()
+            );
         }
     }
     assert!(pieces.iter().all(|count| *count > 40), "{pieces:?}");
@@ -135,7 +160,8 @@ fn four_of(len: usize) -> Vec<u8> {
 fn f08_a_path_that_is_too_small_is_refused() {
     for (rloc_now, smallest) in [(RLOC6, 1336), (RLOC4, 1316)] {
         let mut site = Site::to_one(rloc_now);
-        site.rib.set_path_mtu(ip_address(rloc_now), Some(smallest - 1));
+        site.rib
+            .set_path_mtu(ip_address(rloc_now), Some(smallest - 1));
         let (kind, code, ..) = error6(&site.pass(SITE, six().udp(1, 2, b"x").build()).1);
         assert_eq!((kind, code), (1, 3));
         assert_eq!(site.drops(), [(DropReason::LispNoLocator, 1)]);
@@ -167,7 +193,8 @@ fn f03_the_narrowest_of_several_ways_counts() {
     shape.interfaces[SECOND].mtu = 1400;
     shape.routes[0].2.push((2, "2001:db8:b::ff"));
     let mut site = Site::new(&shape, settings());
-    site.rib.set_mapping(EIDS, ip_net(FAR_NET6), to(&[(RLOC6, 1, 1)]));
+    site.rib
+        .set_mapping(EIDS, ip_net(FAR_NET6), to(&[(RLOC6, 1, 1)]));
     site.rebuild(&shape);
     for n in 0..50 {
         let packet = |len: usize| six().udp(n, 2, &vec![1; len - 48]).build();

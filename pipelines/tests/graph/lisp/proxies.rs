@@ -9,13 +9,22 @@ use super::encap::error6;
 use super::site::*;
 use crate::bench::{address, ip_address, ip_net, mac};
 
-const RTR: Roles = Roles { itr: false, etr: false, pitr: false, petr: false, rtr: true };
+const RTR: Roles = Roles {
+    itr: false,
+    etr: false,
+    pitr: false,
+    petr: false,
+    rtr: true,
+};
 
 /// A box in the middle: its instance's VRF has no interface.
 fn middle() -> (Shape, Settings) {
     let mut shape = Shape::usual();
     shape.interfaces[0].vrf = VrfId(0);
-    let mut settings = Settings { roles: RTR, ..settings() };
+    let mut settings = Settings {
+        roles: RTR,
+        ..settings()
+    };
     settings.instances[0].vrf = VrfId(5);
     settings.instances[0].eids.clear();
     (shape, settings)
@@ -25,22 +34,45 @@ fn middle() -> (Shape, Settings) {
 /// through both steps.
 #[test]
 fn d17_an_rtr_encapsulates_again() {
-    for (from, onward) in [(RLOC6, RLOC6), (RLOC6, RLOC4), (RLOC4, RLOC6), (RLOC4, RLOC4)] {
+    for (from, onward) in [
+        (RLOC6, RLOC6),
+        (RLOC6, RLOC4),
+        (RLOC4, RLOC6),
+        (RLOC4, RLOC4),
+    ] {
         let (shape, settings) = middle();
         let mut site = Site::new(&shape, settings);
         for prefix in [FAR_NET6, FAR_NET4] {
-            site.rib.set_mapping(VrfId(5), ip_net(prefix), to(&[(onward, 1, 1)]));
+            site.rib
+                .set_mapping(VrfId(5), ip_net(prefix), to(&[(onward, 1, 1)]));
         }
         site.rebuild(&shape);
-        let old = Outer { hop_limit: 40, class: 0xb8 | 3, ..Outer::from(from) };
-        let (six, four) = (six().traffic_class(2).udp(1, 2, b"x"), four().traffic_class(2).udp(1, 2, b"x"));
+        let old = Outer {
+            hop_limit: 40,
+            class: 0xb8 | 3,
+            ..Outer::from(from)
+        };
+        let (six, four) = (
+            six().traffic_class(2).udp(1, 2, b"x"),
+            four().traffic_class(2).udp(1, 2, b"x"),
+        );
         for (packet, expected) in [
-            (six.build_ipv6(), six.hop_limit(39).traffic_class(0xbb).build_ipv6()),
-            (four.build_ipv4(), four.ttl(39).traffic_class(0xbb).build_ipv4()),
+            (
+                six.build_ipv6(),
+                six.hop_limit(39).traffic_class(0xbb).build_ipv6(),
+            ),
+            (
+                four.build_ipv4(),
+                four.ttl(39).traffic_class(0xbb).build_ipv4(),
+            ),
         ] {
             let (port, sent) = site.pass(UNDERLAY, old.frame(&packet));
             let new = Outer::to(onward).with_entropy_of(&sent);
-            let new = Outer { hop_limit: 39, class: 0xbb, ..new };
+            let new = Outer {
+                hop_limit: 39,
+                class: 0xbb,
+                ..new
+            };
             assert_eq!((port, sent), (UNDERLAY, new.frame(&expected)));
         }
         let counters = site.counters();
@@ -57,13 +89,24 @@ fn d18_an_rtr_answers_where_the_hops_end() {
     let mut site = Site::new(&shape, settings);
     let packet = six().udp(1, 2, b"x").build_ipv6();
     // Nothing is mapped yet: no route, and none for the answer.
-    assert_eq!(site.receive(UNDERLAY, &[Outer::from(RLOC6).frame(&packet)]), []);
+    assert_eq!(
+        site.receive(UNDERLAY, &[Outer::from(RLOC6).frame(&packet)]),
+        []
+    );
     assert_eq!(site.counters().dropped(DropReason::NoRoute), 2);
     for prefix in [FAR_NET6, "2001:db8:e::/48"] {
-        site.rib.set_mapping(VrfId(5), ip_net(prefix), to(&[(RLOC4, 1, 1)]));
+        site.rib
+            .set_mapping(VrfId(5), ip_net(prefix), to(&[(RLOC4, 1, 1)]));
     }
     site.rebuild(&shape);
-    let (_, sent) = site.pass(UNDERLAY, Outer { hop_limit: 1, ..Outer::from(RLOC6) }.frame(&packet));
+    let (_, sent) = site.pass(
+        UNDERLAY,
+        Outer {
+            hop_limit: 1,
+            ..Outer::from(RLOC6)
+        }
+        .frame(&packet),
+    );
     assert_eq!(crate::error(inner(&sent)).0, 3);
 }
 
@@ -79,7 +122,8 @@ fn an_rtr_holds_a_miss_in_its_instance() {
     assert_eq!(site.receive(UNDERLAY, &[frame.clone(), frame]), []);
     let mut held = site.punted();
     assert_eq!(held[0].reason, PuntReason::MapCacheMiss);
-    site.rib.set_mapping(VrfId(5), ip_net(FAR_NET6), to(&[(RLOC4, 1, 1)]));
+    site.rib
+        .set_mapping(VrfId(5), ip_net(FAR_NET6), to(&[(RLOC4, 1, 1)]));
     site.rebuild(&shape);
     let sent = site.resume(held.remove(0));
     assert_eq!((sent.len(), rloc(&sent[0].1)), (1, ip_address(RLOC4)));
@@ -94,13 +138,25 @@ fn an_rtr_holds_a_miss_in_its_instance() {
 /// a proxy ITR encapsulates for everybody.
 #[test]
 fn x01_a_proxy_itr_encapsulates_for_strangers() {
-    let roles = Roles { pitr: true, ..Roles::default() };
-    let mut site = Site::new(&Shape::usual(), Settings { roles, ..settings() });
+    let roles = Roles {
+        pitr: true,
+        ..Roles::default()
+    };
+    let mut site = Site::new(
+        &Shape::usual(),
+        Settings {
+            roles,
+            ..settings()
+        },
+    );
     site.map_far(&Shape::usual(), &[(RLOC6, 1, 1)]);
     for packet in [between6("2600::1", FAR6), six()] {
         let packet = packet.udp(1, 2, b"x");
         let (port, sent) = site.pass(SITE, packet.build());
-        assert_eq!((port, inner(&sent)), (UNDERLAY, &packet.hop_limit(63).build_ipv6()[..]));
+        assert_eq!(
+            (port, inner(&sent)),
+            (UNDERLAY, &packet.hop_limit(63).build_ipv6()[..])
+        );
     }
     let packet = between4("8.8.8.8", FAR4).udp(1, 2, b"x");
     let (_, sent) = site.pass(SITE, packet.build());
@@ -113,11 +169,20 @@ fn x01_a_proxy_itr_encapsulates_for_strangers() {
 /// a proxy ETR forwards what it opens like any packet, and asks who sent it where that is configured.
 #[test]
 fn x02_a_proxy_etr_checks_the_source() {
-    let roles = Roles { petr: true, ..Roles::default() };
-    let settings = Settings { roles, check_source_rloc: true, ..settings() };
+    let roles = Roles {
+        petr: true,
+        ..Roles::default()
+    };
+    let settings = Settings {
+        roles,
+        check_source_rloc: true,
+        ..settings()
+    };
     let mut shape = Shape::usual();
     shape.interfaces[SECOND].vrf = EIDS;
-    shape.routes.push((EIDS, "::/0", vec![(2, "2001:db8:b::ff")]));
+    shape
+        .routes
+        .push((EIDS, "::/0", vec![(2, "2001:db8:b::ff")]));
     let mut site = Site::new(&shape, settings);
     site.map_far(&shape, &[(RLOC6, 1, 1)]);
     let packet = between6(FAR6, "2600::1").udp(1, 2, b"x");
@@ -127,7 +192,10 @@ fn x02_a_proxy_etr_checks_the_source() {
         .hop_limit(63)
         .udp(1, 2, b"x");
     assert_eq!((port, sent), (SECOND, expected.build()));
-    assert_eq!(site.receive(UNDERLAY, &[Outer::from(RLOC4).frame(&packet.build_ipv6())]), []);
+    assert_eq!(
+        site.receive(UNDERLAY, &[Outer::from(RLOC4).frame(&packet.build_ipv6())]),
+        []
+    );
     assert_eq!(site.drops(), [(DropReason::LispSourceRloc, 1)]);
 }
 
@@ -146,7 +214,11 @@ fn without_settings_there_are_no_mappings() {
         site.rebuild(&shape);
         assert_eq!(site.rib.mappings(), 0);
         assert_eq!(error6(&site.pass(SITE, frame.clone()).1).1, 0, "no route");
-        assert_eq!(error6(&site.pass(UNDERLAY, back.clone()).1).1, 4, "port unreachable");
+        assert_eq!(
+            error6(&site.pass(UNDERLAY, back.clone()).1).1,
+            4,
+            "port unreachable"
+        );
         site.rib.set_lisp(Some(settings()));
         site.rebuild(&shape);
     }
@@ -158,12 +230,22 @@ fn mappings_outlive_a_change_of_the_settings() {
     let shape = Shape::usual();
     let mut site = Site::to_one(RLOC6);
     let mut settings = settings();
-    settings.instances[0] = InstanceSpec { id: 9, ..settings.instances[0].clone() };
+    settings.instances[0] = InstanceSpec {
+        id: 9,
+        ..settings.instances[0].clone()
+    };
     settings.own_rlocs[0] = ip_address("2001:db8:b::1");
     site.rib.set_lisp(Some(settings));
     site.rebuild(&shape);
     let (_, sent) = site.pass(SITE, six().udp(1, 2, b"x").build());
     let new = Outer::between("2001:db8:b::1", RLOC6, TO_ROUTER).with_entropy_of(&sent);
-    let new = Outer { hop_limit: 63, lisp: [8, 0, 0, 0, 0, 0, 9, 0], ..new };
-    assert_eq!(sent, new.frame(&six().hop_limit(63).udp(1, 2, b"x").build_ipv6()));
+    let new = Outer {
+        hop_limit: 63,
+        lisp: [8, 0, 0, 0, 0, 0, 9, 0],
+        ..new
+    };
+    assert_eq!(
+        sent,
+        new.frame(&six().hop_limit(63).udp(1, 2, b"x").build_ipv6())
+    );
 }

@@ -258,8 +258,14 @@ impl Site {
         self.punted.extend(punted);
         let counts = |counters: &WorkerCounters| {
             let (encap, decap) = (&counters.lisp_encap, &counters.lisp_decap);
-            [&encap.packets, &encap.bytes, &decap.packets, &decap.bytes, &counters.generated]
-                .map(|count| count.read())
+            [
+                &encap.packets,
+                &encap.bytes,
+                &decap.packets,
+                &decap.bytes,
+                &counters.generated,
+            ]
+            .map(|count| count.read())
         };
         assert_eq!(counts(&self.short.counters), counts(&self.long.counters));
         short
@@ -381,7 +387,11 @@ impl Outer {
             _ => panic!("one family"),
         };
         bytes.extend([0, 17]);
-        bytes.extend(u16::try_from(datagram.len()).expect("a small packet").to_be_bytes());
+        bytes.extend(
+            u16::try_from(datagram.len())
+                .expect("a small packet")
+                .to_be_bytes(),
+        );
         bytes.extend(datagram);
         ones(&bytes)
     }

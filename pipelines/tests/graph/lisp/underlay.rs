@@ -16,13 +16,22 @@ fn a_moved_route_moves_packets_and_no_mapping() {
     let frame = six().udp(1, 2, b"x").build();
     assert_eq!(site.pass(SITE, frame.clone()).0, UNDERLAY);
     let mut shape = Shape::usual();
-    shape.routes.push((VrfId(0), "2001:db8:cafe::/48", vec![(2, "2001:db8:b::ff")]));
+    shape
+        .routes
+        .push((VrfId(0), "2001:db8:cafe::/48", vec![(2, "2001:db8:b::ff")]));
     site.rebuild(&shape);
     let (port, sent) = site.pass(SITE, frame.clone());
-    let outer = Outer { link: TO_SECOND, hop_limit: 63, ..Outer::to(RLOC6).with_entropy_of(&sent) };
+    let outer = Outer {
+        link: TO_SECOND,
+        hop_limit: 63,
+        ..Outer::to(RLOC6).with_entropy_of(&sent)
+    };
     let inside = six().hop_limit(63).udp(1, 2, b"x").build_ipv6();
     assert_eq!((port, sent), (SECOND, outer.frame(&inside)));
-    assert_eq!(site.rib.way_to(ip_address(RLOC6)).expect("a way").0, InterfaceId(2));
+    assert_eq!(
+        site.rib.way_to(ip_address(RLOC6)).expect("a way").0,
+        InterfaceId(2)
+    );
     site.rebuild(&Shape::usual());
     assert_eq!(site.pass(SITE, frame).0, UNDERLAY);
     assert_eq!(site.rib.mappings(), 2);
@@ -33,7 +42,11 @@ fn a_moved_route_moves_packets_and_no_mapping() {
 fn a_link_that_is_down_takes_its_locators_out_of_use() {
     let mut shape = Shape::usual();
     let second = "2001:db8:cafe::2";
-    shape.routes.push((VrfId(0), "2001:db8:cafe::2/128", vec![(2, "2001:db8:b::ff")]));
+    shape.routes.push((
+        VrfId(0),
+        "2001:db8:cafe::2/128",
+        vec![(2, "2001:db8:b::ff")],
+    ));
     let mut site = Site::new(&shape, settings());
     site.map_far(&shape, &[(RLOC6, 1, 1), (second, 2, 1)]);
     let frame = six().udp(1, 2, b"x").build();
@@ -44,7 +57,11 @@ fn a_link_that_is_down_takes_its_locators_out_of_use() {
     assert_eq!((port, rloc(&sent)), (SECOND, ip_address(second)));
     shape.interfaces[SECOND].up = false;
     site.rebuild(&shape);
-    assert_eq!(error6(&site.pass(SITE, frame.clone()).1).1, 3, "address unreachable");
+    assert_eq!(
+        error6(&site.pass(SITE, frame.clone()).1).1,
+        3,
+        "address unreachable"
+    );
     shape.interfaces[UNDERLAY].up = true;
     site.rebuild(&shape);
     let (port, sent) = site.pass(SITE, frame);
@@ -72,12 +89,20 @@ fn without_a_route_a_locator_is_not_used() {
 fn an_unresolved_router_holds_the_outer_packet() {
     for (rloc_now, router) in [(RLOC6, "2001:db8:a::ff"), (RLOC4, "192.0.2.254")] {
         let mut shape = Shape::usual();
-        shape.neighbors.retain(|(_, neighbor, _)| *neighbor != router);
+        shape
+            .neighbors
+            .retain(|(_, neighbor, _)| *neighbor != router);
         let mut site = Site::new(&shape, settings());
         site.map_far(&shape, &[(rloc_now, 1, 1)]);
         for (frame, inside) in [
-            (six().udp(1, 2, b"x").build(), six().hop_limit(63).udp(1, 2, b"x").build_ipv6()),
-            (four().udp(1, 2, b"x").build(), four().ttl(63).udp(1, 2, b"x").build_ipv4()),
+            (
+                six().udp(1, 2, b"x").build(),
+                six().hop_limit(63).udp(1, 2, b"x").build_ipv6(),
+            ),
+            (
+                four().udp(1, 2, b"x").build(),
+                four().ttl(63).udp(1, 2, b"x").build_ipv4(),
+            ),
         ] {
             site.rebuild(&shape);
             assert_eq!(site.receive(SITE, &[frame]), []);
@@ -90,7 +115,11 @@ fn an_unresolved_router_holds_the_outer_packet() {
             assert_eq!(site.unresolved(&waiting), None);
             let sent = site.resume(waiting);
             let outer = Outer::to(rloc_now).with_entropy_of(&sent[0].1);
-            let expected = Outer { hop_limit: 63, ..outer }.frame(&inside);
+            let expected = Outer {
+                hop_limit: 63,
+                ..outer
+            }
+            .frame(&inside);
             assert_eq!(sent, [(UNDERLAY, expected)], "the hop is counted once");
         }
         assert_eq!(site.drops(), []);
@@ -120,7 +149,9 @@ fn a_locator_on_the_link_is_resolved_itself() {
         let expected = (InterfaceId(1), ip_address(peer));
         assert_eq!(site.unresolved(&waiting), Some(expected));
         let mut shape = Shape::usual();
-        shape.neighbors.push((1, if peer == peer6 { peer6 } else { peer4 }, 0x77));
+        shape
+            .neighbors
+            .push((1, if peer == peer6 { peer6 } else { peer4 }, 0x77));
         site.rebuild(&shape);
         assert_eq!(site.unresolved(&waiting), None);
         assert_eq!(site.resume(waiting)[0].1[..6], mac(0x77).octets());
@@ -145,7 +176,10 @@ fn several_ways_through_the_underlay_share_the_flows() {
         let way = |site: &mut Site, frame: &Vec<u8>| site.pass(SITE, frame.clone()).0;
         let ways: Vec<usize> = frames.iter().map(|frame| way(&mut site, frame)).collect();
         let first = ways.iter().filter(|port| **port == UNDERLAY).count();
-        assert!((150..250).contains(&first), "{first} of 400 by one of two equal ways");
+        assert!(
+            (150..250).contains(&first),
+            "{first} of 400 by one of two equal ways"
+        );
         let again: Vec<usize> = frames.iter().map(|frame| way(&mut site, frame)).collect();
         assert_eq!(ways, again);
 
@@ -159,12 +193,19 @@ fn several_ways_through_the_underlay_share_the_flows() {
         assert_eq!(waiting.len(), 400 - first);
         for punt in &waiting {
             let (interface, router) = site.unresolved(punt).expect("it waits");
-            assert_eq!((interface, router), (InterfaceId(2), ip_address(routers[1].1)));
+            assert_eq!(
+                (interface, router),
+                (InterfaceId(2), ip_address(routers[1].1))
+            );
         }
         shape.neighbors = known;
         site.rebuild(&shape);
         for punt in waiting {
-            assert_eq!(site.resume(punt)[0].0, SECOND, "by the way it would have gone");
+            assert_eq!(
+                site.resume(punt)[0].0,
+                SECOND,
+                "by the way it would have gone"
+            );
         }
     }
 }
@@ -190,13 +231,21 @@ fn tagged_interfaces_encapsulate_and_open() {
             let untagged = [&sent[..12], &sent[20..]].concat();
             // Our own packet: the tag's priority was that of another link.
             assert_eq!(sent[12..20], [0x88, 0xa8, 0, 200, 0x81, 0, 1, 44]);
-            let outer = Outer { hop_limit: 63, ..Outer::to(rloc_now).with_entropy_of(&untagged) };
+            let outer = Outer {
+                hop_limit: 63,
+                ..Outer::to(rloc_now).with_entropy_of(&untagged)
+            };
             let inside = six().hop_limit(63).udp(1, 2, b"x").build_ipv6();
             assert_eq!(untagged, outer.frame(&inside));
 
             let back = between6(FAR6, HOST6).udp(2, 1, b"x");
             let frame = Outer::from(rloc_now).frame(&back.build_ipv6());
-            let tagged = [&frame[..12], &[0x88, 0xa8, 0, 200, 0x81, 0, 1, 44], &frame[12..]].concat();
+            let tagged = [
+                &frame[..12],
+                &[0x88, 0xa8, 0, 200, 0x81, 0, 1, 44],
+                &frame[12..],
+            ]
+            .concat();
             let expected = Packet::ethernet(mac(1), mac(0x11))
                 .vlan(100, 0)
                 .ipv6(address(FAR6), address(HOST6))
