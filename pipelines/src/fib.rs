@@ -53,7 +53,7 @@ pub struct NextHop {
     pub(crate) reason: DropReason,
     pub(crate) port: PortId,
     pub(crate) interface: InterfaceId,
-    /// MTU of the outgoing interface, bytes; of a group's members, the smallest.
+    /// MTU of the outgoing interface, bytes.
     pub(crate) mtu: u16,
     /// NPT66 rules of the uplink it leaves by; 0: none.
     pub(crate) rule_set: u16,
@@ -285,7 +285,11 @@ fn settle(tables: &Tables, (vrf, family): (VrfId, Family), packet: &[u8], leaf: 
     let mut leaf = leaf;
     let mut next_hop = tables.next_hop(leaf);
     if next_hop.kind == Kind::Group {
-        leaf = member(tables, next_hop, flow_hash_of(packet, family));
+        let hash = lisp::node::member_of(tables, family, packet).unwrap_or_else(|| match family {
+            Family::V6 => flow_hash(packet),
+            Family::V4 => flow_hash_v4(packet),
+        });
+        leaf = member(tables, next_hop, hash);
         next_hop = tables.next_hop(leaf);
     }
     // Real hosts and our own addresses come before the translation of an outside prefix that is on the link (N16).
@@ -300,14 +304,6 @@ fn settle(tables: &Tables, (vrf, family): (VrfId, Family), packet: &[u8], leaf: 
             .unwrap_or(leaf);
     }
     leaf
-}
-
-/// The hash by which a packet's flow is kept together.
-pub(crate) fn flow_hash_of(packet: &[u8], family: Family) -> u32 {
-    match family {
-        Family::V6 => flow_hash(packet),
-        Family::V4 => flow_hash_v4(packet),
-    }
 }
 
 /// A group's member for a flow.

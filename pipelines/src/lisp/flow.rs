@@ -122,6 +122,13 @@ pub(crate) fn source_port(hash: u64) -> u16 {
     0xc000 | (hash as u16 & 0x3fff) // `as`: the low bits
 }
 
+/// By which of several ways through the underlay a flow goes, for [`crate::fib::member`]: by its source port, so that the
+/// outer packet alone tells.
+#[inline(always)]
+pub(crate) fn member(port: u16) -> u32 {
+    u32::from(port) << 18
+}
+
 /// The flow label of a flow: 20 bits, never 0, which would mean "none" (D-21).
 #[inline(always)]
 pub(crate) fn label(hash: u64) -> u32 {

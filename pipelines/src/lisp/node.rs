@@ -15,7 +15,7 @@ use super::spec::Miss;
 use super::table::{LEAF, Locator};
 use super::template::IPV4_LEN;
 use super::view::{Instance, Lisp, Way};
-use crate::fib::{self, Kind};
+use crate::fib::{self, Kind, NextHop};
 use crate::icmp_error::IcmpError;
 use crate::meta::{Entry, Family, Meta, Next};
 use crate::tables::{Tables, VrfId};
@@ -252,7 +252,7 @@ pub(crate) fn judge(tables: &Tables, packet: &[u8], meta: &mut Meta) -> Next {
             meta.next_hop = next_hop;
             Next::Continue
         }
-        Way::Encap(locator) => fits(tables, lisp, locator, packet, meta),
+        Way::Encap(locator) => fits(tables, lisp, locator, hash, packet, meta),
         Way::Miss(_) => Next::Punt(PuntReason::MapCacheMiss),
         Way::Drop(reason) => refuse(reason, meta),
     }
@@ -274,7 +274,14 @@ fn refuse(reason: DropReason, meta: &Meta) -> Next {
 }
 
 /// Whether a packet may be encapsulated, and fits.
-fn fits(tables: &Tables, lisp: &Lisp, locator: Locator<'_>, packet: &[u8], meta: &Meta) -> Next {
+fn fits(
+    tables: &Tables,
+    lisp: &Lisp,
+    locator: Locator<'_>,
+    hash: u64,
+    packet: &[u8],
+    meta: &Meta,
+) -> Next {
     if !is_source_ours(lisp, packet, meta) {
         return Next::Error(DropReason::LispSourceEid, IcmpError::SourcePolicy);
     }
@@ -287,8 +294,7 @@ fn fits(tables: &Tables, lisp: &Lisp, locator: Locator<'_>, packet: &[u8], meta:
     if lisp.is_too_deep(packet, is_v4) {
         return Next::Drop(DropReason::LispTooDeep);
     }
-    // Of several ways through the underlay, the narrowest counts.
-    let next_hop = tables.next_hop(locator.state().next_hop);
+    let (_, next_hop) = underlay(tables, locator, hash);
     let room = lisp.room(locator, next_hop.mtu);
     if packet.len() <= usize::from(room) || next_hop.kind == Kind::Drop {
         return Next::Continue;
@@ -314,9 +320,10 @@ fn fits(tables: &Tables, lisp: &Lisp, locator: Locator<'_>, packet: &[u8], meta:
 /// What fits where the pieces of an IPv4 packet go: they have no ports, so it may be to another locator than the whole.
 #[cold]
 fn room_of_pieces(tables: &Tables, lisp: &Lisp, packet: &[u8], meta: &Meta) -> u16 {
-    let locator = locator_of(lisp, meta, flow::of_v4_pieces(lisp.seed, packet));
+    let hash = flow::of_v4_pieces(lisp.seed, packet);
+    let locator = locator_of(lisp, meta, hash);
     locator.map_or(u16::MAX, |locator| {
-        lisp.room(locator, tables.next_hop(locator.state().next_hop).mtu)
+        lisp.room(locator, underlay(tables, locator, hash).1.mtu)
     })
 }
 
@@ -353,14 +360,29 @@ pub(crate) fn is_source_ours(lisp: &Lisp, packet: &[u8], meta: &Meta) -> bool {
     }
 }
 
-/// The underlay's next hop of an encapsulated packet: of several with the same cost, the one that any packet with this
-/// outer header would take. So whoever resolves a router that does not answer yet, by the packet alone, resolves this one.
-fn underlay(tables: &Tables, number: u32, family: Family, packet: &[u8]) -> u32 {
+/// The underlay's next hop to a locator: of several with the same cost, one by the flow.
+#[inline(always)]
+pub(crate) fn underlay<'t>(
+    tables: &'t Tables,
+    locator: Locator<'_>,
+    hash: u64,
+) -> (u32, &'t NextHop) {
+    let number = locator.state().next_hop;
     let next_hop = tables.next_hop(number);
-    if next_hop.kind != Kind::Group {
-        return number;
+    if next_hop.kind == Kind::Group {
+        let number = fib::member(tables, next_hop, flow::member(flow::source_port(hash)));
+        return (number, tables.next_hop(number));
     }
-    fib::member(tables, next_hop, fib::flow_hash_of(packet, family))
+    (number, next_hop)
+}
+
+/// What [`underlay`] chose by, of a packet that we encapsulated: whoever resolves a router that does not answer yet sees
+/// the packet alone, and must come to the same router.
+#[cold]
+pub(crate) fn member_of(tables: &Tables, family: Family, packet: &[u8]) -> Option<u32> {
+    let lisp = tables.lisp.as_ref()?;
+    lisp.outer_port(packet, family == Family::V4)
+        .map(flow::member)
 }
 
 /// Put a packet that [fits](judge) behind the outer header of its locator, and give it the underlay's next hop. What
@@ -390,17 +412,17 @@ pub(crate) fn encapsulate<F: Frame>(
     if put(lisp, locator, &inner, frame, l3).is_err() {
         return Next::Drop(DropReason::NoHeadroom);
     }
-    let state = locator.state();
-    let family = if state.is_v4 { Family::V4 } else { Family::V6 };
-    let packet = frame.bytes().get(l3..).unwrap_or(&[]);
-    let number = underlay(tables, state.next_hop, family, packet);
-    let next_hop = tables.next_hop(number);
+    let (number, next_hop) = underlay(tables, locator, hash);
     *meta = Meta {
         trace: meta.trace,
         l3: meta.l3,
         next_hop: number,
         vrf: lisp.underlay,
-        family,
+        family: if locator.state().is_v4 {
+            Family::V4
+        } else {
+            Family::V6
+        },
         ..Meta::originate(next_hop.interface)
     };
     match next_hop.kind {

@@ -199,6 +199,23 @@ impl Lisp {
         }
     }
 
+    /// The source port of a packet that we encapsulated.
+    pub(crate) fn outer_port(&self, packet: &[u8], is_v4: bool) -> Option<u16> {
+        let (is_own, header_len, protocol_at) = if is_v4 {
+            let source = packet.get(12..16)?;
+            (self.own4.iter().any(|own| source == own), IPV4_LEN, 9)
+        } else {
+            let source = packet.get(8..24)?;
+            let is_own = self.own6.iter().any(|own| source == own);
+            (is_own, ipv6::HEADER_LEN, 6)
+        };
+        let [a, b, c, d] = *packet.get(header_len..)?.first_chunk()?;
+        let is_outer = is_own
+            && packet.get(protocol_at) == Some(&proto::UDP)
+            && [c, d] == DATA_PORT.to_be_bytes();
+        is_outer.then_some(u16::from_be_bytes([a, b]))
+    }
+
     /// The instance of a header, and its position.
     #[inline(always)]
     pub(crate) fn instance(&self, id: u32) -> Option<(u16, &Instance)> {

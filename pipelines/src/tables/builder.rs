@@ -327,17 +327,14 @@ impl Assembly<'_> {
             return self.make_hop(only.interface, only.via);
         }
         let first = self.members.len();
-        let mut mtu = u16::MAX;
         for hop in &usable {
             let leaf = self.hop(hop.interface, hop.via);
-            mtu = mtu.min(self.next_hops[leaf as usize].mtu); // `as`: u32 to index
             for _ in 0..hop.weight.max(1) {
                 self.members.push(leaf);
             }
         }
         NextHop {
             kind: Kind::Group,
-            mtu,
             first: u32::try_from(first).expect("fewer than 2^32 members"),
             count: u32::try_from(self.members.len() - first).expect("fewer than 2^32 members"),
             ..NextHop::drop(DropReason::NoRoute)

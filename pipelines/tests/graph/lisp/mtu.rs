@@ -186,9 +186,9 @@ fn f08_an_ipv6_host_is_never_told_less_than_1280() {
     assert_eq!(error4(&site.pass(SITE, four).1).2, 1274);
 }
 
-/// F-03: by the narrowest of several ways through the underlay.
+/// F-03: of several ways through the underlay, each flow's own counts.
 #[test]
-fn f03_the_narrowest_of_several_ways_counts() {
+fn f03_each_flow_is_told_what_fits_by_its_own_way() {
     let mut shape = Shape::usual();
     shape.interfaces[SECOND].mtu = 1400;
     shape.routes[0].2.push((2, "2001:db8:b::ff"));
@@ -196,9 +196,15 @@ fn f03_the_narrowest_of_several_ways_counts() {
     site.rib
         .set_mapping(EIDS, ip_net(FAR_NET6), to(&[(RLOC6, 1, 1)]));
     site.rebuild(&shape);
+    let mut ways = [0; 3];
     for n in 0..50 {
         let packet = |len: usize| six().udp(n, 2, &vec![1; len - 48]).build();
-        site.pass(SITE, packet(1344));
-        assert_eq!(error6(&site.pass(SITE, packet(1345)).1).2, 1344);
+        let (way, _) = site.pass(SITE, packet(1344));
+        ways[way] += 1;
+        let room = if way == SECOND { 1344 } else { 1444 };
+        assert_eq!(site.pass(SITE, packet(room)).0, way);
+        let answer = site.pass(SITE, packet(room + 1)).1;
+        assert_eq!(error6(&answer).2 as usize, room); // `as`: widening
     }
+    assert!(ways[UNDERLAY] > 10 && ways[SECOND] > 10, "{ways:?}");
 }
