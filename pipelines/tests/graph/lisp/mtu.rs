@@ -1,11 +1,12 @@
 //! Packets that are too large once they are encapsulated.
 
-use dataplane::reason::DropReason;
+use dataplane::reason::{DropReason, PuntReason};
+use dataplane::testing::builder::{Packet, Packet4};
 use dataplane::wire::ipv4;
 
 use super::encap::{error4, error6};
 use super::site::*;
-use crate::bench::{address, ip_address, ip_net};
+use crate::bench::{address, ip_address, ip_net, mac};
 
 /// The site by MTU 1500 to a locator, and S = 1500 less the headers (F-02).
 const CASES: [(&str, usize); 2] = [(RLOC6, 1444), (RLOC4, 1464)];
@@ -207,4 +208,46 @@ fn f03_each_flow_is_told_what_fits_by_its_own_way() {
         assert_eq!(error6(&answer).2 as usize, room); // `as`: widening
     }
     assert!(ways[UNDERLAY] > 10 && ways[SECOND] > 10, "{ways:?}");
+}
+
+/// F-06, D-11: what routers say of the path to a locator is for the control thread to judge; errors of other kinds are not.
+#[test]
+fn f06_what_routers_say_of_a_path_is_handed_over() {
+    let mut site = Site::to_one(RLOC6);
+    let quote6 = Outer::to(RLOC6).frame(&six().udp(1, 2, b"x").build_ipv6())[14..].to_vec();
+    let quote4 = Outer::to(RLOC4).frame(&six().udp(1, 2, b"x").build_ipv6())[14..].to_vec();
+    let six = |kind: u8| {
+        Packet::ethernet(mac(0x22), mac(2))
+            .ipv6(address("2001:db8:a::ff"), address(OWN6))
+            .icmpv6_error(kind, 0, 1400, &quote6)
+    };
+    let four = |code: u8| {
+        Packet4::ethernet(mac(0x22), mac(2))
+            .ipv4(
+                "192.0.2.254".parse().expect("an address"),
+                OWN4.parse().expect("an address"),
+            )
+            .icmp_error(3, code, 1400, &quote4)
+    };
+    assert_eq!(
+        site.receive(UNDERLAY, &[six(2).build(), four(4).build()]),
+        []
+    );
+    assert_eq!(site.punts(), [PuntReason::PathMtu; 2]);
+    let others = [
+        six(1).build(),
+        four(1).build(),
+        six(2).wrong_checksum().build(),
+        four(4).wrong_checksum().build(),
+    ];
+    assert_eq!(site.receive(UNDERLAY, &others), []);
+    assert_eq!(site.punts(), []);
+    assert_eq!(
+        site.drops(),
+        [
+            (DropReason::Icmpv4Checksum, 1),
+            (DropReason::Icmpv6Checksum, 1),
+            (DropReason::LocalProtocol, 2),
+        ]
+    );
 }
