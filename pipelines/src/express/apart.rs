@@ -247,12 +247,13 @@ impl Express {
                 continue;
             }
             let mut meta = port.start;
-            let admitted = if port.has_rules {
-                admit_odd::<F, true>(tables, port, frame, &mut meta, &mut walk)
-            } else {
-                admit_odd::<F, false>(tables, port, frame, &mut meta, &mut walk)
-            };
-            match admitted {
+            match open_odd(tables, lisp, port, frame, &mut meta, &mut walk) {
+                Ok(()) if let Some(position) = lisp.position_of(&meta) => {
+                    let kind = position << 1 | u16::from(meta.family == Family::V4);
+                    let packet = frame.bytes().get(L3..).unwrap_or(&[]);
+                    self.destinations[index] = self.apart.add(index, kind, packet);
+                    self.rules_in[index] = NO_RULE;
+                }
                 Ok(()) if meta.family == Family::V4 => {
                     self.destinations[index] = self.apart.add_v4(index, frame.bytes());
                 }
@@ -504,6 +505,27 @@ fn seal<F: Frame>(
         encap::write_v6(lisp.rules, locator, &inner, headers.first_chunk_mut()?);
     }
     Some(L3 + len)
+}
+
+/// The same as [`admit_odd`] where encapsulated packets come in: one with padding behind it is not common, and opened all
+/// the same.
+#[cold]
+#[inline(never)]
+fn open_odd<F: Frame>(
+    tables: &Tables,
+    lisp: &Lisp,
+    port: &PortTable,
+    frame: &mut F,
+    meta: &mut Meta,
+    walk: &mut Walk<'_, false>,
+) -> Result<(), Next> {
+    admit_odd::<F, false>(tables, port, frame, meta, walk)?;
+    steps::decapsulate(tables, lisp, frame, meta, walk.counters()).map_err(Next::Drop)?;
+    if port.has_rules && meta.family == Family::V6 && !meta.is_decapsulated {
+        let rule_set = tables.interface(meta.interface).rule_set;
+        walk.uncommon(rule_set, frame, meta)?;
+    }
+    Ok(())
 }
 
 /// Forward a packet to the neighbour its leaf names, if nothing about it is odd. Else it is as it was.
