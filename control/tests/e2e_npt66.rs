@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use control::demo::{CONFIG, INSIDE_HOST_SEEN, OUTSIDE_HOST, Stage};
+use control::demo::npt66::{CONFIG, INSIDE_HOST_SEEN, OUTSIDE_HOST, Stage};
 use control::lab::{Process, run, run_for, wait_until};
 use serde_json::Value;
 
