@@ -51,10 +51,26 @@ pub const TARGETS: &[Target] = &[
     at_most("lisp-decap/6in6/64B/1k", Metric::GraphClkPerPacket, 125.0),
     at_most("lisp-decap/6in4/64B/1k", Metric::GraphClkPerPacket, 110.0),
     // LISP on devices.
-    at_least("lisp-encap/6in6/64B/1k", Metric::RatioToTestpmdMacswap, 0.55),
-    at_least("lisp-decap/6in6/64B/1k", Metric::RatioToTestpmdMacswap, 0.55),
-    at_least("lisp-encap/6in4/64B/1k", Metric::RatioToTestpmdMacswap, 0.60),
-    at_least("lisp-decap/6in4/64B/1k", Metric::RatioToTestpmdMacswap, 0.60),
+    at_least(
+        "lisp-encap/6in6/64B/1k",
+        Metric::RatioToTestpmdMacswap,
+        0.55,
+    ),
+    at_least(
+        "lisp-decap/6in6/64B/1k",
+        Metric::RatioToTestpmdMacswap,
+        0.55,
+    ),
+    at_least(
+        "lisp-encap/6in4/64B/1k",
+        Metric::RatioToTestpmdMacswap,
+        0.60,
+    ),
+    at_least(
+        "lisp-decap/6in4/64B/1k",
+        Metric::RatioToTestpmdMacswap,
+        0.60,
+    ),
     // The real IPv6 table, one leaf for each origin AS.
     at_least("lpm6/real/as/U", Metric::RatioToRteFib6, 2.0),
     at_least("lpm6/real/as/Z", Metric::RatioToRteFib6, 1.5),

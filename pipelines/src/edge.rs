@@ -13,11 +13,11 @@
 //! can be there only once more, since an error about an error is never made and a hairpin is taken once.
 
 use dataplane::batch::Batch;
+use dataplane::counters::WorkerCounters;
 use dataplane::frame::{Burst, Frame};
 use dataplane::node::{self, Node};
 use dataplane::outputs::{Outputs, TokenBucket};
 use dataplane::port::PortId;
-use dataplane::counters::WorkerCounters;
 use dataplane::reason::{DropReason, PuntReason};
 use dataplane::trace::Tracer;
 use dataplane::worker::Pipeline;
@@ -175,11 +175,10 @@ impl<F: Frame> Edge<F> {
         let mut egress = Egress::default();
         self.run(&mut egress, tables, out);
         if any_oversize {
-            self.batch
-                .consume(|frame, meta| {
-                    let next_hop = tables.next_hop(meta.next_hop);
-                    transmit_cut(next_hop, meta.is_oversize, frame, out);
-                });
+            self.batch.consume(|frame, meta| {
+                let next_hop = tables.next_hop(meta.next_hop);
+                transmit_cut(next_hop, meta.is_oversize, frame, out);
+            });
         } else if egress.ports.is_power_of_two() {
             let port = PortId::new(egress.ports.trailing_zeros() as usize); // `as`: below 32
             out.transmit_all(
@@ -231,10 +230,38 @@ impl<F: Frame> Edge<F> {
         let batch = &mut self.batch;
         let diverted = &mut self.diverted;
         match step {
-            Step::Decap => run_one(&mut Decap(counters), tables, batch, counters, tracer, diverted),
-            Step::In => run_one(&mut Inbound(counters), tables, batch, counters, tracer, diverted),
-            Step::Out => run_one(&mut Outbound(counters), tables, batch, counters, tracer, diverted),
-            Step::Encap => run_one(&mut Encap(counters), tables, batch, counters, tracer, diverted),
+            Step::Decap => run_one(
+                &mut Decap(counters),
+                tables,
+                batch,
+                counters,
+                tracer,
+                diverted,
+            ),
+            Step::In => run_one(
+                &mut Inbound(counters),
+                tables,
+                batch,
+                counters,
+                tracer,
+                diverted,
+            ),
+            Step::Out => run_one(
+                &mut Outbound(counters),
+                tables,
+                batch,
+                counters,
+                tracer,
+                diverted,
+            ),
+            Step::Encap => run_one(
+                &mut Encap(counters),
+                tables,
+                batch,
+                counters,
+                tracer,
+                diverted,
+            ),
         }
         self.settle(tables, out);
     }
@@ -258,7 +285,14 @@ impl<F: Frame> Edge<F> {
     /// Cut a packet to a mapping into pieces that fit, and encapsulate each: the receiver's tunnel router has nothing to put
     /// together (RFC 9300 7.1).
     #[cold]
-    fn cut(&mut self, room: u16, frame: F, meta: Meta, tables: &Tables, out: &mut Outputs<F, Meta>) {
+    fn cut(
+        &mut self,
+        room: u16,
+        frame: F,
+        meta: Meta,
+        tables: &Tables,
+        out: &mut Outputs<F, Meta>,
+    ) {
         let Some(lisp) = &tables.lisp else {
             out.discard(DropReason::LispNoLocator, frame);
             return;

@@ -17,8 +17,8 @@ use dataplane::table::region::Line;
 use ipnet::IpNet;
 
 use super::buckets::{self, Share};
-use super::numbers::Numbers;
 use super::flow::mix;
+use super::numbers::Numbers;
 use super::spec::{Act, LOCATORS_MAX, LocatorSpec, MappingSpec, Settings};
 use super::table::{self, LEAF, NO_MTU, NO_SLOT, Shared, State, USED, kind_number, place_of};
 use super::template;
@@ -181,7 +181,9 @@ impl MapCache {
     fn spec_of(&self, mapping: &Mapping) -> Option<MappingSpec> {
         Some(match &self.sets.get(&mapping.set)?.key {
             SetKey::Negative(act, _) => MappingSpec::Negative(*act),
-            SetKey::Locators { locators, version, .. } => MappingSpec::Locators {
+            SetKey::Locators {
+                locators, version, ..
+            } => MappingSpec::Locators {
                 locators: locators.clone(),
                 version: *version,
             },
@@ -201,14 +203,22 @@ impl MapCache {
             MappingSpec::Negative(_) => &[],
         };
         for locator in locators {
-            is_ready &= self.rlocs.entry(locator.rloc).or_default().next_hop.is_some();
+            is_ready &= self
+                .rlocs
+                .entry(locator.rloc)
+                .or_default()
+                .next_hop
+                .is_some();
         }
         is_ready
     }
 
     /// Routers whose way through the underlay is not known yet.
     pub(crate) fn unknown(&self) -> impl Iterator<Item = IpAddr> {
-        let unknown = self.rlocs.iter().filter(|(_, rloc)| rloc.next_hop.is_none());
+        let unknown = self
+            .rlocs
+            .iter()
+            .filter(|(_, rloc)| rloc.next_hop.is_none());
         unknown.map(|(address, _)| *address)
     }
 
@@ -253,7 +263,10 @@ impl MapCache {
         for number in &rloc.locators {
             self.write_state(*number, rloc, address);
         }
-        let sets = rloc.locators.iter().filter_map(|number| self.locators.get(number));
+        let sets = rloc
+            .locators
+            .iter()
+            .filter_map(|number| self.locators.get(number));
         for set in sets.flat_map(|locator| &locator.sets) {
             if let Some(set_info) = self.sets.get(set) {
                 self.write_buckets(*set, set_info);
@@ -343,7 +356,10 @@ impl MapCache {
             .collect();
         let vrfs: Vec<VrfId> = self.instances.keys().copied().collect();
         if !locators.is_empty() {
-            let spec = MappingSpec::Locators { locators, version: 0 };
+            let spec = MappingSpec::Locators {
+                locators,
+                version: 0,
+            };
             for vrf in vrfs {
                 let set = self.take_set(vrf, &spec, 0);
                 self.petrs.insert(vrf, set);
@@ -370,14 +386,18 @@ impl MapCache {
 
     /// How the locators of a mapping are doing, in the order of their use.
     pub(crate) fn locator_states(&self, eid: &Eid) -> Vec<LocatorState> {
-        let set = self.mappings.get(eid).and_then(|mapping| self.sets.get(&mapping.set));
+        let set = self
+            .mappings
+            .get(eid)
+            .and_then(|mapping| self.sets.get(&mapping.set));
         let Some(set) = set else {
             return Vec::new();
         };
         let buckets = buckets::fill(&self.shares(set));
         let slots = (0..).zip(&set.slots).map(|(slot, (spec, _))| {
             let rloc = self.rlocs.get(&spec.rloc);
-            let of_slot = |buckets: [u8; table::BUCKETS]| buckets.iter().filter(|b| **b == slot).count();
+            let of_slot =
+                |buckets: [u8; table::BUCKETS]| buckets.iter().filter(|b| **b == slot).count();
             LocatorState {
                 spec: *spec,
                 is_reachable: rloc.is_some_and(|rloc| rloc.next_hop.unwrap_or(0) != 0),
@@ -450,7 +470,10 @@ impl MapCache {
         let number = self.free_sets.take();
         self.set_numbers.insert(key.clone(), number);
         let mut slots = ArrayVec::new();
-        if let SetKey::Locators { locators, version, .. } = &key {
+        if let SetKey::Locators {
+            locators, version, ..
+        } = &key
+        {
             // Sorted by priority, heavier ones first where not all have room.
             let mut best: Vec<_> = locators.clone();
             best.sort_by_key(|locator| (locator.priority, std::cmp::Reverse(locator.weight)));
@@ -464,7 +487,11 @@ impl MapCache {
                 slots.push((locator, self.take_locator(key, number)));
             }
         }
-        let set = Set { key, users: 1, slots };
+        let set = Set {
+            key,
+            users: 1,
+            slots,
+        };
         self.write_set(number, &set);
         self.sets.insert(number, set);
         number
@@ -513,7 +540,13 @@ impl MapCache {
         let rloc = self.rlocs.entry(key.rloc).or_default();
         rloc.locators.push(number);
         self.locator_numbers.insert(key, number);
-        self.locators.insert(number, LocatorInfo { key, sets: HashSet::from([set]) });
+        self.locators.insert(
+            number,
+            LocatorInfo {
+                key,
+                sets: HashSet::from([set]),
+            },
+        );
         self.write_state(number, &self.rlocs[&key.rloc], key.rloc);
         number
     }

@@ -98,10 +98,7 @@ pub(crate) fn decapsulate<F: Frame>(
     let Some(packet) = bytes.get_mut(l3..) else {
         return Ok(());
     };
-    if meta.vrf != lisp.underlay
-        || !lisp.roles.decapsulates()
-        || !lisp.is_for_us(packet, is_v4)
-    {
+    if meta.vrf != lisp.underlay || !lisp.roles.decapsulates() || !lisp.is_for_us(packet, is_v4) {
         return Ok(());
     }
     let opened = decap::open(lisp.rules, packet, is_v4)?;
@@ -136,7 +133,8 @@ pub(crate) fn admit(
             return Err(DropReason::LispNotOurEid);
         }
     }
-    if lisp.check_source_rloc && !is_from_its_locator(tables, lisp, instance, packet, is_v4, opened) {
+    if lisp.check_source_rloc && !is_from_its_locator(tables, lisp, instance, packet, is_v4, opened)
+    {
         return Err(DropReason::LispSourceRloc);
     }
     Ok(position)
@@ -185,7 +183,9 @@ pub(crate) fn strip<F: Frame>(frame: &mut F, l3: usize, opened: Opened) -> Resul
     let front = (l3 + opened.offset).saturating_sub(ethernet::HEADER_LEN);
     let truncated = |_| DropReason::Truncated;
     frame.trim_front(front).map_err(truncated)?;
-    frame.resize(ethernet::HEADER_LEN + opened.len).map_err(truncated)?;
+    frame
+        .resize(ethernet::HEADER_LEN + opened.len)
+        .map_err(truncated)?;
     let link = frame.bytes_mut().get_mut(..ethernet::HEADER_LEN);
     let link = link.ok_or(DropReason::Truncated)?;
     link.fill(0);
@@ -298,7 +298,10 @@ fn fits(
         return Next::Drop(DropReason::PacketTooBig);
     }
     // F-03.
-    Next::Error(DropReason::PacketTooBig, IcmpError::PacketTooBig { mtu: room })
+    Next::Error(
+        DropReason::PacketTooBig,
+        IcmpError::PacketTooBig { mtu: room },
+    )
 }
 
 /// The leaf of a packet that is not encapsulated: of a mapping, the next hop its destination has without LISP.
@@ -326,7 +329,11 @@ pub(crate) fn is_source_ours(lisp: &Lisp, packet: &[u8], meta: &Meta) -> bool {
 
 /// The underlay's next hop to a locator: of several with the same cost, one by the flow.
 #[inline(always)]
-pub(crate) fn underlay<'t>(tables: &'t Tables, locator: Locator<'_>, hash: u64) -> (u32, &'t NextHop) {
+pub(crate) fn underlay<'t>(
+    tables: &'t Tables,
+    locator: Locator<'_>,
+    hash: u64,
+) -> (u32, &'t NextHop) {
     let number = locator.state().next_hop;
     let next_hop = tables.next_hop(number);
     if next_hop.kind == Kind::Group {
@@ -374,7 +381,11 @@ pub(crate) fn encapsulate<F: Frame>(
         l3: meta.l3,
         next_hop: number,
         vrf: lisp.underlay,
-        family: if locator.state().is_v4 { Family::V4 } else { Family::V6 },
+        family: if locator.state().is_v4 {
+            Family::V4
+        } else {
+            Family::V6
+        },
         ..Meta::originate(next_hop.interface)
     };
     match next_hop.kind {
@@ -399,12 +410,24 @@ pub(crate) fn count_hop(packet: &mut [u8], is_v4: bool, hops: u8, hash: u64) -> 
         let before = u16::from_be_bytes([header[10], header[11]]);
         let after = checksum::update(before, &old, &[header[8], header[9]]);
         header[10..12].copy_from_slice(&after.to_be_bytes());
-        Some(Inner { len, class: header[1], hop_limit: header[8], hash, is_v4 })
+        Some(Inner {
+            len,
+            class: header[1],
+            hop_limit: header[8],
+            hash,
+            is_v4,
+        })
     } else {
         let header = packet.first_chunk_mut::<{ ipv6::HEADER_LEN }>()?;
         header[7] = header[7].wrapping_sub(hops);
         let class = header[0] << 4 | header[1] >> 4;
-        Some(Inner { len, class, hop_limit: header[7], hash, is_v4 })
+        Some(Inner {
+            len,
+            class,
+            hop_limit: header[7],
+            hash,
+            is_v4,
+        })
     }
 }
 
@@ -420,11 +443,17 @@ pub(crate) fn put<F: Frame>(
 ) -> Result<(), ()> {
     if locator.state().is_v4 {
         frame.prepend(V4_LEN).map_err(|_| ())?;
-        let headers = frame.bytes_mut().get_mut(l3..).and_then(<[u8]>::first_chunk_mut);
+        let headers = frame
+            .bytes_mut()
+            .get_mut(l3..)
+            .and_then(<[u8]>::first_chunk_mut);
         encap::write_v4(lisp.rules, locator, inner, headers.ok_or(())?);
     } else {
         frame.prepend(V6_LEN).map_err(|_| ())?;
-        let headers = frame.bytes_mut().get_mut(l3..).and_then(<[u8]>::first_chunk_mut);
+        let headers = frame
+            .bytes_mut()
+            .get_mut(l3..)
+            .and_then(<[u8]>::first_chunk_mut);
         encap::write_v6(lisp.rules, locator, inner, headers.ok_or(())?);
     }
     if lisp.udp_checksum {
@@ -436,7 +465,11 @@ pub(crate) fn put<F: Frame>(
 #[cold]
 #[inline(never)]
 fn sum_up<F: Frame>(lisp: &Lisp, locator: Locator<'_>, inner: &Inner, frame: &mut F, l3: usize) {
-    let len = if locator.state().is_v4 { V4_LEN } else { V6_LEN };
+    let len = if locator.state().is_v4 {
+        V4_LEN
+    } else {
+        V6_LEN
+    };
     let Some((headers, packet)) = frame
         .bytes_mut()
         .get_mut(l3..)

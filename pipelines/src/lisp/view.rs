@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use ipnet::IpNet;
 use dataplane::reason::DropReason;
 use dataplane::table::lpm::{View4, View6};
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::lisp::DATA_PORT;
+use ipnet::IpNet;
 
 use super::cache::MapCache;
 use super::encap;
@@ -58,18 +58,20 @@ impl First6 {
         });
         // Nothing has these bits.
         let none = Self { mask: 0, value: 1 };
-        first.filter(|eid| eid.prefix_len() <= 64).map_or(none, |eid| {
-            let upper = |address: std::net::Ipv6Addr| {
-                let [half, _] = *address.octets().as_chunks::<8>().0 else {
-                    unreachable!("16 bytes are two halves")
+        first
+            .filter(|eid| eid.prefix_len() <= 64)
+            .map_or(none, |eid| {
+                let upper = |address: std::net::Ipv6Addr| {
+                    let [half, _] = *address.octets().as_chunks::<8>().0 else {
+                        unreachable!("16 bytes are two halves")
+                    };
+                    u64::from_ne_bytes(half)
                 };
-                u64::from_ne_bytes(half)
-            };
-            Self {
-                mask: upper(eid.netmask()),
-                value: upper(eid.network()),
-            }
-        })
+                Self {
+                    mask: upper(eid.netmask()),
+                    value: upper(eid.network()),
+                }
+            })
     }
 
     #[inline(always)]
@@ -166,7 +168,9 @@ impl Lisp {
     #[inline(always)]
     pub(crate) fn is_for_us(&self, packet: &[u8], is_v4: bool) -> bool {
         let to_port = |datagram: &[u8]| {
-            datagram.get(2..4).is_some_and(|port| port == DATA_PORT.to_be_bytes())
+            datagram
+                .get(2..4)
+                .is_some_and(|port| port == DATA_PORT.to_be_bytes())
         };
         if is_v4 {
             let Some((header, datagram)) = packet.split_first_chunk::<IPV4_LEN>() else {
@@ -180,7 +184,8 @@ impl Lisp {
                 && header[7] == 0
                 && self.own4.iter().any(|own| header[16..] == *own)
         } else {
-            let Some((header, datagram)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
+            let Some((header, datagram)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()
+            else {
                 return false;
             };
             header[6] == proto::UDP
@@ -294,14 +299,19 @@ impl Lisp {
     #[inline(always)]
     pub(crate) fn room(&self, locator: Locator<'_>, mtu: u16) -> u16 {
         let state = locator.state();
-        mtu.min(state.path_mtu).saturating_sub(overhead(state.is_v4))
+        mtu.min(state.path_mtu)
+            .saturating_sub(overhead(state.is_v4))
     }
 
     /// Whether this packet must not be encapsulated because it is twice already (D-19).
     #[inline(always)]
     pub(crate) fn is_too_deep(&self, packet: &[u8], is_v4: bool) -> bool {
         // Only what goes to the port can be; seldom anything does.
-        let port = if is_v4 { packet.get(22..24) } else { packet.get(42..44) };
+        let port = if is_v4 {
+            packet.get(22..24)
+        } else {
+            packet.get(42..44)
+        };
         port.is_some_and(|port| port == DATA_PORT.to_be_bytes()) && encap::is_nested(packet, is_v4)
     }
 }

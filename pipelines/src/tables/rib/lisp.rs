@@ -60,7 +60,12 @@ impl Rib {
         let asked: BTreeSet<Eid> = settings
             .instances
             .iter()
-            .flat_map(|instance| instance.map_request.iter().map(|eid| (instance.vrf, eid.trunc())))
+            .flat_map(|instance| {
+                instance
+                    .map_request
+                    .iter()
+                    .map(|eid| (instance.vrf, eid.trunc()))
+            })
             .collect();
         if let Some(state) = &mut self.lisp {
             state.databases = settings
@@ -85,7 +90,11 @@ impl Rib {
                 self.drop_mapping(eid);
             }
         }
-        let asked = self.lisp.as_ref().map(|state| state.asked.clone()).unwrap_or_default();
+        let asked = self
+            .lisp
+            .as_ref()
+            .map(|state| state.asked.clone())
+            .unwrap_or_default();
         for eid in asked {
             if self.mapping(eid.0, eid.1).is_none() {
                 self.set_mapping(eid.0, eid.1, None);
@@ -142,14 +151,20 @@ impl Rib {
     pub fn mapping(&self, vrf: VrfId, eid: IpNet) -> Option<MappingSpec> {
         let state = self.lisp.as_ref()?;
         let eid = (vrf, eid.trunc());
-        state.waiting.get(&eid).cloned().or_else(|| state.cache.spec(&eid))
+        state
+            .waiting
+            .get(&eid)
+            .cloned()
+            .or_else(|| state.cache.spec(&eid))
     }
 
     /// How the locators of a mapping are doing.
     #[must_use]
     pub fn locator_states(&self, vrf: VrfId, eid: IpNet) -> Vec<LocatorState> {
         let state = self.lisp.as_ref();
-        state.map_or(Vec::new(), |state| state.cache.locator_states(&(vrf, eid.trunc())))
+        state.map_or(Vec::new(), |state| {
+            state.cache.locator_states(&(vrf, eid.trunc()))
+        })
     }
 
     /// Whether the underlay leads to this router, and where: the interface and router of its first hop.
@@ -177,7 +192,9 @@ impl Rib {
     #[must_use]
     pub fn wants_tables(&self) -> bool {
         let state = self.lisp.as_ref();
-        state.is_some_and(|state| !state.waiting.is_empty() || state.cache.unknown().next().is_some())
+        state.is_some_and(|state| {
+            !state.waiting.is_empty() || state.cache.unknown().next().is_some()
+        })
     }
 
     /// The leaf of a prefix that no route is for.
@@ -220,26 +237,38 @@ impl Rib {
     }
 
     /// Decide where routers and natively forwarded destinations are reached, now that `touched` changed in the VRFs.
-    pub(super) fn plan_lisp(&mut self, touched: &BTreeSet<Key>, is_up: impl Fn(InterfaceId) -> bool) {
+    pub(super) fn plan_lisp(
+        &mut self,
+        touched: &BTreeSet<Key>,
+        is_up: impl Fn(InterfaceId) -> bool,
+    ) {
         let Some(mut state) = self.lisp.take() else {
             return;
         };
         let underlay = state.cache.settings().underlay;
         let covers = |vrf: VrfId, prefix: IpNet| {
             touched.len() > FEW
-                || touched.iter().any(|(of, key)| *of == vrf && key.contains(&prefix))
+                || touched
+                    .iter()
+                    .any(|(of, key)| *of == vrf && key.contains(&prefix))
         };
         let rlocs: BTreeSet<IpAddr> = state.cache.rlocs().collect();
         state.ways.retain(|rloc, _| rlocs.contains(rloc));
         for rloc in rlocs {
             if !state.ways.contains_key(&rloc) || covers(underlay, rloc.into()) {
-                let way = self.covering(underlay, rloc).and_then(|target| to_router(target, rloc));
+                let way = self
+                    .covering(underlay, rloc)
+                    .and_then(|target| to_router(target, rloc));
                 state.ways.insert(rloc, way);
             }
-            let usable = state.ways.get(&rloc).and_then(Option::as_ref).filter(|way| match way {
-                Target::Route(Route::Hops(hops)) => hops.iter().any(|hop| is_up(hop.interface)),
-                _ => false,
-            });
+            let usable = state
+                .ways
+                .get(&rloc)
+                .and_then(Option::as_ref)
+                .filter(|way| match way {
+                    Target::Route(Route::Hops(hops)) => hops.iter().any(|hop| is_up(hop.interface)),
+                    _ => false,
+                });
             let number = usable.map_or(0, |way| self.targets.take(way));
             let before = state.planned_ways.remove(&rloc);
             if let Some(before) = before {
@@ -253,7 +282,10 @@ impl Rib {
         }
         let known = state.natives.iter().filter(|eid| covers(eid.0, eid.1));
         let mut natives: Vec<Eid> = known.copied().collect();
-        let waiting = state.waiting.iter().filter(|(_, spec)| state.is_native(spec));
+        let waiting = state
+            .waiting
+            .iter()
+            .filter(|(_, spec)| state.is_native(spec));
         natives.extend(waiting.map(|(eid, _)| *eid));
         for eid in natives {
             let target = self.covering_prefix(eid.0, eid.1);
@@ -323,7 +355,12 @@ impl Rib {
         let Some(state) = &mut self.lisp else {
             return;
         };
-        let State { cache, waiting, planned_ways, .. } = &mut **state;
+        let State {
+            cache,
+            waiting,
+            planned_ways,
+            ..
+        } = &mut **state;
         let is_wanted = |rloc: IpAddr| {
             planned_ways.contains_key(&rloc)
                 || waiting.values().any(|spec| match spec {
@@ -414,7 +451,10 @@ impl State {
     }
 
     fn eids(&self) -> Vec<Eid> {
-        self.cache.eids().chain(self.waiting.keys().copied()).collect()
+        self.cache
+            .eids()
+            .chain(self.waiting.keys().copied())
+            .collect()
     }
 }
 
