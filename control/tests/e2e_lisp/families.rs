@@ -141,11 +141,13 @@ fn with_large_site(config: &str) -> String {
     large
 }
 
-/// F-02 to F-05: hosts that believe in 1,500 bytes are told of 1,444 or 1,464, or their packets are cut in two before they
-/// are encapsulated.
+/// F-02 to F-07: hosts that believe in 1,500 bytes are told of 1,444 or 1,464, or their packets are cut in two before they
+/// are encapsulated; and of 100 bytes less when a router of the underlay says so.
 #[test]
 fn what_does_not_fit_is_cut_or_its_source_is_told() {
-    let Some(turn) = turn(&with_large_site(CONFIG_A), &with_large_site(CONFIG_B)) else {
+    let stateful = "[lisp]\npath_mtu = \"stateful\"";
+    let config_a = with_large_site(CONFIG_A).replace("[lisp]", stateful);
+    let Some(turn) = turn(&config_a, &with_large_site(CONFIG_B)) else {
         return;
     };
     let stage = &turn.stage;
@@ -180,18 +182,28 @@ fn what_does_not_fit_is_cut_or_its_source_is_told() {
         );
     }
     for pair in PAIRS {
-        let before = traffic::dropped(&stage.box_a, "packet_too_big").expect("drops");
-        traffic::transfer(&stage.program, (a, b), pair.b, 2_000_000)
-            .unwrap_or_else(|error| panic!("{}: {error}", pair.name));
-        let after = traffic::dropped(&stage.box_a, "packet_too_big").expect("drops");
-        assert!(after > before, "{}", pair.name);
-        let route = a.run(&["ip", "route", "get", pair.b]).expect("a route");
-        let expected = if pair.is_outer_v4 {
-            "mtu 1464"
-        } else {
-            "mtu 1444"
-        };
-        assert!(route.contains(expected), "{}: {route}", pair.name);
+        let told = if pair.is_outer_v4 { 1464 } else { 1444 };
+        assert_source_is_told(stage, pair, told);
+    }
+    let narrow = ["ip", "link", "set", "sxl-core-b1", "mtu", "1400"];
+    stage.core.run(&narrow).expect("an MTU");
+    for pair in PAIRS {
+        let told = if pair.is_outer_v4 { 1364 } else { 1344 };
+        assert_source_is_told(stage, pair, told);
     }
     finish(turn);
+}
+
+/// A stream arrives, and the way to get it there was to learn this MTU.
+fn assert_source_is_told(stage: &Stage, pair: Pair, mtu: u16) {
+    let dropped = || traffic::dropped(&stage.box_a, "packet_too_big").expect("drops");
+    let before = dropped();
+    let hosts = (&stage.host_a, &stage.host_b);
+    traffic::transfer(&stage.program, hosts, pair.b, 2_000_000)
+        .unwrap_or_else(|error| panic!("{}, {mtu}: {error}", pair.name));
+    assert!(dropped() > before, "{}, {mtu}", pair.name);
+    let words = ["ip", "route", "get", pair.b, "from", pair.a];
+    let route = stage.host_a.run(&words).expect("a route");
+    let expected = format!("mtu {mtu}");
+    assert!(route.contains(&expected), "{}, {mtu}: {route}", pair.name);
 }

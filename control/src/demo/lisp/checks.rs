@@ -259,5 +259,5 @@ fn native(stage: &Stage) -> Result<String, LabError> {
 fn conservation(stage: &Stage) -> Result<String, LabError> {
     let a = traffic::conservation(&stage.box_a)?;
     let b = traffic::conservation(&stage.box_b)?;
-    Ok(format!("{a}; {b}"))
+    Ok(format!("A: {a}; B: {b}"))
 }
