@@ -90,6 +90,7 @@ reasons! {
         SpreadRingFull = "spread_ring_full", "the worker that owns this flow does not keep up", "-";
         TxQueueFull = "tx_queue_full", "the device did not take the frame", "-";
         LispFragment = "lisp_fragment", "fragment of an encapsulated packet; they are not reassembled", "RFC 9300 16";
+        LispOuterOptions = "lisp_outer_options", "encapsulated packet with IPv4 options or IPv6 extension headers", "RFC 9300 5.3";
         LispLength = "lisp_length", "UDP length of an encapsulated packet does not fit", "RFC 9300 5.3";
         LispUdpChecksum = "lisp_udp_checksum", "UDP checksum of an encapsulated packet is not 0 and wrong", "RFC 9300 5.3";
         LispEncrypted = "lisp_encrypted", "payload is encrypted, and we have no key", "RFC 8061 8";
@@ -126,6 +127,7 @@ reasons! {
         NeighborMiss = "neighbor_miss", "next hop on link needs address resolution", "RFC 4861 7.2.2";
         Echo = "echo", "echo request to one of our addresses", "RFC 4443 4.1";
         Arp = "arp", "ARP message", "RFC 826";
+        PathMtu = "path_mtu", "ICMP error that tells of the path to a locator", "RFC 9300 7.2";
         MapCacheMiss = "map_cache_miss", "destination EID has no mapping yet", "RFC 9300 6";
         Local = "local", "other ICMPv6 message to one of our addresses", "RFC 4443 2.4";
     }

@@ -138,9 +138,7 @@ impl Sextant {
                 .configuration(SINK);
         }
         let reading = self.read(&text, window, workspace, &|| Ok(()))?;
-        reading
-            .nothing_stopped()
-            .with_context(|| way.to_string())?;
+        reading.nothing_stopped().with_context(|| way.to_string())?;
         all_translated(way, &reading.first, &reading.last)?;
         Ok(reading.rate)
     }

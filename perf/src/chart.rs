@@ -156,7 +156,10 @@ fn panels(records: &[Record]) -> Vec<Panel<'_>> {
             "Flows that a locator's loss moved wrongly, of 100,000",
             Metric::WronglyMovedFlows,
         ),
-        ("Bursts that a locator's change came late to", Metric::LateBursts),
+        (
+            "Bursts that a locator's change came late to",
+            Metric::LateBursts,
+        ),
     ]
     .into_iter()
     .map(|(title, metric)| Panel {

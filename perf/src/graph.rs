@@ -92,12 +92,7 @@ pub fn run(
 }
 
 /// The same for the cases of LISP.
-pub fn run_lisp(
-    rounds: usize,
-    quick: bool,
-    only: &str,
-    say: &dyn Fn(&str),
-) -> Result<Vec<Record>> {
+pub fn run_lisp(rounds: usize, quick: bool, only: &str, say: &dyn Fn(&str)) -> Result<Vec<Record>> {
     let mut cases = Vec::new();
     lisp_cases(quick, only, &mut cases)?;
     race(lisp::SUITE, cases, rounds, quick, say)

@@ -51,15 +51,35 @@ pub const TARGETS: &[Target] = &[
     at_most("lisp-decap/6in6/64B/1k", Metric::GraphClkPerPacket, 125.0),
     at_most("lisp-decap/6in4/64B/1k", Metric::GraphClkPerPacket, 110.0),
     // LISP on devices.
-    at_least("lisp-encap/6in6/64B/1k", Metric::RatioToTestpmdMacswap, 0.55),
-    at_least("lisp-decap/6in6/64B/1k", Metric::RatioToTestpmdMacswap, 0.55),
-    at_least("lisp-encap/6in4/64B/1k", Metric::RatioToTestpmdMacswap, 0.60),
-    at_least("lisp-decap/6in4/64B/1k", Metric::RatioToTestpmdMacswap, 0.60),
+    at_least(
+        "lisp-encap/6in6/64B/1k",
+        Metric::RatioToTestpmdMacswap,
+        0.55,
+    ),
+    at_least(
+        "lisp-decap/6in6/64B/1k",
+        Metric::RatioToTestpmdMacswap,
+        0.55,
+    ),
+    at_least(
+        "lisp-encap/6in4/64B/1k",
+        Metric::RatioToTestpmdMacswap,
+        0.60,
+    ),
+    at_least(
+        "lisp-decap/6in4/64B/1k",
+        Metric::RatioToTestpmdMacswap,
+        0.60,
+    ),
     // Changes of LISP mappings, in process: 100,000 a second beside full-rate forwarding.
     at_least("lisp-updates/6in6/64B/100k", Metric::UpdatesPerS, 99_000.0),
     at_least("lisp-updates/6in6/64B/100k", Metric::RatioToQuiet, 0.90),
     at_most("lisp-updates/6in6/64B/100k", Metric::LostPackets, 0.0),
-    at_most("lisp-updates/6in6/64B/100k", Metric::MisdirectedPackets, 0.0),
+    at_most(
+        "lisp-updates/6in6/64B/100k",
+        Metric::MisdirectedPackets,
+        0.0,
+    ),
     at_most("lisp-loss/6in6/64B/4", Metric::WronglyMovedFlows, 0.0),
     at_most("lisp-loss/6in6/64B/100k", Metric::LateBursts, 0.0),
     at_most("lisp-memory/scattered/1M", Metric::BytesPerMapping, 192.0),

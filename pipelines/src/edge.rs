@@ -13,11 +13,11 @@
 //! can be there only once more, since an error about an error is never made and a hairpin is taken once.
 
 use dataplane::batch::Batch;
+use dataplane::counters::WorkerCounters;
 use dataplane::frame::{Burst, Frame};
 use dataplane::node::{self, Node};
 use dataplane::outputs::{Outputs, TokenBucket};
 use dataplane::port::PortId;
-use dataplane::counters::WorkerCounters;
 use dataplane::reason::{DropReason, PuntReason};
 use dataplane::trace::Tracer;
 use dataplane::worker::Pipeline;
@@ -142,6 +142,9 @@ impl<F: Frame> Edge<F> {
             }
         }
         self.diverted = diverted;
+        if tables.lisp.is_some() {
+            self.run_counting(Step::Decap, tables, out);
+        }
         if port.has_rules {
             self.run_counting(Step::In, tables, out);
         }
@@ -161,11 +164,12 @@ impl<F: Frame> Edge<F> {
     fn route(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) {
         let mut lookup = std::mem::take(&mut self.lookup);
         self.run(&mut lookup, tables, out);
+        if lookup.any_missed {
+            // Before anything is translated: it is the EIDs that are told.
+            self.tell_misses(out);
+        }
         if lookup.any_rules {
             self.run_counting(Step::Out, tables, out);
-        }
-        if lookup.any_missed {
-            self.tell_misses(out);
         }
         if lookup.any_mapping {
             self.run_counting(Step::Encap, tables, out);
@@ -175,11 +179,10 @@ impl<F: Frame> Edge<F> {
         let mut egress = Egress::default();
         self.run(&mut egress, tables, out);
         if any_oversize {
-            self.batch
-                .consume(|frame, meta| {
-                    let next_hop = tables.next_hop(meta.next_hop);
-                    transmit_cut(next_hop, meta.is_oversize, frame, out);
-                });
+            self.batch.consume(|frame, meta| {
+                let next_hop = tables.next_hop(meta.next_hop);
+                transmit_cut(next_hop, meta.is_oversize, frame, out);
+            });
         } else if egress.ports.is_power_of_two() {
             let port = PortId::new(egress.ports.trailing_zeros() as usize); // `as`: below 32
             out.transmit_all(
@@ -231,10 +234,38 @@ impl<F: Frame> Edge<F> {
         let batch = &mut self.batch;
         let diverted = &mut self.diverted;
         match step {
-            Step::Decap => run_one(&mut Decap(counters), tables, batch, counters, tracer, diverted),
-            Step::In => run_one(&mut Inbound(counters), tables, batch, counters, tracer, diverted),
-            Step::Out => run_one(&mut Outbound(counters), tables, batch, counters, tracer, diverted),
-            Step::Encap => run_one(&mut Encap(counters), tables, batch, counters, tracer, diverted),
+            Step::Decap => run_one(
+                &mut Decap(counters),
+                tables,
+                batch,
+                counters,
+                tracer,
+                diverted,
+            ),
+            Step::In => run_one(
+                &mut Inbound(counters),
+                tables,
+                batch,
+                counters,
+                tracer,
+                diverted,
+            ),
+            Step::Out => run_one(
+                &mut Outbound(counters),
+                tables,
+                batch,
+                counters,
+                tracer,
+                diverted,
+            ),
+            Step::Encap => run_one(
+                &mut Encap(counters),
+                tables,
+                batch,
+                counters,
+                tracer,
+                diverted,
+            ),
         }
         self.settle(tables, out);
     }
@@ -244,25 +275,28 @@ impl<F: Frame> Edge<F> {
     fn tell_misses(&mut self, out: &mut Outputs<F, Meta>) {
         let (frames, meta) = self.batch.parts();
         for (frame, meta) in frames.iter().zip(meta).filter(|(_, meta)| meta.is_missed) {
-            let head = frame.bytes();
-            let head = head.get(..head.len().min(MISS_BYTES)).unwrap_or(&[]);
-            // Without a buffer the next packet tells.
-            if let Some(mut note) = frame.another(head.len()) {
-                note.bytes_mut().copy_from_slice(head);
-                out.counters().generated.add(1);
-                out.punt(PuntReason::MapCacheMiss, note, *meta);
-            }
+            tell_miss(frame, *meta, out);
         }
     }
 
     /// Cut a packet to a mapping into pieces that fit, and encapsulate each: the receiver's tunnel router has nothing to put
     /// together (RFC 9300 7.1).
     #[cold]
-    fn cut(&mut self, room: u16, frame: F, meta: Meta, tables: &Tables, out: &mut Outputs<F, Meta>) {
+    fn cut(
+        &mut self,
+        room: u16,
+        frame: F,
+        meta: Meta,
+        tables: &Tables,
+        out: &mut Outputs<F, Meta>,
+    ) {
         let Some(lisp) = &tables.lisp else {
             out.discard(DropReason::LispNoLocator, frame);
             return;
         };
+        if meta.is_missed {
+            tell_miss(&frame, meta, out);
+        }
         let pieces = match fragment::split(frame, meta.l3_offset(), usize::from(room)) {
             Ok(pieces) => pieces,
             Err((reason, frame)) => {
@@ -387,6 +421,18 @@ impl<F: Frame> Edge<F> {
     }
 }
 
+/// Tell the control thread of a packet that goes on without a mapping.
+fn tell_miss<F: Frame>(frame: &F, meta: Meta, out: &mut Outputs<F, Meta>) {
+    let head = frame.bytes();
+    let head = head.get(..head.len().min(MISS_BYTES)).unwrap_or(&[]);
+    // Without a buffer the next packet tells.
+    if let Some(mut note) = frame.another(head.len()) {
+        note.bytes_mut().copy_from_slice(head);
+        out.counters().generated.add(1);
+        out.punt(PuntReason::MapCacheMiss, note, meta);
+    }
+}
+
 /// Run a node that has the worker's counters.
 #[inline]
 fn run_one<F: Frame, N>(
@@ -481,8 +527,13 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
     fn resume(&mut self, tables: &Tables, batch: &mut Batch<F, Meta>, out: &mut Outputs<F, Meta>) {
         batch.consume(|frame, meta| {
             // The tables may be others than those under which it was punted.
+            let Some(vrf) = tables.vrf_of(&meta) else {
+                out.discard(DropReason::LispUnknownInstance, frame);
+                return;
+            };
             let meta = Meta {
-                vrf: tables.interface(meta.interface).vrf,
+                vrf,
+                is_missed: false,
                 ..meta
             };
             if meta.entry == Entry::Unreachable {

@@ -23,9 +23,9 @@ use dataplane::wire::{ethernet, ipv6};
 use crate::egress::{self, Egress};
 use crate::fib::{self, HOP_LIMIT, Lookup, NextHop};
 use crate::ingress::{self, Ingress};
-use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::lisp::node::{Decap, Encap};
 use crate::lisp::{self, table::LEAF};
+use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::npt66::node::{Inbound, Outbound, Walk};
 use crate::tables::{PortTable, Tables};
 
@@ -128,16 +128,16 @@ impl Express {
         count(<Lookup as Node<F>>::INDEX, burst.len());
         let start = match self.apart.is_empty() {
             true => port.start,
-            false => self.apart.take_common(tables, port, burst.len()).unwrap_or(port.start),
+            false => self
+                .apart
+                .take_common(tables, port, burst.len())
+                .unwrap_or(port.start),
         };
         let destinations = &self.destinations[..burst.len()];
         let leaves = &mut self.leaves[..burst.len()];
         let mut mappings = 0;
         if self.apart.is_empty() {
-            tables
-                .fib(start.vrf)
-                .v6
-                .lookup_bulk(destinations, leaves);
+            tables.fib(start.vrf).v6.lookup_bulk(destinations, leaves);
         } else {
             self.apart.look_up(tables, port, destinations, leaves);
         }

@@ -5,10 +5,11 @@ use dataplane::frame::Frame;
 use dataplane::node::{Leaving, Node};
 use dataplane::reason::{DropReason, PuntReason};
 use dataplane::wire::ipv6::{self, proto};
-use dataplane::wire::{checksum, ext, icmpv4, icmpv6, ipv4};
+use dataplane::wire::{checksum, ext, icmpv4, icmpv6, ipv4, lisp};
 
 use crate::icmp_error::IcmpError;
 use crate::ingress::is_first;
+use crate::lisp::Roles;
 use crate::meta::{Family, Meta, Next};
 use crate::tables::Tables;
 
@@ -24,7 +25,7 @@ impl<F: Frame> Node<F> for Local {
 
     fn process(
         &mut self,
-        _tables: &Tables,
+        tables: &Tables,
         frames: &mut [F],
         meta: &mut [Meta],
         leaving: &mut Leaving<Next>,
@@ -35,8 +36,68 @@ impl<F: Frame> Node<F> for Local {
                 Family::V6 => receive(packet),
                 Family::V4 => receive_v4(packet),
             };
+            let next = match &tables.lisp {
+                Some(lisp) if meta.vrf == lisp.underlay => {
+                    of_lisp(lisp.roles, packet, meta.family, next)
+                }
+                _ => next,
+            };
             leaving.push(index, next);
         }
+    }
+}
+
+/// The same where encapsulated packets come: what of them was not opened, and errors about those we sent.
+fn of_lisp(roles: Roles, packet: &[u8], family: Family, next: Next) -> Next {
+    let (protocol, message, is_fragment) = match family {
+        Family::V6 => {
+            let Some((header, payload)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
+                return next;
+            };
+            let Ok(upper) = ext::walk(header[6], payload) else {
+                return next;
+            };
+            let is_fragment = upper.fragment.is_some_and(|fragment| !fragment.is_atomic());
+            let message = payload.get(upper.offset..).unwrap_or(&[]);
+            (upper.protocol, message, is_fragment)
+        }
+        Family::V4 => match ipv4::parse(packet) {
+            Ok(packet) => (
+                packet.header.protocol,
+                packet.payload,
+                packet.header.is_fragment(),
+            ),
+            Err(_) => return next,
+        },
+    };
+    match (protocol, message) {
+        // Of a later fragment the ports are not known; nothing but LISP is sent to an RLOC by UDP.
+        (proto::UDP, _) if is_fragment && roles.decapsulates() => {
+            Next::Drop(DropReason::LispFragment)
+        }
+        (proto::UDP, [_, _, high, low, ..])
+            if roles.decapsulates() && u16::from_be_bytes([*high, *low]) == lisp::DATA_PORT =>
+        {
+            Next::Drop(DropReason::LispOuterOptions)
+        }
+        // The checksum was wrong.
+        _ if matches!(
+            next,
+            Next::Drop(DropReason::Icmpv6Checksum | DropReason::Icmpv4Checksum)
+        ) =>
+        {
+            next
+        }
+        (proto::ICMPV6, [icmpv6::types::PACKET_TOO_BIG, ..])
+        | (
+            ipv4::proto::ICMP,
+            [
+                icmpv4::types::DESTINATION_UNREACHABLE,
+                icmpv4::codes::UNREACHABLE_FRAGMENTATION_NEEDED,
+                ..,
+            ],
+        ) if !is_fragment && roles.encapsulates() => Next::Punt(PuntReason::PathMtu),
+        _ => next,
     }
 }
 

@@ -370,7 +370,7 @@ pub struct Totals {
     pub rx: u64,
     /// From the control thread: its own packets, and those it handed back.
     pub injected: u64,
-    /// ICMP errors made.
+    /// ICMP errors, further fragments of a packet, and notes of misses made.
     pub generated: u64,
     /// Taken by devices.
     pub tx: u64,
@@ -380,6 +380,12 @@ pub struct Totals {
     pub punts: u64,
     /// ICMP errors not made because of their rate limit.
     pub errors_limited: u64,
+    /// Encapsulated by LISP; they are counted as sent, too.
+    #[serde(default)]
+    pub encapsulated: u64,
+    /// Decapsulated by LISP.
+    #[serde(default)]
+    pub decapsulated: u64,
 }
 
 /// `reload`: what was applied.

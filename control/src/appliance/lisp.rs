@@ -9,7 +9,7 @@ mod show;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dataplane::frame::Frame;
 use ipnet::IpNet;
@@ -23,11 +23,11 @@ use crate::admin::map::{Ambiguous, CHANGES_MAX, MapChange};
 use crate::admin::protocol::{Answer, Refusal};
 use crate::admin::view::MapChanged;
 use crate::config::lisp::rules::{Misfit, Rules};
-use crate::config::lisp::{Lisp, OnMiss};
+use crate::config::lisp::{Lisp, OnMiss, PathMtu};
 use crate::config::unusable_address;
 use crate::platform::Platform;
 use crate::proto::lisp::{
-    Action, Deleted, EidKey, InstanceId, Limits, MapCache, Mapping, Miss, Misses, Origin,
+    Action, Deleted, EidKey, InstanceId, Limits, MapCache, Mapping, Miss, Misses, Origin, PathMtus,
 };
 use crate::publish;
 
@@ -86,6 +86,8 @@ pub(super) struct LispState<F> {
     /// The VRF of each instance.
     vrfs: BTreeMap<InstanceId, VrfId>,
     misses: Misses<Waiting<F>>,
+    /// What is known of the paths to locators, with `path_mtu = "stateful"`.
+    paths: PathMtus,
     seed: u64,
 }
 
@@ -96,13 +98,15 @@ impl<F> LispState<F> {
             rules: None,
             vrfs: BTreeMap::new(),
             misses: Misses::new(Limits::default()),
+            paths: PathMtus::new(Duration::from_secs(600)),
             seed,
         }
     }
 
     /// When something is due without an event.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.misses.poll_timeout()
+        let timeouts = [self.misses.poll_timeout(), self.paths.poll_timeout()];
+        timeouts.into_iter().flatten().min()
     }
 
     /// Judge changes before any is made.
@@ -216,6 +220,14 @@ impl<P: Platform> Appliance<P> {
         for rloc in self.lisp.cache.down() {
             self.rib.set_locator(rloc, false);
         }
+        match new.filter(|lisp| lisp.path_mtu == PathMtu::Stateful) {
+            Some(lisp) => self.lisp.paths.set_age(lisp.path_mtu_age),
+            None => {
+                for rloc in self.lisp.paths.clear() {
+                    self.rib.set_path_mtu(rloc, None);
+                }
+            }
+        }
         self.outdated = true;
         changed.retain(|key| self.put_in_force(*key));
         self.release(&changed);
@@ -279,6 +291,9 @@ impl<P: Platform> Appliance<P> {
             if !self.lisp.cache.is_up(locator.rloc) {
                 self.rib.set_locator(locator.rloc, false);
             }
+            if let Some(mtu) = self.lisp.paths.mtu(locator.rloc) {
+                self.rib.set_path_mtu(locator.rloc, Some(mtu));
+            }
         }
         is_answer
     }
@@ -312,12 +327,40 @@ impl<P: Platform> Appliance<P> {
             drop(waiting);
             self.discards.count(Discard::MissTimeout);
         }
+        for rloc in self.lisp.paths.handle_timeout(now) {
+            tracing::debug!("lisp: what was learned of the path to {rloc} is forgotten");
+            self.rib.set_path_mtu(rloc, None);
+        }
         let LispState { cache, vrfs, .. } = &mut self.lisp;
         let rib = &self.rib;
         cache.note_use(now, USE_PER_TICK, |key| {
             let vrf = vrfs.get(&key.instance);
             vrf.is_some_and(|vrf| rib.was_used(*vrf, key.eid))
         });
+    }
+
+    /// An ICMP error that may be about a packet we encapsulated.
+    pub(super) fn handle_path_mtu(&mut self, now: Instant, frame: &P::Frame, meta: &Meta) {
+        let stateful = |lisp: &&Lisp| lisp.path_mtu == PathMtu::Stateful;
+        let Some(lisp) = self.config.lisp.as_ref().filter(stateful) else {
+            self.discards.count(Discard::PathMtuUnused);
+            return;
+        };
+        let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
+        let LispState { cache, paths, .. } = &mut self.lisp;
+        let is_own = |address| lisp.rlocs.contains(&address);
+        let is_known = |address| cache.users(address) > 0;
+        match paths.handle_input(now, packet, is_own, is_known) {
+            Ok((rloc, Some(mtu))) => {
+                tracing::info!("lisp: the path to {rloc} carries {mtu} bytes");
+                self.rib.set_path_mtu(rloc, Some(mtu));
+            }
+            Ok((_, None)) => {}
+            Err(why) => {
+                tracing::debug!("lisp: an ICMP error about a path is not believed: {why:?}");
+                self.discards.count(Discard::PathMtuDisbelieved);
+            }
+        }
     }
 
     /// A packet whose destination EID has no mapping. What a worker forwards natively or to a proxy it only tells of.
@@ -327,13 +370,12 @@ impl<P: Platform> Appliance<P> {
             return;
         };
         let on_miss = lisp.miss;
-        let position = self.slots.position(meta.interface());
-        let vrf = position.map(|position| self.config.interfaces[position].vrf);
-        let Some(miss) = vrf.and_then(|vrf| miss_of(lisp, vrf, &frame, &meta)) else {
+        let Some(miss) = miss_of(lisp, &frame, &meta) else {
             self.discards.count(Discard::InterfaceGone);
             return;
         };
-        let waiting = (on_miss == OnMiss::Hold).then_some(Waiting::Punted {
+        // The beginning of a packet that went on is nothing to keep.
+        let waiting = (on_miss == OnMiss::Hold && !meta.went_on()).then_some(Waiting::Punted {
             worker,
             frame,
             meta,
@@ -361,7 +403,7 @@ impl<P: Platform> Appliance<P> {
             return;
         }
         self.lisp.misses.note(now, miss, None);
-        if on_miss == OnMiss::Drop {
+        if !meta.went_on() {
             self.discards.count(Discard::MapCacheMiss);
         }
     }
@@ -372,10 +414,12 @@ fn is_answer(mapping: &Mapping) -> bool {
     *mapping != Mapping::Negative(Action::SendMapRequest)
 }
 
-/// Who missed what.
-fn miss_of<F: Frame>(lisp: &Lisp, vrf: usize, frame: &F, meta: &Meta) -> Option<Miss> {
+/// Who missed what, in the instance whose VRF the packet is in: that of what was decapsulated need not have an interface.
+fn miss_of<F: Frame>(lisp: &Lisp, frame: &F, meta: &Meta) -> Option<Miss> {
     let mut instances = lisp.instances.iter();
-    let instance = instances.find(|instance| instance.vrf == vrf)?.id;
+    let instance = instances
+        .find(|instance| instance.vrf == usize::from(meta.vrf().0))?
+        .id;
     let packet = frame.bytes().get(meta.l3_offset()..)?;
     let (source, eid) = match meta.family() {
         Family::V4 => (v4_at(packet, 12)?, v4_at(packet, 16)?),

@@ -69,6 +69,7 @@ impl<P: Platform> Appliance<P> {
             PuntReason::Echo => self.reply(now, worker, &frame, &meta),
             PuntReason::NeighborMiss => self.resolve(now, worker, frame, meta),
             PuntReason::MapCacheMiss => self.handle_miss(now, worker, frame, meta),
+            PuntReason::PathMtu => self.handle_path_mtu(now, &frame, &meta),
         }
     }
 

@@ -250,6 +250,8 @@ impl<P: Platform> Appliance<P> {
                 drops: total(&drops),
                 punts: total(&punts),
                 errors_limited: self.sum(|counters| counters.errors_limited.read()),
+                encapsulated: self.sum(|counters| counters.lisp_encap.packets.read()),
+                decapsulated: self.sum(|counters| counters.lisp_decap.packets.read()),
             },
             ports,
             drops,

@@ -68,6 +68,10 @@ pub struct Snapshot {
     pub nodes: [NodeTotal; NODES_MAX],
     /// By translation rule.
     pub rules: Vec<RuleTotal>,
+    /// Encapsulated.
+    pub lisp_encap: TrafficTotal,
+    /// Decapsulated.
+    pub lisp_decap: TrafficTotal,
     /// By [`DropReason::index`].
     pub drops: [u64; DropReason::COUNT],
     /// By [`PuntReason::index`].
@@ -98,6 +102,8 @@ impl Snapshot {
                 frames: counters.nodes[index].frames.read(),
             }),
             rules: counters.rules.iter().map(RuleCounters::read).collect(),
+            lisp_encap: counters.lisp_encap.read(),
+            lisp_decap: counters.lisp_decap.read(),
             drops: counters.drops.each_ref().map(Cell::read),
             punts: counters.punts.each_ref().map(Cell::read),
         }
@@ -217,6 +223,8 @@ impl Snapshot {
             mine.out.join(&other.out, with);
             mine.r#in.join(&other.r#in, with);
         }
+        self.lisp_encap.join(&other.lisp_encap, with);
+        self.lisp_decap.join(&other.lisp_decap, with);
     }
 }
 
@@ -304,6 +312,10 @@ mod tests {
                 set(&traffic.packets);
                 set(&traffic.bytes);
             }
+        }
+        for traffic in [&counters.lisp_encap, &counters.lisp_decap] {
+            set(&traffic.packets);
+            set(&traffic.bytes);
         }
         counters.drops.iter().for_each(&mut set);
         counters.punts.iter().for_each(&mut set);

@@ -119,7 +119,11 @@ mod tests {
         region.at(12_345_678).store(7, Relaxed);
         assert_eq!(region.at(12_345_678).load(Relaxed), 7);
         assert_eq!(region.at(12_345_677).load(Relaxed), 0);
-        assert_eq!(region.at(12_345_678 + (1 << 24)).load(Relaxed), 7, "the lower bits");
+        assert_eq!(
+            region.at(12_345_678 + (1 << 24)).load(Relaxed),
+            7,
+            "the lower bits"
+        );
     }
 
     #[test]

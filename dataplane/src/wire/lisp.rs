@@ -90,7 +90,10 @@ mod tests {
             Header::read_from_prefix(&[0x98, 0x12, 0x3a, 0xbc, 0x01, 0x02, 0x03, 0x81, 0x60])
                 .expect("9 bytes");
         assert_eq!(rest, [0x60]);
-        assert_eq!(header.flags, flags::NONCE | flags::MAP_VERSION | flags::INSTANCE);
+        assert_eq!(
+            header.flags,
+            flags::NONCE | flags::MAP_VERSION | flags::INSTANCE
+        );
         assert_eq!(header.instance(), 0x01_02_03);
         assert_eq!(header.map_versions(), (0x123, 0xabc));
         assert_eq!(header.last[3], 0x81);

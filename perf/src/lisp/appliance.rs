@@ -68,10 +68,30 @@ addresses = ["{outside6}", "{outside4}"]
         outside4 = super::OUTSIDE_ADDRESS4,
     );
     for (prefix, interface, router, mac) in [
-        ("::/0", outside, net::OUTSIDE_ROUTER, net::OUTSIDE_ROUTER_MAC),
-        ("0.0.0.0/0", outside, super::OUTSIDE_ROUTER4, net::OUTSIDE_ROUTER_MAC),
-        (super::SITE6, inside, net::INSIDE_ROUTER, net::INSIDE_ROUTER_MAC),
-        (super::SITE4, inside, super::INSIDE_ROUTER4, net::INSIDE_ROUTER_MAC),
+        (
+            "::/0",
+            outside,
+            net::OUTSIDE_ROUTER,
+            net::OUTSIDE_ROUTER_MAC,
+        ),
+        (
+            "0.0.0.0/0",
+            outside,
+            super::OUTSIDE_ROUTER4,
+            net::OUTSIDE_ROUTER_MAC,
+        ),
+        (
+            super::SITE6,
+            inside,
+            net::INSIDE_ROUTER,
+            net::INSIDE_ROUTER_MAC,
+        ),
+        (
+            super::SITE4,
+            inside,
+            super::INSIDE_ROUTER4,
+            net::INSIDE_ROUTER_MAC,
+        ),
     ] {
         let _ = write!(
             text,
@@ -98,7 +118,11 @@ eids = ["{}", "{}"]
         super::SITE6,
         super::SITE4,
     );
-    let configured = if is_loaded(case) { Mappings(0) } else { case.mappings };
+    let configured = if is_loaded(case) {
+        Mappings(0)
+    } else {
+        case.mappings
+    };
     for (eid, mapping) in mapped(case.families, configured) {
         let _ = write!(text, "[[lisp.mappings]]\neid = \"{eid}\"\nlocators = [");
         for LocatorSpec { rloc, weight, .. } in locators(&mapping) {
@@ -116,12 +140,22 @@ pub fn changes(case: Case) -> String {
     for (eid, mapping) in mapped(case.families, case.mappings) {
         let locators: Vec<String> = locators(&mapping)
             .iter()
-            .map(|LocatorSpec { rloc, priority, weight, .. }| {
-                format!(r#"{{"rloc":"{rloc}","priority":{priority},"weight":{weight}}}"#)
-            })
+            .map(
+                |LocatorSpec {
+                     rloc,
+                     priority,
+                     weight,
+                     ..
+                 }| {
+                    format!(r#"{{"rloc":"{rloc}","priority":{priority},"weight":{weight}}}"#)
+                },
+            )
             .collect();
         let locators = locators.join(",");
-        let _ = writeln!(text, r#"{{"add":{{"eid":"{eid}","locators":[{locators}]}}}}"#);
+        let _ = writeln!(
+            text,
+            r#"{{"add":{{"eid":"{eid}","locators":[{locators}]}}}}"#
+        );
     }
     text
 }
@@ -155,8 +189,14 @@ mod tests {
             worker_core: 1,
         };
         let text = |mappings| configuration(case(mappings), &setup, Path::new("socket"));
-        assert_eq!(text(Mappings(1 << 10)).matches("[[lisp.mappings]]").count(), 1 << 10);
-        assert_eq!(text(Mappings(100_000)).matches("[[lisp.mappings]]").count(), 0);
+        assert_eq!(
+            text(Mappings(1 << 10)).matches("[[lisp.mappings]]").count(),
+            1 << 10
+        );
+        assert_eq!(
+            text(Mappings(100_000)).matches("[[lisp.mappings]]").count(),
+            0
+        );
         assert!(is_loaded(case(Mappings(100_000))) && !is_loaded(case(Mappings(1 << 10))));
     }
 
@@ -165,7 +205,14 @@ mod tests {
         let text = changes(case(Mappings(3)));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);
-        assert!(lines[0].starts_with(r#"{"add":{"eid":"3fff::/48","locators":[{"rloc":"2001:db8:bad::"#));
-        assert!(lines[0].ends_with(r#","priority":1,"weight":30}]}}"#), "{}", lines[0]);
+        assert!(
+            lines[0]
+                .starts_with(r#"{"add":{"eid":"3fff::/48","locators":[{"rloc":"2001:db8:bad::"#)
+        );
+        assert!(
+            lines[0].ends_with(r#","priority":1,"weight":30}]}}"#),
+            "{}",
+            lines[0]
+        );
     }
 }

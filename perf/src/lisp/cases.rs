@@ -40,7 +40,9 @@ impl Case {
                 }
             }
         }
-        let others = Mappings::ALL.into_iter().filter(|mappings| *mappings != USUAL);
+        let others = Mappings::ALL
+            .into_iter()
+            .filter(|mappings| *mappings != USUAL);
         cases.extend(others.map(|mappings| Self {
             step: Step::Encap,
             families: Families::ALL[0],
@@ -152,7 +154,11 @@ mod tests {
             }
             if case.sizes == Sizes::Small {
                 let sent = case.sent_bytes(&frames);
-                let grown = if case.step == Step::Encap { overhead } else { 0 };
+                let grown = if case.step == Step::Encap {
+                    overhead
+                } else {
+                    0
+                };
                 assert!((sent - (64 + grown) as f64).abs() < 1e-9, "{case}: {sent}");
             }
         }

@@ -140,11 +140,15 @@ fn records_of(case: Case, rounds: &[Round], machine: &Machine) -> Vec<Record> {
     };
     vec![
         record(Metric::Mpps, &|round| round.ours / 1e6),
-        record(Metric::ClkPerPacket, &|round| machine.clocks_per_packet(round.ours)),
+        record(Metric::ClkPerPacket, &|round| {
+            machine.clocks_per_packet(round.ours)
+        }),
         record(Metric::TestpmdIoMpps, &|round| round.io / 1e6),
         record(Metric::TestpmdMacswapMpps, &|round| round.macswap / 1e6),
         record(Metric::RatioToTestpmdIo, &|round| round.ours / round.io),
-        record(Metric::RatioToTestpmdMacswap, &|round| round.ours / round.macswap),
+        record(Metric::RatioToTestpmdMacswap, &|round| {
+            round.ours / round.macswap
+        }),
     ]
 }
 
@@ -160,8 +164,11 @@ mod tests {
             ..Machine::look()
         };
         // The machine halves its speed after the first round: the ratio does not move.
-        let rounds = [(6e6, 12e6, 10e6), (3e6, 6e6, 5e6)]
-            .map(|(ours, io, macswap)| Round { ours, io, macswap });
+        let rounds = [(6e6, 12e6, 10e6), (3e6, 6e6, 5e6)].map(|(ours, io, macswap)| Round {
+            ours,
+            io,
+            macswap,
+        });
         for case in Case::quick() {
             let records = records_of(case, &rounds, &machine);
             let ratio = records
@@ -169,7 +176,10 @@ mod tests {
                 .find(|record| record.metric == Metric::RatioToTestpmdMacswap)
                 .expect("it is there");
             assert_eq!((ratio.min, ratio.max), (0.6, 0.6));
-            assert!(target_of(ratio).is_some_and(|goal| goal.is_met_by(0.6)), "{case}");
+            assert!(
+                target_of(ratio).is_some_and(|goal| goal.is_met_by(0.6)),
+                "{case}"
+            );
         }
     }
 }

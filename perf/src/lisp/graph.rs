@@ -88,10 +88,30 @@ pub fn tables(
         &[net::OUTSIDE_ADDRESS, super::OUTSIDE_ADDRESS4],
     )?;
     for (prefix, interface, router, mac) in [
-        ("::/0", outside, net::OUTSIDE_ROUTER, net::OUTSIDE_ROUTER_MAC),
-        ("0.0.0.0/0", outside, super::OUTSIDE_ROUTER4, net::OUTSIDE_ROUTER_MAC),
-        (super::SITE6, inside, net::INSIDE_ROUTER, net::INSIDE_ROUTER_MAC),
-        (super::SITE4, inside, super::INSIDE_ROUTER4, net::INSIDE_ROUTER_MAC),
+        (
+            "::/0",
+            outside,
+            net::OUTSIDE_ROUTER,
+            net::OUTSIDE_ROUTER_MAC,
+        ),
+        (
+            "0.0.0.0/0",
+            outside,
+            super::OUTSIDE_ROUTER4,
+            net::OUTSIDE_ROUTER_MAC,
+        ),
+        (
+            super::SITE6,
+            inside,
+            net::INSIDE_ROUTER,
+            net::INSIDE_ROUTER_MAC,
+        ),
+        (
+            super::SITE4,
+            inside,
+            super::INSIDE_ROUTER4,
+            net::INSIDE_ROUTER_MAC,
+        ),
     ] {
         builder.neighbor(interface, router.parse()?, mac.parse()?);
         let hop = Hop {
@@ -127,7 +147,11 @@ pub fn tables(
 }
 
 fn interface(builder: &mut Builder, port: usize, addresses: &[&str]) -> Result<InterfaceId> {
-    let mac = if port == INGRESS { net::SOURCE_MAC } else { net::SINK_MAC };
+    let mac = if port == INGRESS {
+        net::SOURCE_MAC
+    } else {
+        net::SINK_MAC
+    };
     let addresses = addresses.iter().map(|address| address.parse());
     Ok(builder.interface(InterfaceSpec {
         port: PortId::new(port).context("port 0 or 1")?,
@@ -150,7 +174,8 @@ mod tests {
     #[test]
     fn every_case_sends_every_packet_the_way_it_says() {
         for families in Families::ALL {
-            let mut replay = replay(Step::Encap, families, Mappings(1024), 1024, 64).expect("a network");
+            let mut replay =
+                replay(Step::Encap, families, Mappings(1024), 1024, 64).expect("a network");
             replay.stretch(4096, 32);
             replay.check(4096).expect("all are sent");
             let frame = replay.into_last_sent().expect("frames come back");
@@ -159,10 +184,18 @@ mod tests {
             let udp = 14 + overhead - 16;
             assert_eq!(frame.bytes()[udp + 2..udp + 4], 4341_u16.to_be_bytes());
 
-            let mut replay = super::replay(Step::Decap, families, Mappings(1), 1024, 64).expect("a network");
+            let mut replay =
+                super::replay(Step::Decap, families, Mappings(1), 1024, 64).expect("a network");
             replay.stretch(4096, 32);
             replay.check(4096).expect("all are sent");
-            assert_eq!(replay.into_last_sent().expect("frames come back").bytes().len(), 64);
+            assert_eq!(
+                replay
+                    .into_last_sent()
+                    .expect("frames come back")
+                    .bytes()
+                    .len(),
+                64
+            );
         }
     }
 }

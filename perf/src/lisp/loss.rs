@@ -38,12 +38,7 @@ const CASE: &str = "lisp-loss/6in6/64B";
 const ROUTER: usize = 14 + 24 + 12;
 
 /// Measure what has `only` in its name.
-pub fn run(
-    rounds: usize,
-    only: &str,
-    tsc_hertz: f64,
-    say: &dyn Fn(&str),
-) -> Result<Vec<Record>> {
+pub fn run(rounds: usize, only: &str, tsc_hertz: f64, say: &dyn Fn(&str)) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     let name = format!("{CASE}/{LOCATORS}");
     if name.contains(only) {
@@ -200,8 +195,12 @@ impl Stand {
                 }
                 Ok((median(&times), f64::from(late)))
             });
-            let found = changing.join().map_err(|_| anyhow!("the writer panicked"))?;
-            forwarding.join().map_err(|_| anyhow!("the graph panicked"))?;
+            let found = changing
+                .join()
+                .map_err(|_| anyhow!("the writer panicked"))?;
+            forwarding
+                .join()
+                .map_err(|_| anyhow!("the graph panicked"))?;
             found
         })
     }
@@ -223,7 +222,9 @@ fn forward(replay: &mut Replay<Edge<HeapFrame>>, progress: &Progress) {
         replay.burst(BURST);
         let ended = tsc::now();
         let mut is_seen = false;
-        replay.look_at_last(BURST, |frame, _| is_seen |= router_of(frame) == Some(watched));
+        replay.look_at_last(BURST, |frame, _| {
+            is_seen |= router_of(frame) == Some(watched)
+        });
         if is_seen {
             progress.began.store(began, Ordering::Release);
             progress.ended.store(ended, Ordering::Release);

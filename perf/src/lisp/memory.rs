@@ -53,7 +53,12 @@ pub fn run(only: &str, say: &dyn Fn(&str)) -> Result<Vec<Record>> {
                 "{name}: {prefixes:.1} bytes a mapping in the prefix table, {cache:.1} in the map-cache"
             ));
             let figures = [prefixes + cache];
-            records.push(Record::of(super::SUITE, &name, Metric::BytesPerMapping, &figures));
+            records.push(Record::of(
+                super::SUITE,
+                &name,
+                Metric::BytesPerMapping,
+                &figures,
+            ));
         }
     }
     Ok(records)
@@ -87,7 +92,10 @@ mod tests {
             let count = Mappings(10_000);
             let (prefixes, cache) = bytes_per_mapping(layout, count).expect("a network");
             let locators = f64::from(super::super::ROUTERS * 64) / f64::from(count.0);
-            assert!(cache > 4.0 && cache <= 68.0 + locators, "{layout:?}: {cache}");
+            assert!(
+                cache > 4.0 && cache <= 68.0 + locators,
+                "{layout:?}: {cache}"
+            );
             assert!(prefixes > 0.0, "{layout:?}");
         }
     }

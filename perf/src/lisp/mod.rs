@@ -84,7 +84,12 @@ impl Families {
 impl fmt::Display for Families {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digit = |is_v4| if is_v4 { 4 } else { 6 };
-        write!(f, "{}in{}", digit(self.inner_is_v4), digit(self.outer_is_v4))
+        write!(
+            f,
+            "{}in{}",
+            digit(self.inner_is_v4),
+            digit(self.outer_is_v4)
+        )
     }
 }
 
@@ -119,7 +124,7 @@ pub fn eid(number: u32, is_v4: bool) -> IpNet {
     } else {
         // One of 2^28 /48 in 3fff::/20 (RFC 9637).
         let index = u128::from(number.wrapping_mul(0x9e3_7795) & 0xfff_ffff);
-        let network = Ipv6Addr::from(0x3fff_0 << 108 | index << 80);
+        let network = Ipv6Addr::from(0x3fff << 112 | index << 80);
         Ipv6Net::new(network, 48).expect("at most 128").into()
     }
 }
@@ -175,7 +180,13 @@ pub fn frames_out(
             let site = if families.inner_is_v4 { SITE4 } else { SITE6 };
             let site: IpNet = site.parse().expect("a constant of this crate");
             let (source, destination) = (host(site, &mut random), host(eid, &mut random));
-            frame(source, destination, net::INSIDE_ROUTER_MAC, size, &mut random)
+            frame(
+                source,
+                destination,
+                net::INSIDE_ROUTER_MAC,
+                size,
+                &mut random,
+            )
         })
         .collect()
 }
@@ -191,7 +202,13 @@ pub fn frames_in(families: Families, flows: usize, pattern: &[usize]) -> Vec<Vec
             let site = if families.inner_is_v4 { SITE4 } else { SITE6 };
             let site: IpNet = site.parse().expect("a constant of this crate");
             let (source, destination) = (host(eid, &mut random), host(site, &mut random));
-            let inner = frame(source, destination, net::OUTSIDE_ROUTER_MAC, size, &mut random);
+            let inner = frame(
+                source,
+                destination,
+                net::OUTSIDE_ROUTER_MAC,
+                size,
+                &mut random,
+            );
             let rloc = router(random.u32(..ROUTERS), families.outer_is_v4);
             let port = random.u16(49152..);
             encapsulated(rloc, port, &inner[14..])

@@ -70,12 +70,7 @@ struct Round {
 }
 
 /// Run `rounds` rounds, if the case's name has `only` in it.
-pub fn run(
-    rounds: usize,
-    only: &str,
-    tsc_hertz: f64,
-    say: &dyn Fn(&str),
-) -> Result<Vec<Record>> {
+pub fn run(rounds: usize, only: &str, tsc_hertz: f64, say: &dyn Fn(&str)) -> Result<Vec<Record>> {
     let name = format!("{CASE}/{USED}");
     if !name.contains(only) {
         return Ok(Vec::new());
@@ -95,7 +90,9 @@ pub fn run(
         record(Metric::UpdatesPerS, &|round| round.updates_per_s),
         record(Metric::UpdateUsMedian, &|round| round.update_us),
         record(Metric::GraphClkPerPacket, &|round| round.busy_clocks),
-        record(Metric::RatioToQuiet, &|round| round.quiet_clocks / round.busy_clocks),
+        record(Metric::RatioToQuiet, &|round| {
+            round.quiet_clocks / round.busy_clocks
+        }),
         record(Metric::LostPackets, &|round| round.lost),
         record(Metric::MisdirectedPackets, &|round| round.misdirected),
     ])
@@ -134,8 +131,18 @@ impl Stand {
             changes,
         } = self;
         let progress = Progress {
-            begun: changes.versions.iter().copied().map(AtomicU32::new).collect(),
-            made: changes.versions.iter().copied().map(AtomicU32::new).collect(),
+            begun: changes
+                .versions
+                .iter()
+                .copied()
+                .map(AtomicU32::new)
+                .collect(),
+            made: changes
+                .versions
+                .iter()
+                .copied()
+                .map(AtomicU32::new)
+                .collect(),
             phase: AtomicUsize::new(0),
         };
         let reader = publisher.reader();
@@ -163,8 +170,12 @@ impl Stand {
                 }
                 made
             });
-            let made = changing.join().map_err(|_| anyhow!("the writer panicked"))?;
-            let mut round = forwarding.join().map_err(|_| anyhow!("the graph panicked"))?;
+            let made = changing
+                .join()
+                .map_err(|_| anyhow!("the writer panicked"))?;
+            let mut round = forwarding
+                .join()
+                .map_err(|_| anyhow!("the graph panicked"))?;
             round.updates_per_s = median(&made.rates);
             round.update_us = median(&made.clocks) * 1e6 / tsc_hertz;
             Ok(round)
@@ -217,16 +228,27 @@ impl Watch {
 
     /// Whether a frame is what was made of `template`, and on its way to where its mapping led in a version from `first` to
     /// `last`.
-    fn allows(&self, frame: &[u8], template: &[u8], number: u32, (first, last): (u32, u32)) -> bool {
+    fn allows(
+        &self,
+        frame: &[u8],
+        template: &[u8],
+        number: u32,
+        (first, last): (u32, u32),
+    ) -> bool {
         let bytes = |of: &[u8], at: usize| of.get(at..at + 16).map(<[u8]>::to_vec);
         if bytes(frame, INNER_DESTINATION) != bytes(template, 14 + 24) {
             return false;
         }
-        let outer = frame.get(OUTER_DESTINATION..).and_then(<[u8]>::first_chunk::<16>);
-        let Some((network, router)) = outer.and_then(|outer| outer.split_first_chunk::<12>()) else {
+        let outer = frame
+            .get(OUTER_DESTINATION..)
+            .and_then(<[u8]>::first_chunk::<16>);
+        let Some((network, router)) = outer.and_then(|outer| outer.split_first_chunk::<12>())
+        else {
             return false;
         };
-        let router = router.first_chunk().map_or(u32::MAX, |bytes| u32::from_be_bytes(*bytes));
+        let router = router
+            .first_chunk()
+            .map_or(u32::MAX, |bytes| u32::from_be_bytes(*bytes));
         let of_version = |version: u32| {
             let versions = &self.routers[number as usize]; // `as`: u32 to index
             versions[(version % 2) as usize].contains(&router) // `as`: 0 or 1
@@ -342,7 +364,8 @@ impl Changes {
             }
         }
         rib.reclaim(publisher);
-        made.rates.push(count as f64 / start.elapsed().as_secs_f64());
+        made.rates
+            .push(count as f64 / start.elapsed().as_secs_f64());
     }
 
     fn one(&mut self, rib: &mut Rib, progress: &Progress) {
@@ -385,7 +408,9 @@ mod tests {
         // So many that no router is ever without a mapping: one that nobody names has to be looked up again.
         let mut stand = Stand::new(Mappings(20_000), 1000).expect("a network");
         for _ in 0..2 {
-            let round = stand.round(Duration::from_millis(50), 2, 1e9).expect("two threads");
+            let round = stand
+                .round(Duration::from_millis(50), 2, 1e9)
+                .expect("two threads");
             assert_eq!((round.lost, round.misdirected), (0.0, 0.0));
             assert!(round.updates_per_s > 0.0 && round.busy_clocks > 0.0);
         }
@@ -406,9 +431,15 @@ mod tests {
         };
         frame[94..110].copy_from_slice(&frames[0][38..54]);
         to(&mut frame, old);
-        assert!(watch.allows(&frame, &frames[0], 0, (0, 0)) && watch.allows(&frame, &frames[0], 0, (2, 3)));
+        assert!(
+            watch.allows(&frame, &frames[0], 0, (0, 0))
+                && watch.allows(&frame, &frames[0], 0, (2, 3))
+        );
         to(&mut frame, new);
-        assert!(!watch.allows(&frame, &frames[0], 0, (0, 0)) && watch.allows(&frame, &frames[0], 0, (0, 1)));
+        assert!(
+            !watch.allows(&frame, &frames[0], 0, (0, 0))
+                && watch.allows(&frame, &frames[0], 0, (0, 1))
+        );
         to(&mut frame, 1_000_000);
         assert!(!watch.allows(&frame, &frames[0], 0, (0, 5)));
     }

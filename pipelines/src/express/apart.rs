@@ -9,9 +9,9 @@ use dataplane::frame::{BURST_MAX, Frame};
 use dataplane::wire::{ipv4, ipv6};
 
 use super::{Express, Finished, HOP_LIMIT, L3, admit_odd, destination_of, finish_odd, header_mut};
+use crate::fib::NextHop;
 use crate::ingress;
 use crate::lisp::decap;
-use crate::fib::NextHop;
 use crate::lisp::encap::{self, V4_LEN, V6_LEN};
 use crate::lisp::node as steps;
 use crate::lisp::table::{LEAF, Locator};
@@ -82,7 +82,7 @@ impl Apart {
         self.kinds[index] = kind;
         if kind & 1 == 0 {
             let header = packet.first_chunk::<{ ipv6::HEADER_LEN }>();
-            return header.map_or([0; 16], |header| destination_of(header));
+            return header.map_or([0; 16], destination_of);
         }
         let mut destination = [0; 16];
         if let Some(header) = packet.first_chunk::<{ ipv4::HEADER_LEN }>() {
@@ -94,7 +94,12 @@ impl Apart {
     /// The record of all `len` frames, if they were all decapsulated in one instance and are IPv6: then none is apart any
     /// more.
     #[inline(always)]
-    pub(super) fn take_common(&mut self, tables: &Tables, port: &PortTable, len: usize) -> Option<Meta> {
+    pub(super) fn take_common(
+        &mut self,
+        tables: &Tables,
+        port: &PortTable,
+        len: usize,
+    ) -> Option<Meta> {
         let all = u64::MAX >> (BURST_MAX - len.clamp(1, BURST_MAX));
         let first = self.kinds[0];
         if self.bits != all || first & 1 != 0 {
@@ -117,7 +122,9 @@ impl Apart {
 
     /// There are only this many frames.
     pub(super) fn truncate(&mut self, len: usize) {
-        let kept = u64::MAX.checked_shl(len as u32).map_or(u64::MAX, |mask| !mask); // `as`: at most 64
+        let kept = u64::MAX
+            .checked_shl(len as u32)
+            .map_or(u64::MAX, |mask| !mask); // `as`: at most 64
         (self.bits, self.oversize) = (self.bits & kept, self.oversize & kept);
     }
 
@@ -128,7 +135,11 @@ impl Apart {
             return port.start;
         }
         let kind = self.kinds[index];
-        let family = if kind & 1 != 0 { Family::V4 } else { Family::V6 };
+        let family = if kind & 1 != 0 {
+            Family::V4
+        } else {
+            Family::V6
+        };
         if kind == PLAIN_V4 {
             return port.start.of(family);
         }
@@ -236,12 +247,13 @@ impl Express {
                 continue;
             }
             let mut meta = port.start;
-            let admitted = if port.has_rules {
-                admit_odd::<F, true>(tables, port, frame, &mut meta, &mut walk)
-            } else {
-                admit_odd::<F, false>(tables, port, frame, &mut meta, &mut walk)
-            };
-            match admitted {
+            match open_odd(tables, lisp, port, frame, &mut meta, &mut walk) {
+                Ok(()) if let Some(position) = lisp.position_of(&meta) => {
+                    let kind = position << 1 | u16::from(meta.family == Family::V4);
+                    let packet = frame.bytes().get(L3..).unwrap_or(&[]);
+                    self.destinations[index] = self.apart.add(index, kind, packet);
+                    self.rules_in[index] = NO_RULE;
+                }
                 Ok(()) if meta.family == Family::V4 => {
                     self.destinations[index] = self.apart.add_v4(index, frame.bytes());
                 }
@@ -323,7 +335,11 @@ impl Express {
             lisp.shared.prefetch_locator(locator);
             apart.locators[index] = locator;
             if locator == 0 {
-                let vrf = if APART { apart.start(tables, port, index).vrf } else { start.vrf };
+                let vrf = if APART {
+                    apart.start(tables, port, index).vrf
+                } else {
+                    start.vrf
+                };
                 if let Way::Native(number) = lisp.way_without_locator(vrf, set, hash) {
                     *leaf = number;
                 }
@@ -371,9 +387,8 @@ impl Express {
                     }
                 };
                 let locator = lisp.shared.locator(locator);
-                let number = locator.state().next_hop;
-                let next_hop = tables.next_hop(number);
                 let hash = self.apart.hashes[index];
+                let (number, next_hop) = steps::underlay(tables, locator, hash);
                 let len = seal(lisp, locator, next_hop, hash, family, frame, is_ours);
                 if let Some(len) = len {
                     self.leaves[index] = number;
@@ -389,7 +404,14 @@ impl Express {
                     continue;
                 }
             }
-            self.finish_one_odd(tables, (port, start), index, frame, &mut walk, &mut finished);
+            self.finish_one_odd(
+                tables,
+                (port, start),
+                index,
+                frame,
+                &mut walk,
+                &mut finished,
+            );
         }
         walk.finish();
         if sealed > 0 {
@@ -483,6 +505,27 @@ fn seal<F: Frame>(
         encap::write_v6(lisp.rules, locator, &inner, headers.first_chunk_mut()?);
     }
     Some(L3 + len)
+}
+
+/// The same as [`admit_odd`] where encapsulated packets come in: one with padding behind it is not common, and opened all
+/// the same.
+#[cold]
+#[inline(never)]
+fn open_odd<F: Frame>(
+    tables: &Tables,
+    lisp: &Lisp,
+    port: &PortTable,
+    frame: &mut F,
+    meta: &mut Meta,
+    walk: &mut Walk<'_, false>,
+) -> Result<(), Next> {
+    admit_odd::<F, false>(tables, port, frame, meta, walk)?;
+    steps::decapsulate(tables, lisp, frame, meta, walk.counters()).map_err(Next::Drop)?;
+    if port.has_rules && meta.family == Family::V6 && !meta.is_decapsulated {
+        let rule_set = tables.interface(meta.interface).rule_set;
+        walk.uncommon(rule_set, frame, meta)?;
+    }
+    Ok(())
 }
 
 /// Forward a packet to the neighbour its leaf names, if nothing about it is odd. Else it is as it was.

@@ -26,7 +26,9 @@ impl IcmpError {
             Self::NoRoute | Self::BeyondScope => (UNREACHABLE, codes::UNREACHABLE_NETWORK, 0),
             Self::AddressUnreachable => (UNREACHABLE, codes::UNREACHABLE_HOST, 0),
             Self::PortUnreachable => (UNREACHABLE, codes::UNREACHABLE_PORT, 0),
-            Self::SourcePolicy | Self::Prohibited => (UNREACHABLE, codes::UNREACHABLE_PROHIBITED, 0),
+            Self::SourcePolicy | Self::Prohibited => {
+                (UNREACHABLE, codes::UNREACHABLE_PROHIBITED, 0)
+            }
             Self::PacketTooBig { mtu } => {
                 let code = codes::UNREACHABLE_FRAGMENTATION_NEEDED;
                 (UNREACHABLE, code, mtu as u32) // `as`: widening

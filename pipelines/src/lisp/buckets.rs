@@ -42,9 +42,15 @@ pub(super) fn fill(shares: &[Share]) -> Option<[u8; BUCKETS]> {
         buckets[start..start + count].fill(*slot);
         start += count;
     }
-    let is_usable = |slot: u8| shares.get(usize::from(slot)).is_some_and(|share| share.is_usable);
+    let is_usable = |slot: u8| {
+        shares
+            .get(usize::from(slot))
+            .is_some_and(|share| share.is_usable)
+    };
     // Of weight 0 beside others that have some, and these are all unusable: better than nothing.
-    let has_weight = group.iter().any(|(_, share)| share.is_usable && weight(share) > 0);
+    let has_weight = group
+        .iter()
+        .any(|(_, share)| share.is_usable && weight(share) > 0);
     for (bucket, slot) in (0..).zip(&mut buckets) {
         if !is_usable(*slot) {
             let heirs = group.iter().filter(|(_, share)| share.is_usable);
@@ -60,12 +66,11 @@ pub(super) fn fill(shares: &[Share]) -> Option<[u8; BUCKETS]> {
 }
 
 /// How many buckets each of the group has, by largest remainder; earlier ones first where remainders are equal.
-fn quotas(
-    group: &[(u8, Share)],
-    weight: impl Fn(&Share) -> u32,
-) -> ArrayVec<usize, LOCATORS_MAX> {
+fn quotas(group: &[(u8, Share)], weight: impl Fn(&Share) -> u32) -> ArrayVec<usize, LOCATORS_MAX> {
     let total: u32 = group.iter().map(|(_, share)| weight(share)).sum();
-    let parts = group.iter().map(|(_, share)| weight(share) * BUCKETS as u32); // `as`: 64
+    let parts = group
+        .iter()
+        .map(|(_, share)| weight(share) * BUCKETS as u32); // `as`: 64
     let mut counts: ArrayVec<usize, LOCATORS_MAX> =
         parts.clone().map(|part| (part / total) as usize).collect(); // `as`: at most 64
     let remainders: ArrayVec<u32, LOCATORS_MAX> = parts.map(|part| part % total).collect();

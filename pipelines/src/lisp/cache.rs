@@ -17,8 +17,8 @@ use dataplane::table::region::Line;
 use ipnet::IpNet;
 
 use super::buckets::{self, Share};
-use super::numbers::Numbers;
 use super::flow::mix;
+use super::numbers::Numbers;
 use super::spec::{Act, LOCATORS_MAX, LocatorSpec, MappingSpec, Settings};
 use super::table::{self, LEAF, NO_MTU, NO_SLOT, Shared, State, USED, kind_number, place_of};
 use super::template;
@@ -100,8 +100,8 @@ pub(crate) struct MapCache {
     locator_numbers: HashMap<LocatorKey, u32>,
     free_locators: Numbers,
     rlocs: BTreeMap<IpAddr, Rloc>,
-    /// Sets of the proxy ETRs.
-    petrs: BTreeMap<VrfId, u32>,
+    /// Mappings that no prefix leads to: the proxy ETRs of each VRF. Tables know their numbers, so they stay for good.
+    petrs: BTreeMap<VrfId, Mapping>,
     unmarked: Vec<Gone>,
     waiting: VecDeque<(u64, Gone)>,
     /// Numbers of next hops that nothing leads to any more.
@@ -148,14 +148,18 @@ impl MapCache {
 
     /// These settings from now on. Returns the mappings that were made under others and have to be made again.
     pub(crate) fn configure(&mut self, settings: Settings) -> Vec<(Eid, MappingSpec)> {
-        let outdated: Vec<_> = if settings == self.settings {
-            Vec::new()
-        } else {
+        let is_outdated: fn(&MappingSpec) -> bool = if settings.makes_other_headers(&self.settings)
+        {
             self.generation += 1;
-            let specs = self.mappings.iter();
-            let known = specs.filter_map(|(eid, mapping)| Some((*eid, self.spec_of(mapping)?)));
-            known.collect()
+            |_| true
+        } else if settings.miss != self.settings.miss {
+            |spec| *spec == MappingSpec::Negative(Act::SendMapRequest)
+        } else {
+            |_| false
         };
+        let specs = self.mappings.iter();
+        let known = specs.filter_map(|(eid, mapping)| Some((*eid, self.spec_of(mapping)?)));
+        let outdated = known.filter(|(_, spec)| is_outdated(spec)).collect();
         self.instances = settings
             .instances
             .iter()
@@ -181,7 +185,9 @@ impl MapCache {
     fn spec_of(&self, mapping: &Mapping) -> Option<MappingSpec> {
         Some(match &self.sets.get(&mapping.set)?.key {
             SetKey::Negative(act, _) => MappingSpec::Negative(*act),
-            SetKey::Locators { locators, version, .. } => MappingSpec::Locators {
+            SetKey::Locators {
+                locators, version, ..
+            } => MappingSpec::Locators {
                 locators: locators.clone(),
                 version: *version,
             },
@@ -201,14 +207,22 @@ impl MapCache {
             MappingSpec::Negative(_) => &[],
         };
         for locator in locators {
-            is_ready &= self.rlocs.entry(locator.rloc).or_default().next_hop.is_some();
+            is_ready &= self
+                .rlocs
+                .entry(locator.rloc)
+                .or_default()
+                .next_hop
+                .is_some();
         }
         is_ready
     }
 
     /// Routers whose way through the underlay is not known yet.
     pub(crate) fn unknown(&self) -> impl Iterator<Item = IpAddr> {
-        let unknown = self.rlocs.iter().filter(|(_, rloc)| rloc.next_hop.is_none());
+        let unknown = self
+            .rlocs
+            .iter()
+            .filter(|(_, rloc)| rloc.next_hop.is_none());
         unknown.map(|(address, _)| *address)
     }
 
@@ -250,14 +264,27 @@ impl MapCache {
         let Some(rloc) = self.rlocs.get(&address) else {
             return;
         };
-        for number in &rloc.locators {
-            self.write_state(*number, rloc, address);
+        let write_states = || {
+            for number in &rloc.locators {
+                self.write_state(*number, rloc, address);
+            }
+        };
+        // Nobody shall be led to a router that has lost its way, nor before it has one.
+        let is_usable = rloc.is_usable(address);
+        if is_usable {
+            write_states();
         }
-        let sets = rloc.locators.iter().filter_map(|number| self.locators.get(number));
+        let sets = rloc
+            .locators
+            .iter()
+            .filter_map(|number| self.locators.get(number));
         for set in sets.flat_map(|locator| &locator.sets) {
             if let Some(set_info) = self.sets.get(set) {
                 self.write_buckets(*set, set_info);
             }
+        }
+        if !is_usable {
+            write_states();
         }
     }
 
@@ -327,34 +354,48 @@ impl MapCache {
         self.mappings.keys().copied()
     }
 
-    /// Make the sets of the proxy ETRs, one for each instance.
+    /// Lead every instance to the proxy ETRs of the settings. Takes effect at once.
     pub(crate) fn set_petrs(&mut self) {
-        let before = std::mem::take(&mut self.petrs);
-        let locators: Vec<LocatorSpec> = self
-            .settings
-            .petr
-            .iter()
-            .map(|rloc| LocatorSpec {
-                priority: 1,
-                weight: 0,
-                rloc: *rloc,
-                up: true,
+        let proxies = self.settings.petr.iter().map(|rloc| LocatorSpec {
+            priority: 1,
+            weight: 0,
+            rloc: *rloc,
+            up: true,
+        });
+        let locators: Vec<LocatorSpec> = proxies.collect();
+        let instances = self.instances.keys().copied();
+        let wanted: Vec<VrfId> = instances.filter(|_| !locators.is_empty()).collect();
+        let spec = MappingSpec::Locators {
+            locators,
+            version: 0,
+        };
+        for vrf in &wanted {
+            let set = self.take_set(*vrf, &spec, 0);
+            let petr = self.petrs.entry(*vrf);
+            let petr = petr.or_insert_with(|| Mapping {
+                number: self.numbers.take(),
+                set: 0,
+            });
+            let before = std::mem::replace(&mut petr.set, set);
+            self.shared.mappings.at(petr.number).store(set, Release);
+            self.release_set(before);
+        }
+        let gone = self
+            .petrs
+            .iter_mut()
+            .filter(|(vrf, _)| !wanted.contains(vrf));
+        let sets: Vec<u32> = gone
+            .map(|(_, petr)| {
+                self.shared.mappings.at(petr.number).store(0, Release);
+                std::mem::take(&mut petr.set)
             })
             .collect();
-        let vrfs: Vec<VrfId> = self.instances.keys().copied().collect();
-        if !locators.is_empty() {
-            let spec = MappingSpec::Locators { locators, version: 0 };
-            for vrf in vrfs {
-                let set = self.take_set(vrf, &spec, 0);
-                self.petrs.insert(vrf, set);
-            }
-        }
-        before.into_values().for_each(|set| self.release_set(set));
+        sets.into_iter().for_each(|set| self.release_set(set));
     }
 
-    /// The set of an instance's proxy ETRs; 0: there is none.
-    pub(crate) fn petr_set(&self, vrf: VrfId) -> u32 {
-        self.petrs.get(&vrf).copied().unwrap_or(0)
+    /// The mapping that leads a VRF to the proxy ETRs; 0: none ever did.
+    pub(crate) fn petr(&self, vrf: VrfId) -> u32 {
+        self.petrs.get(&vrf).map_or(0, |petr| petr.number)
     }
 
     /// Mappings.
@@ -370,14 +411,18 @@ impl MapCache {
 
     /// How the locators of a mapping are doing, in the order of their use.
     pub(crate) fn locator_states(&self, eid: &Eid) -> Vec<LocatorState> {
-        let set = self.mappings.get(eid).and_then(|mapping| self.sets.get(&mapping.set));
+        let set = self
+            .mappings
+            .get(eid)
+            .and_then(|mapping| self.sets.get(&mapping.set));
         let Some(set) = set else {
             return Vec::new();
         };
         let buckets = buckets::fill(&self.shares(set));
         let slots = (0..).zip(&set.slots).map(|(slot, (spec, _))| {
             let rloc = self.rlocs.get(&spec.rloc);
-            let of_slot = |buckets: [u8; table::BUCKETS]| buckets.iter().filter(|b| **b == slot).count();
+            let of_slot =
+                |buckets: [u8; table::BUCKETS]| buckets.iter().filter(|b| **b == slot).count();
             LocatorState {
                 spec: *spec,
                 is_reachable: rloc.is_some_and(|rloc| rloc.next_hop.unwrap_or(0) != 0),
@@ -421,6 +466,18 @@ impl MapCache {
         std::mem::take(released)
     }
 
+    /// Every next hop that something leads to or led to: nothing is left of the map-cache.
+    pub(crate) fn take_all_released(&mut self) -> Vec<u32> {
+        let natives = self.sets.drain().filter_map(|(_, set)| match set.key {
+            SetKey::Negative(_, native) => Some(native),
+            SetKey::Locators { .. } => None,
+        });
+        self.released.extend(natives);
+        let ways = std::mem::take(&mut self.rlocs).into_values();
+        self.released.extend(ways.filter_map(|rloc| rloc.next_hop));
+        std::mem::take(&mut self.released)
+    }
+
     fn take_set(&mut self, vrf: VrfId, spec: &MappingSpec, native: u32) -> u32 {
         let instance = self.instances.get(&vrf).copied().unwrap_or(0);
         let key = match spec {
@@ -450,7 +507,10 @@ impl MapCache {
         let number = self.free_sets.take();
         self.set_numbers.insert(key.clone(), number);
         let mut slots = ArrayVec::new();
-        if let SetKey::Locators { locators, version, .. } = &key {
+        if let SetKey::Locators {
+            locators, version, ..
+        } = &key
+        {
             // Sorted by priority, heavier ones first where not all have room.
             let mut best: Vec<_> = locators.clone();
             best.sort_by_key(|locator| (locator.priority, std::cmp::Reverse(locator.weight)));
@@ -464,7 +524,11 @@ impl MapCache {
                 slots.push((locator, self.take_locator(key, number)));
             }
         }
-        let set = Set { key, users: 1, slots };
+        let set = Set {
+            key,
+            users: 1,
+            slots,
+        };
         self.write_set(number, &set);
         self.sets.insert(number, set);
         number
@@ -513,7 +577,13 @@ impl MapCache {
         let rloc = self.rlocs.entry(key.rloc).or_default();
         rloc.locators.push(number);
         self.locator_numbers.insert(key, number);
-        self.locators.insert(number, LocatorInfo { key, sets: HashSet::from([set]) });
+        self.locators.insert(
+            number,
+            LocatorInfo {
+                key,
+                sets: HashSet::from([set]),
+            },
+        );
         self.write_state(number, &self.rlocs[&key.rloc], key.rloc);
         number
     }

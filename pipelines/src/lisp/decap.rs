@@ -35,14 +35,19 @@ pub(crate) struct Opened {
 #[inline(always)]
 pub(crate) fn open(rules: Rules, packet: &mut [u8], is_v4: bool) -> Result<Opened, DropReason> {
     let outer_len = if is_v4 { IPV4_LEN } else { ipv6::HEADER_LEN };
-    let (outer, datagram) = packet.split_at_mut_checked(outer_len).ok_or(DropReason::Truncated)?;
+    let (outer, datagram) = packet
+        .split_at_mut_checked(outer_len)
+        .ok_or(DropReason::Truncated)?;
     let (outer_class, outer_hop_limit) = class_and_hop_limit(outer, is_v4)?;
     let Some((head, inner)) = datagram.split_first_chunk_mut::<{ udp::HEADER_LEN + HEADER_LEN }>()
     else {
         return Err(DropReason::LispLength);
     };
     let udp_len = usize::from(u16::from_be_bytes([head[4], head[5]]));
-    let Some(inner) = udp_len.checked_sub(head.len()).and_then(|len| inner.get_mut(..len)) else {
+    let Some(inner) = udp_len
+        .checked_sub(head.len())
+        .and_then(|len| inner.get_mut(..len))
+    else {
         return Err(DropReason::LispLength);
     };
     // D-10: none is fine; one that is there must be right.
@@ -63,7 +68,11 @@ pub(crate) fn open(rules: Rules, packet: &mut [u8], is_v4: bool) -> Result<Opene
     };
     // K-01, K-02: without RFC 9305 the flag is reserved and ignored (D-05).
     if rules.gpe && header.flags & flags::NEXT_PROTOCOL != 0 {
-        let expected = if inner_is_v4 { next_protocol::IPV4 } else { next_protocol::IPV6 };
+        let expected = if inner_is_v4 {
+            next_protocol::IPV4
+        } else {
+            next_protocol::IPV6
+        };
         if header.last[3] != expected {
             return Err(DropReason::LispNextProtocol);
         }
@@ -95,7 +104,11 @@ fn class_and_hop_limit(header: &[u8], is_v4: bool) -> Result<(u8, u8), DropReaso
 fn is_checksum_right(outer: &[u8], head: &[u8], inner: &[u8], is_v4: bool) -> bool {
     // What the UDP length counts, which stands in both the pseudo-header and the UDP header.
     let udp_len = head.get(4..6).unwrap_or(&[]);
-    let addresses = if is_v4 { outer.get(12..20) } else { outer.get(8..40) };
+    let addresses = if is_v4 {
+        outer.get(12..20)
+    } else {
+        outer.get(8..40)
+    };
     let pseudo = checksum::sum(addresses.unwrap_or(&[]))
         + checksum::sum(udp_len)
         + Sum::word(u16::from(proto::UDP));
@@ -113,7 +126,11 @@ fn class_of(rules: Rules, inner: u8, outer: u8) -> Result<u8, DropReason> {
         (inner, _) => inner,
     };
     // Uniform: the outer code point. Pipe: the inner one.
-    let code_point = if rules.class_mask & 0xfc != 0 { outer } else { inner };
+    let code_point = if rules.class_mask & 0xfc != 0 {
+        outer
+    } else {
+        inner
+    };
     Ok(code_point & 0xfc | ecn)
 }
 
@@ -160,6 +177,13 @@ fn judge_v6(header: &[u8; ipv6::HEADER_LEN]) -> Result<(), DropReason> {
         std::net::Ipv6Addr::from(*bytes)
     };
     let (source, destination) = (address(8), address(24));
+    // As of a packet that comes on a link: the host table knows IPv4 addresses by these.
+    if source.to_ipv4_mapped().is_some() {
+        return Err(DropReason::LispInnerSource);
+    }
+    if destination.to_ipv4_mapped().is_some() {
+        return Err(DropReason::LispInnerDestination);
+    }
     if source.is_unspecified()
         || source.is_loopback()
         || source.is_multicast()
@@ -186,8 +210,29 @@ fn accept_v4(
     outer_hop_limit: u8,
 ) -> Result<usize, DropReason> {
     let available = inner.len();
-    let Some([start, class, a, b, _, _, _, _, ttl, _, _, _, source, s2, _, _, destination, d2, ..]) =
-        inner.first_chunk::<IPV4_LEN>().copied()
+    let Some(
+        [
+            start,
+            class,
+            a,
+            b,
+            _,
+            _,
+            _,
+            _,
+            ttl,
+            _,
+            _,
+            _,
+            source,
+            s2,
+            _,
+            _,
+            destination,
+            d2,
+            ..,
+        ],
+    ) = inner.first_chunk::<IPV4_LEN>().copied()
     else {
         return Err(DropReason::LispInnerLength);
     };
@@ -211,10 +256,28 @@ fn accept_v4(
     if ttl == 0 {
         return Err(DropReason::LispInnerHopLimit);
     }
-    let new_class = if class == outer_class { class } else { class_of(rules, class, outer_class)? };
+    let new_class = if class == outer_class {
+        class
+    } else {
+        class_of(rules, class, outer_class)?
+    };
     let new_ttl = ttl.min(outer_hop_limit);
     if (new_class, new_ttl) != (class, ttl)
-        && let [start, class_at, _, _, _, _, _, _, ttl_at, protocol, c0, c1, ..] = header
+        && let [
+            start,
+            class_at,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            ttl_at,
+            protocol,
+            c0,
+            c1,
+            ..,
+        ] = header
     {
         let old = [*start, *class_at, *ttl_at, *protocol];
         (*class_at, *ttl_at) = (new_class, new_ttl);

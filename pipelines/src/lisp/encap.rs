@@ -53,7 +53,11 @@ impl Inner {
         if !rules.gpe {
             return word;
         }
-        let next = if self.is_v4 { next_protocol::IPV4 } else { next_protocol::IPV6 };
+        let next = if self.is_v4 {
+            next_protocol::IPV4
+        } else {
+            next_protocol::IPV6
+        };
         word | u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, next])
     }
 }
@@ -123,7 +127,11 @@ pub(crate) fn udp_checksum(
     let mut sum = constant + Sum::word(flow::source_port(inner.hash));
     sum += Sum::word(len) + Sum::word(len) + checksum::sum(packet);
     if rules.gpe {
-        let next = if inner.is_v4 { next_protocol::IPV4 } else { next_protocol::IPV6 };
+        let next = if inner.is_v4 {
+            next_protocol::IPV4
+        } else {
+            next_protocol::IPV6
+        };
         sum += Sum::word(u16::from(next));
     }
     match sum.checksum() {
@@ -148,5 +156,7 @@ pub(crate) fn is_nested(packet: &[u8], is_v4: bool) -> bool {
     let Some((offset, next_is_v4)) = inner(packet, is_v4) else {
         return false;
     };
-    packet.get(offset..).is_some_and(|packet| inner(packet, next_is_v4).is_some())
+    packet
+        .get(offset..)
+        .is_some_and(|packet| inner(packet, next_is_v4).is_some())
 }

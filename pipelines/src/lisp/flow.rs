@@ -69,7 +69,9 @@ fn uncommon_v6(header: &[u8; ipv6::HEADER_LEN], payload: &[u8]) -> u64 {
     if let Some(fragment) = upper.fragment {
         return u64::from(fragment.id) | 1 << 63;
     }
-    let ports = payload.get(upper.offset..).and_then(|rest| rest.first_chunk::<4>());
+    let ports = payload
+        .get(upper.offset..)
+        .and_then(|rest| rest.first_chunk::<4>());
     match ports {
         Some(ports) if has_ports(upper.protocol) => {
             u64::from(u32::from_ne_bytes(*ports)) | u64::from(upper.protocol) << 32
@@ -87,21 +89,44 @@ pub(crate) fn of_v4(seed: u64, packet: &[u8]) -> u64 {
     let [start, _, _, _, _, _, fragment, offset, _, protocol, ..] = *header;
     let is_fragment = fragment & 0x3f != 0 || offset != 0;
     let options = usize::from(start & 0x0f).saturating_sub(5) * 4;
-    let ports = payload.get(options..).and_then(|rest| rest.first_chunk::<4>());
+    let ports = payload
+        .get(options..)
+        .and_then(|rest| rest.first_chunk::<4>());
     let last = match ports {
         Some(ports) if has_ports(protocol) && !is_fragment => {
             u64::from(u32::from_ne_bytes(*ports)) | u64::from(protocol) << 32
         }
         _ => 0,
     };
+    hash_v4(seed, header, last)
+}
+
+/// The hash that every piece of an IPv4 packet will have.
+pub(crate) fn of_v4_pieces(seed: u64, packet: &[u8]) -> u64 {
+    let header = packet.first_chunk::<20>();
+    header.map_or(seed, |header| hash_v4(seed, header, 0))
+}
+
+#[inline(always)]
+fn hash_v4(seed: u64, header: &[u8; 20], last: u64) -> u64 {
     let addresses = u64::from_ne_bytes(*header.last_chunk().expect("8 of 20 bytes"));
-    fold(fold(addresses ^ seed, MULTIPLIERS[0]) ^ last, MULTIPLIERS[2])
+    fold(
+        fold(addresses ^ seed, MULTIPLIERS[0]) ^ last,
+        MULTIPLIERS[2],
+    )
 }
 
 /// The source port of a flow: from the dynamic range 49152 to 65535 (D-22).
 #[inline(always)]
 pub(crate) fn source_port(hash: u64) -> u16 {
     0xc000 | (hash as u16 & 0x3fff) // `as`: the low bits
+}
+
+/// By which of several ways through the underlay a flow goes, for [`crate::fib::member`]: by its source port, so that the
+/// outer packet alone tells.
+#[inline(always)]
+pub(crate) fn member(port: u16) -> u32 {
+    u32::from(port) << 18
 }
 
 /// The flow label of a flow: 20 bits, never 0, which would mean "none" (D-21).
@@ -135,7 +160,11 @@ mod tests {
             .map(|(port, payload)| of_v6(7, &packet(|p| p.udp(port, 53, payload).build())));
         assert_eq!(a, b);
         assert_ne!(a, c);
-        assert_ne!(a, of_v6(8, &packet(|p| p.udp(1, 53, &[1]).build())), "D-22: the seed counts");
+        assert_ne!(
+            a,
+            of_v6(8, &packet(|p| p.udp(1, 53, &[1]).build())),
+            "D-22: the seed counts"
+        );
     }
 
     /// D-22: all pieces of one packet go one way, the first, which has ports, too.
@@ -165,6 +194,10 @@ mod tests {
         };
         assert_eq!(v4(0x2000, [1, 2, 3, 4]), v4(185, [5, 6, 7, 8]));
         assert_ne!(v4(0x4000, [1, 2, 3, 4]), v4(0x4000, [5, 6, 7, 8]));
+        let mut whole = [0; 28];
+        whole[0] = 0x45;
+        whole[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+        assert_eq!(of_v4_pieces(7, &whole), v4(185, [5, 6, 7, 8]));
     }
 
     /// D-20: a protocol without ports goes by addresses and flow label.
@@ -195,8 +228,13 @@ mod tests {
         assert!(labels.len() > 19_000, "{}", labels.len());
         assert!(labels.iter().all(|label| (1..1 << 20).contains(label)));
         let mut buckets = [0_u32; 64];
-        hashes.iter().for_each(|hash| buckets[(hash >> 58) as usize] += 1);
+        hashes
+            .iter()
+            .for_each(|hash| buckets[(hash >> 58) as usize] += 1);
         // 312 each, give or take five standard deviations.
-        assert!(buckets.iter().all(|n| (224..400).contains(n)), "{buckets:?}");
+        assert!(
+            buckets.iter().all(|n| (224..400).contains(n)),
+            "{buckets:?}"
+        );
     }
 }

@@ -26,3 +26,4 @@ pub use spec::{
     Act, Dscp, InstanceSpec, LOCATORS_MAX, LocatorSpec, MappingSpec, Miss, NEVER, RLOCS_MAX, Roles,
     Settings,
 };
+pub use template::overhead;

@@ -10,6 +10,7 @@ use dataplane::wire::ipv6;
 
 use super::decap::{self, Opened};
 use super::encap::{self, Inner, V4_LEN, V6_LEN};
+use super::flow;
 use super::spec::Miss;
 use super::table::{LEAF, Locator};
 use super::template::IPV4_LEN;
@@ -98,7 +99,10 @@ pub(crate) fn decapsulate<F: Frame>(
     let Some(packet) = bytes.get_mut(l3..) else {
         return Ok(());
     };
-    if meta.vrf != lisp.underlay
+    // A link-local address is no RLOC; and what was opened is only opened again by whom it is sent to.
+    if meta.entry != Entry::Received
+        || meta.is_decapsulated
+        || meta.vrf != lisp.underlay
         || !lisp.roles.decapsulates()
         || !lisp.is_for_us(packet, is_v4)
     {
@@ -136,7 +140,8 @@ pub(crate) fn admit(
             return Err(DropReason::LispNotOurEid);
         }
     }
-    if lisp.check_source_rloc && !is_from_its_locator(tables, lisp, instance, packet, is_v4, opened) {
+    if lisp.check_source_rloc && !is_from_its_locator(tables, lisp, instance, packet, is_v4, opened)
+    {
         return Err(DropReason::LispSourceRloc);
     }
     Ok(position)
@@ -185,7 +190,9 @@ pub(crate) fn strip<F: Frame>(frame: &mut F, l3: usize, opened: Opened) -> Resul
     let front = (l3 + opened.offset).saturating_sub(ethernet::HEADER_LEN);
     let truncated = |_| DropReason::Truncated;
     frame.trim_front(front).map_err(truncated)?;
-    frame.resize(ethernet::HEADER_LEN + opened.len).map_err(truncated)?;
+    frame
+        .resize(ethernet::HEADER_LEN + opened.len)
+        .map_err(truncated)?;
     let link = frame.bytes_mut().get_mut(..ethernet::HEADER_LEN);
     let link = link.ok_or(DropReason::Truncated)?;
     link.fill(0);
@@ -210,6 +217,14 @@ pub(crate) fn judge(tables: &Tables, packet: &[u8], meta: &mut Meta) -> Next {
         return Next::Drop(DropReason::NoRoute);
     };
     let is_v4 = meta.family == Family::V4;
+    if meta.entry == Entry::Scoped {
+        return if is_v4 {
+            // RFC 3927 7.
+            Next::Drop(DropReason::LinkLocalScope)
+        } else {
+            Next::Error(DropReason::LinkLocalScope, IcmpError::BeyondScope)
+        };
+    }
     let hash = lisp.hash(packet, is_v4);
     let way = match lisp.way(meta.vrf, meta.next_hop, hash) {
         Way::Miss(native) => {
@@ -218,15 +233,16 @@ pub(crate) fn judge(tables: &Tables, packet: &[u8], meta: &mut Meta) -> Next {
             }
             match lisp.miss {
                 Miss::Drop | Miss::Hold => return Next::Punt(PuntReason::MapCacheMiss),
-                Miss::Native => {
+                Miss::Native if tables.next_hop(native).kind != Kind::Drop => {
                     meta.is_missed = true;
                     Way::Native(native)
                 }
-                Miss::Petr => {
+                Miss::Petr if let Some(petr) = lisp.petr(meta.vrf, hash) => {
                     meta.is_missed = true;
-                    let petr = lisp.petr(meta.vrf, hash);
-                    petr.map_or(Way::Drop(DropReason::LispNoLocator), Way::Encap)
+                    Way::Encap(petr)
                 }
+                // Without a way on, it is still asked for.
+                Miss::Native | Miss::Petr => return Next::Punt(PuntReason::MapCacheMiss),
             }
         }
         way => way,
@@ -266,9 +282,6 @@ fn fits(
     packet: &[u8],
     meta: &Meta,
 ) -> Next {
-    if meta.entry == Entry::Scoped {
-        return Next::Error(DropReason::LinkLocalScope, IcmpError::BeyondScope);
-    }
     if !is_source_ours(lisp, packet, meta) {
         return Next::Error(DropReason::LispSourceEid, IcmpError::SourcePolicy);
     }
@@ -292,13 +305,36 @@ fn fits(
     }
     // F-04: DF is not set.
     if is_v4 && packet.get(6).is_some_and(|flags| flags & 0x40 == 0) {
-        return Next::Cut(room);
+        return Next::Cut(room.min(room_of_pieces(tables, lisp, packet, meta)));
     }
     if meta.entry != Entry::Received {
         return Next::Drop(DropReason::PacketTooBig);
     }
     // F-03.
-    Next::Error(DropReason::PacketTooBig, IcmpError::PacketTooBig { mtu: room })
+    Next::Error(
+        DropReason::PacketTooBig,
+        IcmpError::PacketTooBig { mtu: room },
+    )
+}
+
+/// What fits where the pieces of an IPv4 packet go: they have no ports, so it may be to another locator than the whole.
+#[cold]
+fn room_of_pieces(tables: &Tables, lisp: &Lisp, packet: &[u8], meta: &Meta) -> u16 {
+    let hash = flow::of_v4_pieces(lisp.seed, packet);
+    let locator = locator_of(lisp, meta, hash);
+    locator.map_or(u16::MAX, |locator| {
+        lisp.room(locator, underlay(tables, locator, hash).1.mtu)
+    })
+}
+
+/// The locator of a packet that was [judged](judge) to have one.
+#[inline(always)]
+fn locator_of<'t>(lisp: &'t Lisp, meta: &Meta, hash: u64) -> Option<Locator<'t>> {
+    match lisp.way(meta.vrf, meta.next_hop, hash) {
+        Way::Encap(locator) => Some(locator),
+        // By way of the proxy: or the mapping has changed since the lookup.
+        _ => lisp.petr(meta.vrf, hash).filter(|_| meta.is_missed),
+    }
 }
 
 /// The leaf of a packet that is not encapsulated: of a mapping, the next hop its destination has without LISP.
@@ -326,14 +362,27 @@ pub(crate) fn is_source_ours(lisp: &Lisp, packet: &[u8], meta: &Meta) -> bool {
 
 /// The underlay's next hop to a locator: of several with the same cost, one by the flow.
 #[inline(always)]
-pub(crate) fn underlay<'t>(tables: &'t Tables, locator: Locator<'_>, hash: u64) -> (u32, &'t NextHop) {
+pub(crate) fn underlay<'t>(
+    tables: &'t Tables,
+    locator: Locator<'_>,
+    hash: u64,
+) -> (u32, &'t NextHop) {
     let number = locator.state().next_hop;
     let next_hop = tables.next_hop(number);
     if next_hop.kind == Kind::Group {
-        let number = fib::member(tables, next_hop, (hash >> 16) as u32); // `as`: 32 bits of it
+        let number = fib::member(tables, next_hop, flow::member(flow::source_port(hash)));
         return (number, tables.next_hop(number));
     }
     (number, next_hop)
+}
+
+/// What [`underlay`] chose by, of a packet that we encapsulated: whoever resolves a router that does not answer yet sees
+/// the packet alone, and must come to the same router.
+#[cold]
+pub(crate) fn member_of(tables: &Tables, family: Family, packet: &[u8]) -> Option<u32> {
+    let lisp = tables.lisp.as_ref()?;
+    lisp.outer_port(packet, family == Family::V4)
+        .map(flow::member)
 }
 
 /// Put a packet that [fits](judge) behind the outer header of its locator, and give it the underlay's next hop. What
@@ -349,13 +398,8 @@ pub(crate) fn encapsulate<F: Frame>(
     let l3 = meta.l3_offset();
     let packet = frame.bytes().get(l3..).unwrap_or(&[]);
     let hash = lisp.hash(packet, is_v4);
-    let locator = match lisp.way(meta.vrf, meta.next_hop, hash) {
-        Way::Encap(locator) => locator,
-        // By way of the proxy: or the mapping has changed since the lookup.
-        _ => match lisp.petr(meta.vrf, hash).filter(|_| meta.is_missed) {
-            Some(locator) => locator,
-            None => return Next::Drop(DropReason::LispNoLocator),
-        },
+    let Some(locator) = locator_of(lisp, meta, hash) else {
+        return Next::Drop(DropReason::LispNoLocator);
     };
     let hops = u8::from(meta.entry == Entry::Received);
     let Some(inner) = frame
@@ -374,7 +418,11 @@ pub(crate) fn encapsulate<F: Frame>(
         l3: meta.l3,
         next_hop: number,
         vrf: lisp.underlay,
-        family: if locator.state().is_v4 { Family::V4 } else { Family::V6 },
+        family: if locator.state().is_v4 {
+            Family::V4
+        } else {
+            Family::V6
+        },
         ..Meta::originate(next_hop.interface)
     };
     match next_hop.kind {
@@ -399,12 +447,24 @@ pub(crate) fn count_hop(packet: &mut [u8], is_v4: bool, hops: u8, hash: u64) -> 
         let before = u16::from_be_bytes([header[10], header[11]]);
         let after = checksum::update(before, &old, &[header[8], header[9]]);
         header[10..12].copy_from_slice(&after.to_be_bytes());
-        Some(Inner { len, class: header[1], hop_limit: header[8], hash, is_v4 })
+        Some(Inner {
+            len,
+            class: header[1],
+            hop_limit: header[8],
+            hash,
+            is_v4,
+        })
     } else {
         let header = packet.first_chunk_mut::<{ ipv6::HEADER_LEN }>()?;
         header[7] = header[7].wrapping_sub(hops);
         let class = header[0] << 4 | header[1] >> 4;
-        Some(Inner { len, class, hop_limit: header[7], hash, is_v4 })
+        Some(Inner {
+            len,
+            class,
+            hop_limit: header[7],
+            hash,
+            is_v4,
+        })
     }
 }
 
@@ -420,11 +480,17 @@ pub(crate) fn put<F: Frame>(
 ) -> Result<(), ()> {
     if locator.state().is_v4 {
         frame.prepend(V4_LEN).map_err(|_| ())?;
-        let headers = frame.bytes_mut().get_mut(l3..).and_then(<[u8]>::first_chunk_mut);
+        let headers = frame
+            .bytes_mut()
+            .get_mut(l3..)
+            .and_then(<[u8]>::first_chunk_mut);
         encap::write_v4(lisp.rules, locator, inner, headers.ok_or(())?);
     } else {
         frame.prepend(V6_LEN).map_err(|_| ())?;
-        let headers = frame.bytes_mut().get_mut(l3..).and_then(<[u8]>::first_chunk_mut);
+        let headers = frame
+            .bytes_mut()
+            .get_mut(l3..)
+            .and_then(<[u8]>::first_chunk_mut);
         encap::write_v6(lisp.rules, locator, inner, headers.ok_or(())?);
     }
     if lisp.udp_checksum {
@@ -436,7 +502,11 @@ pub(crate) fn put<F: Frame>(
 #[cold]
 #[inline(never)]
 fn sum_up<F: Frame>(lisp: &Lisp, locator: Locator<'_>, inner: &Inner, frame: &mut F, l3: usize) {
-    let len = if locator.state().is_v4 { V4_LEN } else { V6_LEN };
+    let len = if locator.state().is_v4 {
+        V4_LEN
+    } else {
+        V6_LEN
+    };
     let Some((headers, packet)) = frame
         .bytes_mut()
         .get_mut(l3..)

@@ -200,8 +200,8 @@ impl Locator<'_> {
     pub(crate) fn state(self) -> State {
         let word = self.word(0);
         State {
-            next_hop: word as u32,          // `as`: the lower half
-            path_mtu: (word >> 32) as u16,  // `as`: 16 bits of it
+            next_hop: word as u32,         // `as`: the lower half
+            path_mtu: (word >> 32) as u16, // `as`: 16 bits of it
             is_v4: word >> 48 & 1 != 0,
         }
     }

@@ -17,7 +17,8 @@ pub(crate) const IPV4_LEN: usize = 20;
 pub(crate) const INNER_OFFSET: usize = udp::HEADER_LEN + HEADER_LEN;
 
 /// Bytes that encapsulation adds to a packet: 36 by IPv4, 56 by IPv6 (F-02).
-pub(crate) const fn overhead(is_v4: bool) -> u16 {
+#[must_use]
+pub const fn overhead(is_v4: bool) -> u16 {
     let ip = if is_v4 { IPV4_LEN } else { ipv6::HEADER_LEN };
     (ip + INNER_OFFSET) as u16 // `as`: 36 or 56
 }
@@ -134,10 +135,19 @@ mod tests {
     #[test]
     fn an_instance_stands_in_the_upper_24_bits() {
         let mut settings = settings();
-        assert_eq!(header(&settings, "2001:db8::9", 0x0a0b0c, 0), [8, 0, 0, 0, 10, 11, 12, 0]);
+        assert_eq!(
+            header(&settings, "2001:db8::9", 0x0a0b0c, 0),
+            [8, 0, 0, 0, 10, 11, 12, 0]
+        );
         settings.status_bits = true;
-        assert_eq!(header(&settings, "2001:db8::9", 0x0a0b0c, 0), [0x48, 0, 0, 0, 10, 11, 12, 3]);
-        assert_eq!(header(&settings, "2001:db8::9", 0, 0), [0x40, 0, 0, 0, 0, 0, 0, 3]);
+        assert_eq!(
+            header(&settings, "2001:db8::9", 0x0a0b0c, 0),
+            [0x48, 0, 0, 0, 10, 11, 12, 3]
+        );
+        assert_eq!(
+            header(&settings, "2001:db8::9", 0, 0),
+            [0x40, 0, 0, 0, 0, 0, 0, 3]
+        );
     }
 
     /// D-03: a nonce and map-versions never together.
@@ -146,7 +156,10 @@ mod tests {
         let mut settings = settings();
         settings.nonce = true;
         settings.map_version = 0x123;
-        assert_eq!(header(&settings, "2001:db8::9", 0, 0xabc), [0x10, 0x12, 0x3a, 0xbc, 0, 0, 0, 0]);
+        assert_eq!(
+            header(&settings, "2001:db8::9", 0, 0xabc),
+            [0x10, 0x12, 0x3a, 0xbc, 0, 0, 0, 0]
+        );
         assert_eq!(header(&settings, "2001:db8::9", 0, 0)[0], flags::NONCE);
     }
 
@@ -164,6 +177,9 @@ mod tests {
     fn the_next_protocol_bit_stands_alone() {
         let mut settings = settings();
         (settings.gpe, settings.nonce, settings.status_bits) = (true, true, true);
-        assert_eq!(header(&settings, "192.0.2.9", 0, 3), [flags::NEXT_PROTOCOL, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            header(&settings, "192.0.2.9", 0, 3),
+            [flags::NEXT_PROTOCOL, 0, 0, 0, 0, 0, 0, 0]
+        );
     }
 }

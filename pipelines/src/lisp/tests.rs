@@ -54,6 +54,10 @@ fn cache_to(settings: Settings, rloc: &str) -> (MapCache, u32) {
     assert!(!cache.is_ready(&spec));
     cache.stack(address(rloc), 1);
     assert!(cache.is_ready(&spec));
-    let leaf = cache.install((VRF, "2001:db8:e::/48".parse().expect("a prefix")), &spec, 0);
+    let leaf = cache.install(
+        (VRF, "2001:db8:e::/48".parse().expect("a prefix")),
+        &spec,
+        0,
+    );
     (cache, leaf)
 }

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use ipnet::IpNet;
 use dataplane::reason::DropReason;
 use dataplane::table::lpm::{View4, View6};
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::lisp::DATA_PORT;
+use ipnet::IpNet;
 
 use super::cache::MapCache;
 use super::encap;
@@ -16,7 +16,11 @@ use super::flow;
 use super::spec::{Act, Dscp, Miss, RLOCS_MAX, Roles, Settings};
 use super::table::{Kind, LEAF, Locator, Shared};
 use super::template::{IPV4_LEN, overhead};
+use crate::meta::Meta;
 use crate::tables::{InterfaceId, VrfId};
+
+/// Most instances: twice the position of one, and more, has 16 bits on the short way.
+const INSTANCES_MAX: usize = 1 << 14;
 
 /// How headers are made and read.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +41,8 @@ pub(crate) struct Instance {
     pub(crate) first6: First6,
     pub(crate) eids6: View6,
     pub(crate) eids4: View4,
-    /// The set of the proxy ETRs; 0: there is none.
-    pub(crate) petr_set: u32,
+    /// The mapping that leads to the proxy ETRs; 0: there are none.
+    pub(crate) petr: u32,
 }
 
 /// The first own IPv6 EID prefix, if it has at most 64 bits, as its bits stand in a packet: most sites have one, and are
@@ -58,18 +62,20 @@ impl First6 {
         });
         // Nothing has these bits.
         let none = Self { mask: 0, value: 1 };
-        first.filter(|eid| eid.prefix_len() <= 64).map_or(none, |eid| {
-            let upper = |address: std::net::Ipv6Addr| {
-                let [half, _] = *address.octets().as_chunks::<8>().0 else {
-                    unreachable!("16 bytes are two halves")
+        first
+            .filter(|eid| eid.prefix_len() <= 64)
+            .map_or(none, |eid| {
+                let upper = |address: std::net::Ipv6Addr| {
+                    let [half, _] = *address.octets().as_chunks::<8>().0 else {
+                        unreachable!("16 bytes are two halves")
+                    };
+                    u64::from_ne_bytes(half)
                 };
-                u64::from_ne_bytes(half)
-            };
-            Self {
-                mask: upper(eid.netmask()),
-                value: upper(eid.network()),
-            }
-        })
+                Self {
+                    mask: upper(eid.netmask()),
+                    value: upper(eid.network()),
+                }
+            })
     }
 
     #[inline(always)]
@@ -127,6 +133,7 @@ impl Lisp {
         let own = settings.own_rlocs.iter();
         let mut instances = instances;
         instances.sort_by_key(|instance| instance.id);
+        instances.truncate(INSTANCES_MAX);
         Self {
             shared: Arc::clone(cache.shared()),
             rules: Rules {
@@ -166,7 +173,9 @@ impl Lisp {
     #[inline(always)]
     pub(crate) fn is_for_us(&self, packet: &[u8], is_v4: bool) -> bool {
         let to_port = |datagram: &[u8]| {
-            datagram.get(2..4).is_some_and(|port| port == DATA_PORT.to_be_bytes())
+            datagram
+                .get(2..4)
+                .is_some_and(|port| port == DATA_PORT.to_be_bytes())
         };
         if is_v4 {
             let Some((header, datagram)) = packet.split_first_chunk::<IPV4_LEN>() else {
@@ -180,13 +189,31 @@ impl Lisp {
                 && header[7] == 0
                 && self.own4.iter().any(|own| header[16..] == *own)
         } else {
-            let Some((header, datagram)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
+            let Some((header, datagram)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()
+            else {
                 return false;
             };
             header[6] == proto::UDP
                 && to_port(datagram)
                 && self.own6.iter().any(|own| header[24..] == *own)
         }
+    }
+
+    /// The source port of a packet that we encapsulated.
+    pub(crate) fn outer_port(&self, packet: &[u8], is_v4: bool) -> Option<u16> {
+        let (is_own, header_len, protocol_at) = if is_v4 {
+            let source = packet.get(12..16)?;
+            (self.own4.iter().any(|own| source == own), IPV4_LEN, 9)
+        } else {
+            let source = packet.get(8..24)?;
+            let is_own = self.own6.iter().any(|own| source == own);
+            (is_own, ipv6::HEADER_LEN, 6)
+        };
+        let [a, b, c, d] = *packet.get(header_len..)?.first_chunk()?;
+        let is_outer = is_own
+            && packet.get(protocol_at) == Some(&proto::UDP)
+            && [c, d] == DATA_PORT.to_be_bytes();
+        is_outer.then_some(u16::from_be_bytes([a, b]))
     }
 
     /// The instance of a header, and its position.
@@ -196,7 +223,7 @@ impl Lisp {
             [only] => (only.id == id).then_some((0, only)),
             all => {
                 let at = all.binary_search_by_key(&id, |instance| instance.id).ok()?;
-                Some((at as u16, all.get(at)?)) // `as`: fewer than interfaces
+                Some((at as u16, all.get(at)?)) // `as`: at most INSTANCES_MAX
             }
         }
     }
@@ -205,6 +232,13 @@ impl Lisp {
     #[inline(always)]
     pub(crate) fn instance_at(&self, position: u16) -> Option<&Instance> {
         self.instances.get(usize::from(position))
+    }
+
+    /// The position of the instance by which a packet came.
+    pub(crate) fn position_of(&self, meta: &Meta) -> Option<u16> {
+        let mut numbered = (0..).zip(&self.instances);
+        let found = numbered.find(|(_, instance)| meta.is_decapsulated && instance.vrf == meta.vrf);
+        found.map(|(position, _)| position)
     }
 
     /// The instance whose EIDs are in a VRF.
@@ -265,7 +299,7 @@ impl Lisp {
 
     /// A proxy ETR.
     pub(crate) fn petr(&self, vrf: VrfId, hash: u64) -> Option<Locator<'_>> {
-        let set = self.instance_of(vrf)?.petr_set;
+        let set = self.shared.set_of(self.instance_of(vrf)?.petr);
         match self.shared.locator_of(set, hash) {
             0 => None,
             locator => Some(self.shared.locator(locator)),
@@ -294,14 +328,19 @@ impl Lisp {
     #[inline(always)]
     pub(crate) fn room(&self, locator: Locator<'_>, mtu: u16) -> u16 {
         let state = locator.state();
-        mtu.min(state.path_mtu).saturating_sub(overhead(state.is_v4))
+        mtu.min(state.path_mtu)
+            .saturating_sub(overhead(state.is_v4))
     }
 
     /// Whether this packet must not be encapsulated because it is twice already (D-19).
     #[inline(always)]
     pub(crate) fn is_too_deep(&self, packet: &[u8], is_v4: bool) -> bool {
         // Only what goes to the port can be; seldom anything does.
-        let port = if is_v4 { packet.get(22..24) } else { packet.get(42..44) };
+        let port = if is_v4 {
+            packet.get(22..24)
+        } else {
+            packet.get(42..44)
+        };
         port.is_some_and(|port| port == DATA_PORT.to_be_bytes()) && encap::is_nested(packet, is_v4)
     }
 }

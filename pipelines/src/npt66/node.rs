@@ -8,7 +8,7 @@ use dataplane::wire::ipv6;
 use super::rule::{Direction, Quick, Reject, Rule, halves};
 use super::table::RuleSet;
 use super::translate::{translate, translate_common, translate_header, translated_address};
-use crate::meta::{NO_RULE, Family, Meta, Next};
+use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::tables::Tables;
 
 /// Inbound: after ingress, packets that came in by an uplink.

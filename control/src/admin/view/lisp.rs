@@ -59,8 +59,12 @@ pub struct Rloc {
     pub address: String,
     /// Mappings that name it.
     pub mappings: usize,
-    /// `up`; `down`: taken out of use by hand; `unreachable`: the underlay does not lead to it.
+    /// `up`; `down`: taken out of use by hand; `unreachable`: the underlay does not lead to it; `path_too_small`: the path
+    /// does not carry what every IPv6 host may send.
     pub state: String,
+    /// What was learned of the path, bytes; absent: nothing.
+    #[serde(default)]
+    pub path_mtu: Option<u16>,
     /// The interface packets to it leave by; absent: the underlay does not lead to it.
     pub interface: Option<String>,
     /// The router on the way to it; absent: it is on the link.

@@ -1,6 +1,7 @@
 //! LISP as `sextant show lisp` and `sextant map show` see it. Reading only.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Bound;
 use std::time::Instant;
 
@@ -107,15 +108,20 @@ impl<P: Platform> Appliance<P> {
         let rlocs = self.lisp.cache.rlocs().take(LISTED_MAX);
         let rlocs = rlocs.map(|(rloc, mappings)| {
             let way = self.rib.way_to(rloc);
+            let path_mtu = self.lisp.paths.mtu(rloc);
             let state = match (self.lisp.cache.is_up(rloc), way) {
                 (false, _) => "down",
                 (true, None) => "unreachable",
+                (true, Some(_)) if path_mtu.is_some_and(|mtu| mtu < smallest(rloc)) => {
+                    "path_too_small"
+                }
                 (true, Some(_)) => "up",
             };
             view::Rloc {
                 address: rloc.to_string(),
                 mappings,
                 state: state.to_owned(),
+                path_mtu,
                 interface: way.map(|(interface, _)| self.name_of(interface)),
                 via: way.and_then(|(_, via)| via).map(|via| via.to_string()),
             }
@@ -233,4 +239,10 @@ impl<P: Platform> Appliance<P> {
 fn milliseconds(now: Instant, then: Instant) -> u64 {
     let passed = now.saturating_duration_since(then).as_millis();
     u64::try_from(passed).unwrap_or(u64::MAX)
+}
+
+/// The smallest path to a locator that carries what every IPv6 host may send (RFC 8200 5): what a locator of its family adds
+/// to 1,280 bytes, included.
+fn smallest(rloc: IpAddr) -> u16 {
+    1280 + pipelines::lisp::overhead(rloc.is_ipv4())
 }

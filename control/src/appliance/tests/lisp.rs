@@ -416,3 +416,55 @@ fn a_held_packet_leaves_encapsulated_once_it_is_mapped() {
     assert!(encapsulated(&bench.sent(OUTSIDE)).is_empty());
     bench.assert_conserved();
 }
+
+/// F-06, F-07: a router on the way says what fits; from then on, until that is forgotten, hosts are told by us.
+#[test]
+fn what_a_path_carries_is_learned_told_and_forgotten() {
+    let mut bench = Bench::new(&lisp("path_mtu = \"stateful\"\npath_mtu_age = 300", STATIC));
+    bench.advertise(OUTSIDE, address_of("2001:db8:ffff::9"), ROUTER);
+    bench.run(20);
+    let large = || {
+        Packet::ethernet(HOST, own_mac(INSIDE))
+            .ipv6(address_of(HOST_ADDRESS), address_of("2610:b::1"))
+            .udp(1, 2, &[0; 1370])
+            .build()
+    };
+    let path_mtu = |bench: &mut Bench| {
+        let shown: view::Lisp = bench.show(Subject::Lisp);
+        shown.rlocs[0].path_mtu
+    };
+    bench.feed(INSIDE, &large());
+    bench.run(20);
+    let sent = bench.sent(OUTSIDE);
+    bench.advertise(OUTSIDE, address_of("2001:db8:ffff::9"), ROUTER);
+    bench.feed(INSIDE, &large());
+    bench.run(20);
+    let sent = [sent, bench.sent(OUTSIDE)].concat();
+    assert!(!encapsulated(&sent).is_empty());
+    let quote = sent
+        .iter()
+        .find(|frame| frame[20] == 17)
+        .expect("it was sent");
+    let too_big = Packet::ethernet(ROUTER, own_mac(OUTSIDE))
+        .ipv6(address_of("2001:db8:c::1"), address_of("2001:db8:ffff::2"))
+        .icmpv6_error(2, 0, 1400, &quote[14..])
+        .build();
+    bench.feed(OUTSIDE, &too_big);
+    bench.run(20);
+    assert_eq!(path_mtu(&mut bench), Some(1400));
+    let mut other = too_big;
+    // Another router is quoted, one that no mapping names: the ICMPv6 checksum is wrong now, which is seen first.
+    other[14 + 48 + 39] ^= 1;
+    bench.feed(OUTSIDE, &other);
+    bench.feed(INSIDE, &large());
+    bench.run(20);
+    bench.advertise(INSIDE, address_of(HOST_ADDRESS), HOST);
+    bench.run(20);
+    let told = bench.sent(INSIDE);
+    let told = told.iter().find(|frame| frame[20] == 58 && frame[54] == 2);
+    let mtu = told.map(|frame| u32::from_be_bytes(frame[58..62].try_into().unwrap()));
+    assert_eq!(mtu, Some(1344), "56 bytes are for the outer headers");
+    bench.run(301_000);
+    assert_eq!(path_mtu(&mut bench), None);
+    bench.assert_conserved();
+}

@@ -44,8 +44,6 @@ pub struct Lisp {
     pub miss: OnMiss,
     /// `nonce`: whether packets carry one (RFC 9300 10.1). Default false; only with `mode = "closed"`.
     pub nonce: bool,
-    /// `echo_nonce`: whether an echo is asked for. Default false; only with `nonce`.
-    pub echo_nonce: bool,
     /// `locator_status_bits`: whether packets carry them (RFC 9300 10). Default false; only with `mode = "closed"`.
     pub locator_status_bits: bool,
     /// `map_version`: of the own EID prefixes (RFC 9302), 1 to 4,095; 0: packets carry none. Default 0; only with

@@ -109,7 +109,7 @@ fn every_lisp_value_arrives() {
     assert!(lisp.check_source_rloc);
     assert_eq!(lisp.petr, addresses(&["2001:db8:ffff::9"]));
     assert_eq!(lisp.miss, OnMiss::Petr);
-    assert_eq!((lisp.nonce, lisp.echo_nonce), (false, false));
+    assert!(!lisp.nonce);
     assert_eq!((lisp.locator_status_bits, lisp.map_version), (true, 5));
     let instance = Instance {
         id: id(7),
@@ -160,7 +160,7 @@ fn lisp_defaults_are_those_documented() {
     assert_eq!(lisp.path_mtu, PathMtu::Stateless);
     assert_eq!(lisp.path_mtu_age, Duration::from_secs(600));
     assert_eq!((lisp.miss, lisp.check_source_rloc), (OnMiss::Drop, false));
-    assert!(!lisp.nonce && !lisp.echo_nonce && !lisp.locator_status_bits);
+    assert!(!lisp.nonce && !lisp.locator_status_bits);
     assert_eq!(
         (lisp.map_version, lisp.petr.len(), lisp.mappings.len()),
         (0, 0, 0)
@@ -223,16 +223,10 @@ fn header_fields_that_share_bits_exclude_each_other() {
             "gpe = true\nmap_version = 1",
             "map_version together with gpe",
         ),
-        (
-            "echo_nonce = true",
-            "echo_nonce without nonce, expected both",
-        ),
     ] {
         one_error(&closed(lines), expected);
     }
-    right(&closed(
-        "nonce = true\necho_nonce = true\nlocator_status_bits = true",
-    ));
+    right(&closed("nonce = true\nlocator_status_bits = true"));
 }
 
 #[test]

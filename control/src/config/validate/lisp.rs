@@ -53,7 +53,6 @@ pub(super) fn lisp(
         petr: Vec::new(),
         miss: table.miss.value().copied().unwrap_or_default(),
         nonce: table.nonce.or(false),
-        echo_nonce: table.echo_nonce.or(false),
         locator_status_bits: table.locator_status_bits.or(false),
         map_version: table.map_version.or(0),
         instances: Vec::new(),
@@ -98,14 +97,12 @@ fn check_header(table: &LispTable, sink: &mut Sink<'_>) {
         .map(|(_, place)| place.clone());
     let gpe = is_on(&table.gpe);
     let nonce = is_on(&table.nonce);
-    let echo_nonce = is_on(&table.echo_nonce);
     let status_bits = is_on(&table.locator_status_bits);
     // RFC 9300 4.1 (D-09).
     if !table.mode.is_invalid() && table.mode.value() != Some(&Mode::Closed) {
         for (found, place) in [
             ("gpe", &gpe),
             ("nonce", &nonce),
-            ("echo_nonce", &echo_nonce),
             ("locator_status_bits", &status_bits),
             ("map_version", &version),
         ] {
@@ -125,10 +122,6 @@ fn check_header(table: &LispTable, sink: &mut Sink<'_>) {
     exclude(("map_version", &version), ("nonce", &nonce), "RFC 9300 5.3");
     exclude(("nonce", &nonce), ("gpe", &gpe), "RFC 9305 3");
     exclude(("map_version", &version), ("gpe", &gpe), "RFC 9305 3");
-    if let (Some(place), None, false) = (&echo_nonce, &nonce, table.nonce.is_invalid()) {
-        let (found, other) = ("echo_nonce", "nonce");
-        sink.push(place, Problem::Without { found, other });
-    }
 }
 
 fn roles(field: &Field<List<crate::config::lisp::Role>>, sink: &mut Sink<'_>) -> Roles {

@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod mapping;
 pub mod misses;
+pub mod path_mtu;
 
 #[cfg(test)]
 mod tests;
@@ -13,3 +14,4 @@ mod tests;
 pub use cache::{Deleted, MapCache, Origin};
 pub use mapping::{Action, EidKey, InstanceId, Locator, Mapping};
 pub use misses::{Limits, Miss, Misses};
+pub use path_mtu::{Disbelief, PathMtus};

@@ -212,7 +212,7 @@ impl Shown for Counters {
 
 fn totals(totals: &Totals, earlier: Earlier<'_, Totals>, watch: bool) -> String {
     type Read = fn(&Totals) -> u64;
-    let rows: [(&str, Read); 7] = [
+    let rows: [(&str, Read); 9] = [
         ("received", |totals| totals.rx),
         ("injected", |totals| totals.injected),
         ("generated", |totals| totals.generated),
@@ -220,6 +220,8 @@ fn totals(totals: &Totals, earlier: Earlier<'_, Totals>, watch: bool) -> String 
         ("dropped", |totals| totals.drops),
         ("punted", |totals| totals.punts),
         ("errors over the rate", |totals| totals.errors_limited),
+        ("encapsulated", |totals| totals.encapsulated),
+        ("decapsulated", |totals| totals.decapsulated),
     ];
     let columns = with_rates(
         &[("total", Left), ("packets", Right)],

@@ -89,6 +89,7 @@ impl Lisp {
             ("rloc", Left),
             ("state", Left),
             ("mappings", Right),
+            ("path mtu", Right),
             ("interface", Left),
             ("via", Left),
         ];
@@ -98,6 +99,7 @@ impl Lisp {
                 rloc.address.clone(),
                 rloc.state.clone(),
                 count(rloc.mappings),
+                or_dash(rloc.path_mtu.map(|mtu| mtu.to_string()).as_ref()),
                 or_dash(rloc.interface.as_ref()),
                 or_dash(rloc.via.as_ref()),
             ]);
@@ -168,6 +170,7 @@ mod tests {
                 address: "192.0.2.3".to_owned(),
                 mappings: 1200,
                 state: "up".to_owned(),
+                path_mtu: Some(1400),
                 interface: Some("core".to_owned()),
                 via: None,
             }],
@@ -206,7 +209,7 @@ mod tests {
             "mappings 1,200, 3 of them added at run time",
             "192.0.2.2 core tentative no",
             "7 site 1,200 10.1.0.0/16 -",
-            "192.0.2.3 up 1,200 core -",
+            "192.0.2.3 up 1,200 1400 core -",
             "and 299 more",
             "misses 2",
         ] {

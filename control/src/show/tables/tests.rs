@@ -309,6 +309,8 @@ fn counters_begin_with_the_balance() {
             drops: 3,
             punts: 1,
             errors_limited: 0,
+            encapsulated: 4,
+            decapsulated: 5,
         },
         ports: vec![port("wan", 10)],
         drops: vec![reason("no_route", 3)],
@@ -328,6 +330,8 @@ sent                        9
 dropped                     3
 punted                      1
 errors over the rate        0
+encapsulated                4
+decapsulated                5
 ";
     assert!(text.starts_with(expected), "{text}");
     assert!(

@@ -1,3 +1,5 @@
+//! The map-cache: who gets which flow, what a change moves, what is used again when.
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -29,7 +31,9 @@ impl Grace for Readers {
 }
 
 fn eid(number: u16) -> (crate::tables::VrfId, IpNet) {
-    let prefix = format!("2001:db8:{number:x}::/48").parse().expect("a prefix");
+    let prefix = format!("2001:db8:{number:x}::/48")
+        .parse()
+        .expect("a prefix");
     (VRF, prefix)
 }
 
@@ -78,8 +82,18 @@ fn flows_are_shared_by_weight() {
 #[test]
 fn a_router_taken_out_of_use_loses_its_flows_alone() {
     let mut cache = cache();
-    let of = |rlocs: &[&str]| to(&rlocs.iter().map(|rloc| locator(rloc, 1, 25)).collect::<Vec<_>>());
-    let four = ["2001:db8:f::2", "2001:db8:f::3", "2001:db8:f::4", "2001:db8:f::5"];
+    let of = |rlocs: &[&str]| {
+        to(&rlocs
+            .iter()
+            .map(|rloc| locator(rloc, 1, 25))
+            .collect::<Vec<_>>())
+    };
+    let four = [
+        "2001:db8:f::2",
+        "2001:db8:f::3",
+        "2001:db8:f::4",
+        "2001:db8:f::5",
+    ];
     let leaf = cache.install(eid(1), &of(&four), 0);
     let other = cache.install(eid(2), &of(&four[..2]), 0);
     let way = |cache: &MapCache, leaf, flow| {
@@ -111,27 +125,46 @@ fn a_router_taken_out_of_use_loses_its_flows_alone() {
 #[test]
 fn without_a_way_through_the_underlay_a_router_is_not_used() {
     let mut cache = cache();
-    let spec = to(&[locator("2001:db8:f::2", 1, 1), locator("2001:db8:f::3", 2, 1)]);
+    let spec = to(&[
+        locator("2001:db8:f::2", 1, 1),
+        locator("2001:db8:f::3", 2, 1),
+    ]);
     let leaf = cache.install(eid(1), &spec, 0);
     assert_eq!(cache.stack(address("2001:db8:f::2"), 0), Some(2));
-    assert_eq!(spread(&cache, leaf), HashMap::from([(address("2001:db8:f::3"), 64_000)]));
+    assert_eq!(
+        spread(&cache, leaf),
+        HashMap::from([(address("2001:db8:f::3"), 64_000)])
+    );
     let states = cache.locator_states(&eid(1));
     assert_eq!([states[0].share, states[1].share], [0, 64]);
     assert!(!states[0].is_reachable && states[1].is_reachable);
     cache.stack(address("2001:db8:f::3"), 0);
     let lisp = Lisp::new(&cache, vec![]);
-    assert!(matches!(lisp.way(VRF, leaf, 1), Way::Drop(DropReason::LispNoLocator)));
+    assert!(matches!(
+        lisp.way(VRF, leaf, 1),
+        Way::Drop(DropReason::LispNoLocator)
+    ));
 }
 
 /// F-08: a path that cannot carry 1280 bytes of IPv6 is no path.
 #[test]
 fn a_router_behind_a_path_that_is_too_small_is_not_used() {
     let mut cache = cache();
-    let spec = to(&[locator("2001:db8:f::2", 1, 1), locator("2001:db8:f::3", 2, 1)]);
+    let spec = to(&[
+        locator("2001:db8:f::2", 1, 1),
+        locator("2001:db8:f::3", 2, 1),
+    ]);
     let leaf = cache.install(eid(1), &spec, 0);
-    for (mtu, rloc) in [(Some(1336), "2001:db8:f::2"), (Some(1335), "2001:db8:f::3"), (None, "2001:db8:f::2")] {
+    for (mtu, rloc) in [
+        (Some(1336), "2001:db8:f::2"),
+        (Some(1335), "2001:db8:f::3"),
+        (None, "2001:db8:f::2"),
+    ] {
         cache.set_path_mtu(address("2001:db8:f::2"), mtu);
-        assert_eq!(spread(&cache, leaf), HashMap::from([(address(rloc), 64_000)]));
+        assert_eq!(
+            spread(&cache, leaf),
+            HashMap::from([(address(rloc), 64_000)])
+        );
     }
 }
 
@@ -161,7 +194,12 @@ fn negative_mappings_do_what_their_action_says() {
 #[test]
 fn mappings_that_say_the_same_share_a_set() {
     let mut cache = cache();
-    let spec = |weight| to(&[locator("2001:db8:f::2", 1, weight), locator("2001:db8:f::3", 1, 30)]);
+    let spec = |weight| {
+        to(&[
+            locator("2001:db8:f::2", 1, weight),
+            locator("2001:db8:f::3", 1, 30),
+        ])
+    };
     for number in 0..1000 {
         cache.install(eid(number), &spec(70), 0);
     }
@@ -192,7 +230,10 @@ fn numbers_are_used_again_only_after_the_readers_have_passed() {
     cache.remove(&eid(2));
     cache.remove(&eid(3));
     cache.reclaim(&mut readers);
-    assert!(!cache.take_released(|_| false).contains(&2), "readers may be there");
+    assert!(
+        !cache.take_released(|_| false).contains(&2),
+        "readers may be there"
+    );
     readers.passed = readers.epoch;
     cache.reclaim(&mut readers);
     assert!(cache.take_released(|_| false).contains(&2));
@@ -206,15 +247,48 @@ fn use_is_known_by_mapping() {
     let used = cache.install(eid(1), &spec, 0);
     cache.install(eid(2), &spec, 0);
     let _ = Lisp::new(&cache, vec![]).way(VRF, used, 1);
-    assert_eq!([1, 2].map(|number| cache.was_used(&eid(number))), [true, false]);
-    assert_eq!([1, 2].map(|number| cache.was_used(&eid(number))), [false, false]);
+    assert_eq!(
+        [1, 2].map(|number| cache.was_used(&eid(number))),
+        [true, false]
+    );
+    assert_eq!(
+        [1, 2].map(|number| cache.was_used(&eid(number))),
+        [false, false]
+    );
 }
 
 #[test]
 fn a_changed_mapping_keeps_its_leaf() {
     let mut cache = cache();
     let leaf = cache.install(eid(1), &to(&[locator("2001:db8:f::2", 1, 1)]), 0);
-    assert_eq!(cache.install(eid(1), &to(&[locator("2001:db8:f::3", 1, 1)]), 0), leaf);
-    assert_eq!(spread(&cache, leaf), HashMap::from([(address("2001:db8:f::3"), 64_000)]));
-    assert_eq!(cache.spec(&eid(1)), Some(to(&[locator("2001:db8:f::3", 1, 1)])));
+    assert_eq!(
+        cache.install(eid(1), &to(&[locator("2001:db8:f::3", 1, 1)]), 0),
+        leaf
+    );
+    assert_eq!(
+        spread(&cache, leaf),
+        HashMap::from([(address("2001:db8:f::3"), 64_000)])
+    );
+    assert_eq!(
+        cache.spec(&eid(1)),
+        Some(to(&[locator("2001:db8:f::3", 1, 1)]))
+    );
+}
+
+/// What does not change a header makes no mapping anew: there may be a million.
+#[test]
+fn mappings_are_made_again_only_when_they_say_something_else() {
+    let mut cache = cache();
+    cache.install(eid(1), &to(&[locator("2001:db8:f::2", 1, 1)]), 0);
+    let ask = MappingSpec::Negative(Act::SendMapRequest);
+    cache.install(eid(2), &ask, 0);
+    let mut other = settings();
+    other.dscp = super::super::Dscp::Pipe;
+    other.udp_checksum = true;
+    assert_eq!(cache.configure(other.clone()), []);
+    other.miss = super::super::Miss::Native;
+    assert_eq!(cache.configure(other.clone()), [(eid(2), ask)]);
+    other.instances[0].id = 7;
+    assert_eq!(cache.configure(other.clone()).len(), 2);
+    assert_eq!(cache.configure(other), []);
 }

@@ -1,3 +1,5 @@
+//! Decapsulation: every check with a packet that fails it, every field that changes.
+
 use dataplane::reason::DropReason;
 use dataplane::wire::checksum::{self, Sum};
 use proptest::prelude::*;
@@ -25,7 +27,9 @@ fn inner6() -> Vec<u8> {
 
 /// An inner IPv4 packet of 28 bytes.
 fn inner4() -> Vec<u8> {
-    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let mut packet = vec![
+        0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 59, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+    ];
     packet.extend([7; 8]);
     sum_up4(&mut packet);
     packet
@@ -41,7 +45,9 @@ fn sum_up4(packet: &mut [u8]) {
 fn outer(is_v4: bool, lisp: [u8; 8], inner: &[u8]) -> Vec<u8> {
     let len = (inner.len() + 16) as u16;
     let mut packet = if is_v4 {
-        let mut header = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 60, 17, 0, 0, 192, 0, 2, 9, 192, 0, 2, 1];
+        let mut header = vec![
+            0x45, 0, 0, 0, 0, 0, 0x40, 0, 60, 17, 0, 0, 192, 0, 2, 9, 192, 0, 2, 1,
+        ];
         header[2..4].copy_from_slice(&(len + 20).to_be_bytes());
         sum_up4(&mut header);
         header
@@ -105,7 +111,10 @@ fn an_encrypted_payload_is_not_taken_for_a_packet() {
 /// K-01, K-02: the next protocol must be what follows; without RFC 9305 the bit is ignored.
 #[test]
 fn the_next_protocol_must_be_what_follows() {
-    let gpe = Rules { gpe: true, ..UNIFORM };
+    let gpe = Rules {
+        gpe: true,
+        ..UNIFORM
+    };
     for (next, is_right) in [(2, true), (1, false), (3, false), (0, false)] {
         let packet = outer(false, [4, 0, 0, 0, 0, 0, 0, next], &inner6());
         assert_eq!(open(gpe, &mut packet.clone(), false).is_ok(), is_right);
@@ -122,11 +131,15 @@ fn a_checksum_is_absent_or_right() {
         let at = if is_v4 { 20 } else { 40 };
         let addresses = if is_v4 { 12..20 } else { 8..40 };
         let len = Sum::word((packet.len() - at) as u16);
-        let sum = checksum::sum(&packet[addresses]) + len + Sum::word(17) + checksum::sum(&packet[at..]);
+        let sum =
+            checksum::sum(&packet[addresses]) + len + Sum::word(17) + checksum::sum(&packet[at..]);
         packet[at + 6..at + 8].copy_from_slice(&sum.checksum().to_be_bytes());
         assert!(open(UNIFORM, &mut packet.clone(), is_v4).is_ok());
         packet[at + 7] ^= 1;
-        assert_eq!(refused(&packet, UNIFORM, is_v4), DropReason::LispUdpChecksum);
+        assert_eq!(
+            refused(&packet, UNIFORM, is_v4),
+            DropReason::LispUdpChecksum
+        );
     }
 }
 
@@ -214,21 +227,42 @@ fn an_inner_packet_must_be_sane() {
     assert_eq!(v6(&|p| p[5] = 9), DropReason::LispInnerLength);
     assert_eq!(v6(&|p| p.truncate(39)), DropReason::LispInnerLength);
     assert_eq!(v6(&|p| p[7] = 0), DropReason::LispInnerHopLimit);
-    for source in ["::", "::1", "fe80::1", "ff02::1"] {
+    for source in ["::", "::1", "fe80::1", "ff02::1", "::ffff:192.0.2.1"] {
         let octets = source.parse::<std::net::Ipv6Addr>().unwrap().octets();
-        assert_eq!(v6(&|p| p[8..24].copy_from_slice(&octets)), DropReason::LispInnerSource);
-        assert_eq!(v6(&|p| p[24..40].copy_from_slice(&octets)), DropReason::LispInnerDestination);
+        assert_eq!(
+            v6(&|p| p[8..24].copy_from_slice(&octets)),
+            DropReason::LispInnerSource
+        );
+        assert_eq!(
+            v6(&|p| p[24..40].copy_from_slice(&octets)),
+            DropReason::LispInnerDestination
+        );
     }
-    for source in [[0, 1, 2, 3], [127, 0, 0, 1], [169, 254, 0, 1], [224, 0, 0, 1], [255; 4]] {
-        assert_eq!(v4(&|p| p[12..16].copy_from_slice(&source)), DropReason::LispInnerSource);
-        assert_eq!(v4(&|p| p[16..20].copy_from_slice(&source)), DropReason::LispInnerDestination);
+    for source in [
+        [0, 1, 2, 3],
+        [127, 0, 0, 1],
+        [169, 254, 0, 1],
+        [224, 0, 0, 1],
+        [255; 4],
+    ] {
+        assert_eq!(
+            v4(&|p| p[12..16].copy_from_slice(&source)),
+            DropReason::LispInnerSource
+        );
+        assert_eq!(
+            v4(&|p| p[16..20].copy_from_slice(&source)),
+            DropReason::LispInnerDestination
+        );
     }
     assert_eq!(v4(&|p| p[8] = 0), DropReason::LispInnerHopLimit);
     assert_eq!(v4(&|p| p[3] = 29), DropReason::LispInnerLength);
     assert_eq!(v4(&|p| p[3] = 19), DropReason::LispInnerLength);
     assert_eq!(v4(&|p| p[0] = 0x44), DropReason::LispInnerLength);
     assert_eq!(v4(&|p| p[0] = 0x48), DropReason::LispInnerLength);
-    assert_eq!(with(inner4(), &|p: &mut Vec<u8>| p[10] ^= 1), DropReason::LispInnerChecksum);
+    assert_eq!(
+        with(inner4(), &|p: &mut Vec<u8>| p[10] ^= 1),
+        DropReason::LispInnerChecksum
+    );
 }
 
 /// D-12: what the UDP length leaves out is not part of the inner packet, and padding behind that is cut off.
@@ -238,7 +272,10 @@ fn padding_is_not_part_of_the_inner_packet() {
     padded.extend([0; 5]);
     let mut packet = outer(false, [0; 8], &padded);
     packet.extend([0; 3]);
-    assert_eq!(open(UNIFORM, &mut packet, false).map(|opened| opened.len), Ok(48));
+    assert_eq!(
+        open(UNIFORM, &mut packet, false).map(|opened| opened.len),
+        Ok(48)
+    );
     for len in [0_u16, 15, 200] {
         let mut packet = outer(false, [0; 8], &inner6());
         packet[44..46].copy_from_slice(&len.to_be_bytes());

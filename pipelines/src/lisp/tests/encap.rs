@@ -1,3 +1,5 @@
+//! Encapsulation: every field of the outer headers.
+
 use dataplane::wire::FromBytes;
 use dataplane::wire::checksum::{self, Sum};
 use dataplane::wire::lisp::Header;
@@ -52,10 +54,26 @@ fn over_ipv6_every_field_is_as_it_must_be() {
     assert_eq!(bytes[0] >> 4, 6);
     assert_eq!(header.traffic_class(), 0xba);
     assert_ne!(header.flow_label(), 0);
-    assert_eq!(bytes[4..6], 116_u16.to_be_bytes(), "UDP, LISP and 100 bytes");
+    assert_eq!(
+        bytes[4..6],
+        116_u16.to_be_bytes(),
+        "UDP, LISP and 100 bytes"
+    );
     assert_eq!((bytes[6], bytes[7]), (17, 63));
-    assert_eq!(bytes[8..24], "2001:db8:f::1".parse::<std::net::Ipv6Addr>().unwrap().octets());
-    assert_eq!(bytes[24..40], "2001:db8:f::2".parse::<std::net::Ipv6Addr>().unwrap().octets());
+    assert_eq!(
+        bytes[8..24],
+        "2001:db8:f::1"
+            .parse::<std::net::Ipv6Addr>()
+            .unwrap()
+            .octets()
+    );
+    assert_eq!(
+        bytes[24..40],
+        "2001:db8:f::2"
+            .parse::<std::net::Ipv6Addr>()
+            .unwrap()
+            .octets()
+    );
     let (udp, lisp) = udp::Header::ref_from_prefix(rest).expect("a header");
     assert!(udp.source_port.get() >= 49152);
     assert_eq!(udp.destination_port.get(), 4341);
@@ -104,11 +122,20 @@ fn the_next_protocol_is_named() {
 fn a_packet_with_two_headers_is_nested() {
     let plain = [&[0x60, 0, 0, 0, 0, 8, 17, 64][..], &[1; 32], &[0; 8]].concat();
     let once = [
-        headers(settings(), "2001:db8:f::2", inner(plain.len(), 0, false), &[]),
+        headers(
+            settings(),
+            "2001:db8:f::2",
+            inner(plain.len(), 0, false),
+            &[],
+        ),
         plain,
     ]
     .concat();
-    let twice = [headers(settings(), "192.0.2.9", inner(once.len(), 0, false), &[]), once.clone()].concat();
+    let twice = [
+        headers(settings(), "192.0.2.9", inner(once.len(), 0, false), &[]),
+        once.clone(),
+    ]
+    .concat();
     assert!(!encap::is_nested(&once[56..], false));
     assert!(!encap::is_nested(&once, false));
     assert!(encap::is_nested(&twice, true));

@@ -37,6 +37,8 @@ pub(super) struct State {
     databases: BTreeMap<VrfId, (Lpm6, Lpm4)>,
     /// Mappings that stand for "ask", made from the settings.
     asked: BTreeSet<Eid>,
+    /// All workers have tables with LISP.
+    is_known: bool,
 }
 
 impl Rib {
@@ -47,20 +49,32 @@ impl Rib {
             for eid in known {
                 self.drop_mapping(eid);
             }
-            self.lisp = None;
+            let held = self.lisp.take().map(|mut state| state.numbers());
+            held.into_iter()
+                .flatten()
+                .for_each(|number| self.release(number));
             return;
         };
         let mut again = Vec::new();
         match &mut self.lisp {
             Some(state) if *state.cache.settings() == settings => return,
             Some(state) => again = state.cache.configure(settings.clone()),
-            None => self.lisp = Some(Box::new(State::new(settings.clone()))),
+            None => {
+                self.lisp = Some(Box::new(State::new(settings.clone())));
+                // Until all workers have tables with LISP, no prefix may lead to a mapping.
+                self.targets.has_new = true;
+            }
         }
         let has_instance = |vrf: VrfId| settings.instances.iter().any(|one| one.vrf == vrf);
         let asked: BTreeSet<Eid> = settings
             .instances
             .iter()
-            .flat_map(|instance| instance.map_request.iter().map(|eid| (instance.vrf, eid.trunc())))
+            .flat_map(|instance| {
+                instance
+                    .map_request
+                    .iter()
+                    .map(|eid| (instance.vrf, eid.trunc()))
+            })
             .collect();
         if let Some(state) = &mut self.lisp {
             state.databases = settings
@@ -85,7 +99,11 @@ impl Rib {
                 self.drop_mapping(eid);
             }
         }
-        let asked = self.lisp.as_ref().map(|state| state.asked.clone()).unwrap_or_default();
+        let asked = self
+            .lisp
+            .as_ref()
+            .map(|state| state.asked.clone())
+            .unwrap_or_default();
         for eid in asked {
             if self.mapping(eid.0, eid.1).is_none() {
                 self.set_mapping(eid.0, eid.1, None);
@@ -108,7 +126,7 @@ impl Rib {
             None if state.asked.contains(&eid) => MappingSpec::Negative(Act::SendMapRequest),
             None => return self.drop_mapping(eid),
         };
-        if state.cache.is_ready(&spec) && !state.is_native(&spec) {
+        if state.cache.is_ready(&spec) && !state.is_native(&spec) && state.is_known {
             state.waiting.remove(&eid);
             self.install(eid, &spec, 0);
         } else {
@@ -142,14 +160,20 @@ impl Rib {
     pub fn mapping(&self, vrf: VrfId, eid: IpNet) -> Option<MappingSpec> {
         let state = self.lisp.as_ref()?;
         let eid = (vrf, eid.trunc());
-        state.waiting.get(&eid).cloned().or_else(|| state.cache.spec(&eid))
+        state
+            .waiting
+            .get(&eid)
+            .cloned()
+            .or_else(|| state.cache.spec(&eid))
     }
 
     /// How the locators of a mapping are doing.
     #[must_use]
     pub fn locator_states(&self, vrf: VrfId, eid: IpNet) -> Vec<LocatorState> {
         let state = self.lisp.as_ref();
-        state.map_or(Vec::new(), |state| state.cache.locator_states(&(vrf, eid.trunc())))
+        state.map_or(Vec::new(), |state| {
+            state.cache.locator_states(&(vrf, eid.trunc()))
+        })
     }
 
     /// Whether the underlay leads to this router, and where: the interface and router of its first hop.
@@ -177,7 +201,9 @@ impl Rib {
     #[must_use]
     pub fn wants_tables(&self) -> bool {
         let state = self.lisp.as_ref();
-        state.is_some_and(|state| !state.waiting.is_empty() || state.cache.unknown().next().is_some())
+        state.is_some_and(|state| {
+            !state.waiting.is_empty() || state.cache.unknown().next().is_some()
+        })
     }
 
     /// The leaf of a prefix that no route is for.
@@ -193,6 +219,15 @@ impl Rib {
             !state.planned_ways.is_empty()
                 || !state.planned_natives.is_empty()
                 || !state.waiting.is_empty()
+        })
+    }
+
+    /// Numbers of the VRFs that LISP looks into.
+    pub(in crate::tables) fn lisp_vrfs(&self) -> Vec<u16> {
+        let settings = self.lisp.as_ref().map(|state| state.cache.settings());
+        settings.map_or(Vec::new(), |settings| {
+            let instances = settings.instances.iter().map(|instance| instance.vrf.0);
+            instances.chain([settings.underlay.0]).collect()
         })
     }
 
@@ -213,33 +248,45 @@ impl Rib {
                 first6: First6::of(&instance.eids),
                 eids6: eids6.view(),
                 eids4: eids4.view(),
-                petr_set: state.cache.petr_set(instance.vrf),
+                petr: state.cache.petr(instance.vrf),
             })
         });
         Some(Lisp::new(&state.cache, instances.collect()))
     }
 
     /// Decide where routers and natively forwarded destinations are reached, now that `touched` changed in the VRFs.
-    pub(super) fn plan_lisp(&mut self, touched: &BTreeSet<Key>, is_up: impl Fn(InterfaceId) -> bool) {
+    pub(super) fn plan_lisp(
+        &mut self,
+        touched: &BTreeSet<Key>,
+        is_up: impl Fn(InterfaceId) -> bool,
+    ) {
         let Some(mut state) = self.lisp.take() else {
             return;
         };
         let underlay = state.cache.settings().underlay;
         let covers = |vrf: VrfId, prefix: IpNet| {
             touched.len() > FEW
-                || touched.iter().any(|(of, key)| *of == vrf && key.contains(&prefix))
+                || touched
+                    .iter()
+                    .any(|(of, key)| *of == vrf && key.contains(&prefix))
         };
         let rlocs: BTreeSet<IpAddr> = state.cache.rlocs().collect();
         state.ways.retain(|rloc, _| rlocs.contains(rloc));
         for rloc in rlocs {
             if !state.ways.contains_key(&rloc) || covers(underlay, rloc.into()) {
-                let way = self.covering(underlay, rloc).and_then(|target| to_router(target, rloc));
+                let way = self
+                    .covering(underlay, rloc)
+                    .and_then(|target| to_router(target, rloc));
                 state.ways.insert(rloc, way);
             }
-            let usable = state.ways.get(&rloc).and_then(Option::as_ref).filter(|way| match way {
-                Target::Route(Route::Hops(hops)) => hops.iter().any(|hop| is_up(hop.interface)),
-                _ => false,
-            });
+            let usable = state
+                .ways
+                .get(&rloc)
+                .and_then(Option::as_ref)
+                .filter(|way| match way {
+                    Target::Route(Route::Hops(hops)) => hops.iter().any(|hop| is_up(hop.interface)),
+                    _ => false,
+                });
             let number = usable.map_or(0, |way| self.targets.take(way));
             let before = state.planned_ways.remove(&rloc);
             if let Some(before) = before {
@@ -253,7 +300,10 @@ impl Rib {
         }
         let known = state.natives.iter().filter(|eid| covers(eid.0, eid.1));
         let mut natives: Vec<Eid> = known.copied().collect();
-        let waiting = state.waiting.iter().filter(|(_, spec)| state.is_native(spec));
+        let waiting = state
+            .waiting
+            .iter()
+            .filter(|(_, spec)| state.is_native(spec));
         natives.extend(waiting.map(|(eid, _)| *eid));
         for eid in natives {
             let target = self.covering_prefix(eid.0, eid.1);
@@ -270,8 +320,9 @@ impl Rib {
         let Some(state) = &mut self.lisp else {
             return;
         };
+        state.is_known = true;
         let ways = std::mem::take(&mut state.planned_ways);
-        let natives = std::mem::take(&mut state.planned_natives);
+        let mut natives = std::mem::take(&mut state.planned_natives);
         let mut released = Vec::new();
         for (rloc, number) in ways {
             released.extend(state.cache.stack(rloc, number));
@@ -280,10 +331,10 @@ impl Rib {
         for (eid, spec) in waiting {
             let Some(state) = &mut self.lisp else { break };
             if state.is_native(&spec) {
-                match natives.get(&eid) {
+                match natives.remove(&eid) {
                     Some(number) => {
                         state.natives.insert(eid);
-                        self.install(eid, &spec, *number);
+                        self.install(eid, &spec, number);
                     }
                     None => drop(state.waiting.insert(eid, spec)),
                 }
@@ -295,14 +346,12 @@ impl Rib {
         }
         for (eid, number) in natives {
             let Some(state) = &self.lisp else { break };
-            // What waited is installed already, with this number.
             let spec = state.cache.spec(&eid).filter(|spec| state.is_native(spec));
             match spec {
                 Some(spec) if state.cache.native_of(&eid) != Some(number) => {
                     self.install(eid, &spec, number);
                 }
-                Some(_) => {}
-                None => released.push(number),
+                _ => released.push(number),
             }
         }
         released.into_iter().for_each(|number| self.release(number));
@@ -323,7 +372,12 @@ impl Rib {
         let Some(state) = &mut self.lisp else {
             return;
         };
-        let State { cache, waiting, planned_ways, .. } = &mut **state;
+        let State {
+            cache,
+            waiting,
+            planned_ways,
+            ..
+        } = &mut **state;
         let is_wanted = |rloc: IpAddr| {
             planned_ways.contains_key(&rloc)
                 || waiting.values().any(|spec| match spec {
@@ -399,6 +453,7 @@ impl State {
             planned_natives: BTreeMap::new(),
             databases: BTreeMap::new(),
             asked: BTreeSet::new(),
+            is_known: false,
         }
     }
 
@@ -413,8 +468,18 @@ impl State {
         }
     }
 
+    /// Every next hop that is held, to be let go of.
+    fn numbers(&mut self) -> Vec<u32> {
+        let planned = std::mem::take(&mut self.planned_ways).into_values();
+        let planned = planned.chain(std::mem::take(&mut self.planned_natives).into_values());
+        planned.chain(self.cache.take_all_released()).collect()
+    }
+
     fn eids(&self) -> Vec<Eid> {
-        self.cache.eids().chain(self.waiting.keys().copied()).collect()
+        self.cache
+            .eids()
+            .chain(self.waiting.keys().copied())
+            .collect()
     }
 }
 
