@@ -148,14 +148,18 @@ impl MapCache {
 
     /// These settings from now on. Returns the mappings that were made under others and have to be made again.
     pub(crate) fn configure(&mut self, settings: Settings) -> Vec<(Eid, MappingSpec)> {
-        let outdated: Vec<_> = if settings == self.settings {
-            Vec::new()
-        } else {
+        let is_outdated: fn(&MappingSpec) -> bool = if settings.makes_other_headers(&self.settings)
+        {
             self.generation += 1;
-            let specs = self.mappings.iter();
-            let known = specs.filter_map(|(eid, mapping)| Some((*eid, self.spec_of(mapping)?)));
-            known.collect()
+            |_| true
+        } else if settings.miss != self.settings.miss {
+            |spec| *spec == MappingSpec::Negative(Act::SendMapRequest)
+        } else {
+            |_| false
         };
+        let specs = self.mappings.iter();
+        let known = specs.filter_map(|(eid, mapping)| Some((*eid, self.spec_of(mapping)?)));
+        let outdated = known.filter(|(_, spec)| is_outdated(spec)).collect();
         self.instances = settings
             .instances
             .iter()
@@ -462,15 +466,16 @@ impl MapCache {
         std::mem::take(released)
     }
 
-    /// Next hops that something here leads to.
-    pub(crate) fn taken(&self) -> Vec<u32> {
-        let ways = self.rlocs.values().filter_map(|rloc| rloc.next_hop);
-        let natives = self.sets.values().filter_map(|set| match set.key {
+    /// Every next hop that something leads to or led to: nothing is left of the map-cache.
+    pub(crate) fn take_all_released(&mut self) -> Vec<u32> {
+        let natives = self.sets.drain().filter_map(|(_, set)| match set.key {
             SetKey::Negative(_, native) => Some(native),
             SetKey::Locators { .. } => None,
         });
-        let all = ways.chain(natives).filter(|number| *number != 0);
-        all.chain(self.released.iter().copied()).collect()
+        self.released.extend(natives);
+        let ways = std::mem::take(&mut self.rlocs).into_values();
+        self.released.extend(ways.filter_map(|rloc| rloc.next_hop));
+        std::mem::take(&mut self.released)
     }
 
     fn take_set(&mut self, vrf: VrfId, spec: &MappingSpec, native: u32) -> u32 {

@@ -37,6 +37,8 @@ pub(super) struct State {
     databases: BTreeMap<VrfId, (Lpm6, Lpm4)>,
     /// Mappings that stand for "ask", made from the settings.
     asked: BTreeSet<Eid>,
+    /// All workers have tables with LISP.
+    is_known: bool,
 }
 
 impl Rib {
@@ -47,22 +49,21 @@ impl Rib {
             for eid in known {
                 self.drop_mapping(eid);
             }
-            // Whoever still reads the cache has tables in which these next hops stay what they are.
-            for number in self
-                .lisp
-                .take()
-                .map(|state| state.taken())
-                .unwrap_or_default()
-            {
-                self.release(number);
-            }
+            let held = self.lisp.take().map(|mut state| state.numbers());
+            held.into_iter()
+                .flatten()
+                .for_each(|number| self.release(number));
             return;
         };
         let mut again = Vec::new();
         match &mut self.lisp {
             Some(state) if *state.cache.settings() == settings => return,
             Some(state) => again = state.cache.configure(settings.clone()),
-            None => self.lisp = Some(Box::new(State::new(settings.clone()))),
+            None => {
+                self.lisp = Some(Box::new(State::new(settings.clone())));
+                // Until all workers have tables with LISP, no prefix may lead to a mapping.
+                self.targets.has_new = true;
+            }
         }
         let has_instance = |vrf: VrfId| settings.instances.iter().any(|one| one.vrf == vrf);
         let asked: BTreeSet<Eid> = settings
@@ -125,7 +126,7 @@ impl Rib {
             None if state.asked.contains(&eid) => MappingSpec::Negative(Act::SendMapRequest),
             None => return self.drop_mapping(eid),
         };
-        if state.cache.is_ready(&spec) && !state.is_native(&spec) {
+        if state.cache.is_ready(&spec) && !state.is_native(&spec) && state.is_known {
             state.waiting.remove(&eid);
             self.install(eid, &spec, 0);
         } else {
@@ -319,22 +320,21 @@ impl Rib {
         let Some(state) = &mut self.lisp else {
             return;
         };
+        state.is_known = true;
         let ways = std::mem::take(&mut state.planned_ways);
-        let natives = std::mem::take(&mut state.planned_natives);
+        let mut natives = std::mem::take(&mut state.planned_natives);
         let mut released = Vec::new();
         for (rloc, number) in ways {
             released.extend(state.cache.stack(rloc, number));
         }
         let waiting = std::mem::take(&mut state.waiting);
-        let mut installed = BTreeSet::new();
         for (eid, spec) in waiting {
             let Some(state) = &mut self.lisp else { break };
             if state.is_native(&spec) {
-                match natives.get(&eid) {
+                match natives.remove(&eid) {
                     Some(number) => {
                         state.natives.insert(eid);
-                        installed.insert(eid);
-                        self.install(eid, &spec, *number);
+                        self.install(eid, &spec, number);
                     }
                     None => drop(state.waiting.insert(eid, spec)),
                 }
@@ -351,8 +351,6 @@ impl Rib {
                 Some(spec) if state.cache.native_of(&eid) != Some(number) => {
                     self.install(eid, &spec, number);
                 }
-                // Installed above, and its own already.
-                Some(_) if installed.contains(&eid) => {}
                 _ => released.push(number),
             }
         }
@@ -455,6 +453,7 @@ impl State {
             planned_natives: BTreeMap::new(),
             databases: BTreeMap::new(),
             asked: BTreeSet::new(),
+            is_known: false,
         }
     }
 
@@ -469,13 +468,11 @@ impl State {
         }
     }
 
-    /// All next hops it counts as a user of.
-    fn taken(self) -> Vec<u32> {
-        let planned = self
-            .planned_ways
-            .into_values()
-            .chain(self.planned_natives.into_values());
-        planned.chain(self.cache.taken()).collect()
+    /// Every next hop that is held, to be let go of.
+    fn numbers(&mut self) -> Vec<u32> {
+        let planned = std::mem::take(&mut self.planned_ways).into_values();
+        let planned = planned.chain(std::mem::take(&mut self.planned_natives).into_values());
+        planned.chain(self.cache.take_all_released()).collect()
     }
 
     fn eids(&self) -> Vec<Eid> {
