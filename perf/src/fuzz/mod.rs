@@ -268,7 +268,6 @@ fn ether_type(frame: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use dataplane::reason::DropReason;
 
     use super::*;
 
