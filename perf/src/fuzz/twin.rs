@@ -18,7 +18,7 @@ use rtrb::Consumer;
 use super::network::{self, PORTS};
 use super::{Collect, PUNT_RATE, Samples, Source};
 
-const BURSTS: u64 = 4_000;
+const BURSTS: u64 = 12_000;
 
 /// One of the two, with everything round it.
 struct Side {

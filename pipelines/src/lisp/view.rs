@@ -19,9 +19,6 @@ use super::template::{IPV4_LEN, overhead};
 use crate::meta::Meta;
 use crate::tables::{InterfaceId, VrfId};
 
-/// Most instances: twice the position of one, and more, has 16 bits on the short way.
-const INSTANCES_MAX: usize = 1 << 14;
-
 /// How headers are made and read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
@@ -133,7 +130,6 @@ impl Lisp {
         let own = settings.own_rlocs.iter();
         let mut instances = instances;
         instances.sort_by_key(|instance| instance.id);
-        instances.truncate(INSTANCES_MAX);
         Self {
             shared: Arc::clone(cache.shared()),
             rules: Rules {
@@ -223,7 +219,7 @@ impl Lisp {
             [only] => (only.id == id).then_some((0, only)),
             all => {
                 let at = all.binary_search_by_key(&id, |instance| instance.id).ok()?;
-                Some((at as u16, all.get(at)?)) // `as`: at most INSTANCES_MAX
+                Some((at as u16, all.get(at)?)) // `as`: each has a VRF of its own, of which there are fewer than 2^16
             }
         }
     }

@@ -36,7 +36,7 @@ const CHANGES: u64 = if cfg!(debug_assertions) {
 
 /// Locator `number`: of either family.
 fn locator(number: usize) -> IpAddr {
-    let text = if number % 2 == 0 {
+    let text = if number.is_multiple_of(2) {
         format!("2001:db8:cafe::{number}")
     } else {
         format!("203.0.113.{number}")

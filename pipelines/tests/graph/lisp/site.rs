@@ -50,12 +50,15 @@ pub const TO_ROUTER: (u8, u8) = (2, 0x22);
 pub const FROM_ROUTER: (u8, u8) = (0x22, 2);
 pub const TO_SECOND: (u8, u8) = (3, 0x33);
 
+/// Interfaces and routers of a route.
+pub type Hops = Vec<(u16, &'static str)>;
+
 /// What the tables are made of, to be changed before or between.
 #[derive(Clone)]
 pub struct Shape {
     pub interfaces: Vec<InterfaceSpec>,
     pub neighbors: Vec<(u16, &'static str, u8)>,
-    pub routes: Vec<(VrfId, &'static str, Vec<(u16, &'static str)>)>,
+    pub routes: Vec<(VrfId, &'static str, Hops)>,
     pub rules: Vec<pipelines::npt66::Spec>,
 }
 
