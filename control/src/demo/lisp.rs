@@ -28,7 +28,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Check, Show};
-use crate::lab::traffic::refuse;
+use crate::lab::traffic::{self, refuse};
 use crate::lab::{Appliance, LabError, Namespace, wait_until};
 
 /// Locators of site B: of `core1`, of both families, and the IPv6 one of `core2`.
@@ -326,12 +326,19 @@ impl Stage {
     /// # Errors
     /// When they do not.
     pub fn wait_until_ready(&self) -> Result<(), LabError> {
-        let pairs = PAIRS.iter().map(|pair| (pair.name, pair.a, pair.b));
-        for (name, a, b) in pairs.chain([("two locators", PAIRS[0].a, HOST_B_SHARED)]) {
-            let what = format!("the first ping to come back, {name}");
-            wait_until(&what, Duration::from_secs(15), || self.pings(a, b))?;
+        let limit = Duration::from_secs(15);
+        for pair in PAIRS {
+            let what = format!("the first ping to come back, {}", pair.name);
+            wait_until(&what, limit, || self.pings(pair.a, pair.b))?;
         }
-        Ok(())
+        // A few flows find both of the ways that others share, with every neighbour on them.
+        let at = traffic::socket(HOST_B_SHARED, 7007);
+        let _echo = traffic::listen(&self.program, &self.host_b, &["udp-echo", &at], 7007)?;
+        let words = ["udp-flows", &at, "32", "1", "1000"];
+        wait_until("flows by both locators", limit, || {
+            let flows = traffic::peer(&self.program, &self.host_a, &words);
+            flows.is_ok_and(|flows| flows["unanswered"] == 0)
+        })
     }
 
     /// Whether host A, at this address of it, gets an answer.
