@@ -99,6 +99,30 @@ pub struct Settings {
     pub instances: Vec<InstanceSpec>,
 }
 
+impl Settings {
+    /// Whether outer headers differ from those made under `other`.
+    pub(super) fn makes_other_headers(&self, other: &Self) -> bool {
+        let ids = |settings: &Self| -> Vec<_> {
+            let instances = settings.instances.iter();
+            instances
+                .map(|instance| (instance.vrf, instance.id))
+                .collect()
+        };
+        let header = |settings: &Self| {
+            (
+                settings.gpe,
+                settings.nonce,
+                settings.status_bits,
+                settings.map_version,
+                settings.seed,
+            )
+        };
+        self.own_rlocs != other.own_rlocs
+            || header(self) != header(other)
+            || ids(self) != ids(other)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -274,3 +274,21 @@ fn a_changed_mapping_keeps_its_leaf() {
         Some(to(&[locator("2001:db8:f::3", 1, 1)]))
     );
 }
+
+/// What does not change a header makes no mapping anew: there may be a million.
+#[test]
+fn mappings_are_made_again_only_when_they_say_something_else() {
+    let mut cache = cache();
+    cache.install(eid(1), &to(&[locator("2001:db8:f::2", 1, 1)]), 0);
+    let ask = MappingSpec::Negative(Act::SendMapRequest);
+    cache.install(eid(2), &ask, 0);
+    let mut other = settings();
+    other.dscp = super::super::Dscp::Pipe;
+    other.udp_checksum = true;
+    assert_eq!(cache.configure(other.clone()), []);
+    other.miss = super::super::Miss::Native;
+    assert_eq!(cache.configure(other.clone()), [(eid(2), ask)]);
+    other.instances[0].id = 7;
+    assert_eq!(cache.configure(other.clone()).len(), 2);
+    assert_eq!(cache.configure(other), []);
+}

@@ -37,6 +37,8 @@ pub(super) struct State {
     databases: BTreeMap<VrfId, (Lpm6, Lpm4)>,
     /// Mappings that stand for "ask", made from the settings.
     asked: BTreeSet<Eid>,
+    /// All workers have tables with LISP.
+    is_known: bool,
 }
 
 impl Rib {
@@ -47,14 +49,21 @@ impl Rib {
             for eid in known {
                 self.drop_mapping(eid);
             }
-            self.lisp = None;
+            let held = self.lisp.take().map(|mut state| state.numbers());
+            held.into_iter()
+                .flatten()
+                .for_each(|number| self.release(number));
             return;
         };
         let mut again = Vec::new();
         match &mut self.lisp {
             Some(state) if *state.cache.settings() == settings => return,
             Some(state) => again = state.cache.configure(settings.clone()),
-            None => self.lisp = Some(Box::new(State::new(settings.clone()))),
+            None => {
+                self.lisp = Some(Box::new(State::new(settings.clone())));
+                // Until all workers have tables with LISP, no prefix may lead to a mapping.
+                self.targets.has_new = true;
+            }
         }
         let has_instance = |vrf: VrfId| settings.instances.iter().any(|one| one.vrf == vrf);
         let asked: BTreeSet<Eid> = settings
@@ -117,7 +126,7 @@ impl Rib {
             None if state.asked.contains(&eid) => MappingSpec::Negative(Act::SendMapRequest),
             None => return self.drop_mapping(eid),
         };
-        if state.cache.is_ready(&spec) && !state.is_native(&spec) {
+        if state.cache.is_ready(&spec) && !state.is_native(&spec) && state.is_known {
             state.waiting.remove(&eid);
             self.install(eid, &spec, 0);
         } else {
@@ -213,6 +222,15 @@ impl Rib {
         })
     }
 
+    /// Numbers of the VRFs that LISP looks into.
+    pub(in crate::tables) fn lisp_vrfs(&self) -> Vec<u16> {
+        let settings = self.lisp.as_ref().map(|state| state.cache.settings());
+        settings.map_or(Vec::new(), |settings| {
+            let instances = settings.instances.iter().map(|instance| instance.vrf.0);
+            instances.chain([settings.underlay.0]).collect()
+        })
+    }
+
     /// What one version of the tables looks at. `interface_of`: an interface of a VRF.
     pub(in crate::tables) fn lisp(
         &self,
@@ -230,7 +248,7 @@ impl Rib {
                 first6: First6::of(&instance.eids),
                 eids6: eids6.view(),
                 eids4: eids4.view(),
-                petr_set: state.cache.petr_set(instance.vrf),
+                petr: state.cache.petr(instance.vrf),
             })
         });
         Some(Lisp::new(&state.cache, instances.collect()))
@@ -302,8 +320,9 @@ impl Rib {
         let Some(state) = &mut self.lisp else {
             return;
         };
+        state.is_known = true;
         let ways = std::mem::take(&mut state.planned_ways);
-        let natives = std::mem::take(&mut state.planned_natives);
+        let mut natives = std::mem::take(&mut state.planned_natives);
         let mut released = Vec::new();
         for (rloc, number) in ways {
             released.extend(state.cache.stack(rloc, number));
@@ -312,10 +331,10 @@ impl Rib {
         for (eid, spec) in waiting {
             let Some(state) = &mut self.lisp else { break };
             if state.is_native(&spec) {
-                match natives.get(&eid) {
+                match natives.remove(&eid) {
                     Some(number) => {
                         state.natives.insert(eid);
-                        self.install(eid, &spec, *number);
+                        self.install(eid, &spec, number);
                     }
                     None => drop(state.waiting.insert(eid, spec)),
                 }
@@ -327,14 +346,12 @@ impl Rib {
         }
         for (eid, number) in natives {
             let Some(state) = &self.lisp else { break };
-            // What waited is installed already, with this number.
             let spec = state.cache.spec(&eid).filter(|spec| state.is_native(spec));
             match spec {
                 Some(spec) if state.cache.native_of(&eid) != Some(number) => {
                     self.install(eid, &spec, number);
                 }
-                Some(_) => {}
-                None => released.push(number),
+                _ => released.push(number),
             }
         }
         released.into_iter().for_each(|number| self.release(number));
@@ -436,6 +453,7 @@ impl State {
             planned_natives: BTreeMap::new(),
             databases: BTreeMap::new(),
             asked: BTreeSet::new(),
+            is_known: false,
         }
     }
 
@@ -448,6 +466,13 @@ impl State {
             }
             _ => false,
         }
+    }
+
+    /// Every next hop that is held, to be let go of.
+    fn numbers(&mut self) -> Vec<u32> {
+        let planned = std::mem::take(&mut self.planned_ways).into_values();
+        let planned = planned.chain(std::mem::take(&mut self.planned_natives).into_values());
+        planned.chain(self.cache.take_all_released()).collect()
     }
 
     fn eids(&self) -> Vec<Eid> {
