@@ -307,17 +307,16 @@ impl Stage {
             core,
             program: program.to_owned(),
         };
-        stage.connect_core()?;
-        let (a, b) = (&stage.host_a, &stage.host_b);
-        stage.box_a.hand_over("sxl-site-a", a)?;
-        configure_host(a, "sxl-site-a", ["fd00:a:0", "10.1"], ["fd00:b:0", "10.2"])?;
-        stage.box_b.hand_over("sxl-site-b", b)?;
-        let (shared, unknown) = (
-            format!("{HOST_B_SHARED}/64"),
-            format!("{HOST_B_UNKNOWN}/64"),
-        );
-        configure_host(b, "sxl-site-b", ["fd00:b:0", "10.2"], ["fd00:a:0", "10.1"])?;
-        b.configure("sxl-site-b", &[&shared, &unknown], None)?;
+        // Each in a namespace of its own, so none waits for another.
+        let connected = std::thread::scope(|scope| {
+            let core = scope.spawn(|| stage.connect_core());
+            let site_a = scope.spawn(|| stage.connect_site_a());
+            (stage.connect_site_b(), core.join(), site_a.join())
+        });
+        let gone = |_| refuse("the laboratory", "a thread of it ended in a panic");
+        connected.0?;
+        connected.1.map_err(gone)??;
+        connected.2.map_err(gone)??;
         Ok(stage)
     }
 
@@ -382,6 +381,21 @@ impl Stage {
     pub fn set_second_uplink(&self, state: &str) -> Result<(), LabError> {
         let words = ["ip", "link", "set", "sxl-core-a2", state];
         self.box_a.namespace().run(&words).map(drop)
+    }
+
+    fn connect_site_a(&self) -> Result<(), LabError> {
+        self.box_a.hand_over("sxl-site-a", &self.host_a)?;
+        let (own, other) = (["fd00:a:0", "10.1"], ["fd00:b:0", "10.2"]);
+        configure_host(&self.host_a, "sxl-site-a", own, other)
+    }
+
+    fn connect_site_b(&self) -> Result<(), LabError> {
+        self.box_b.hand_over("sxl-site-b", &self.host_b)?;
+        let (own, other) = (["fd00:b:0", "10.2"], ["fd00:a:0", "10.1"]);
+        configure_host(&self.host_b, "sxl-site-b", own, other)?;
+        let more = [HOST_B_SHARED, HOST_B_UNKNOWN].map(|address| format!("{address}/64"));
+        let more = more.each_ref().map(String::as_str);
+        self.host_b.configure("sxl-site-b", &more, None)
     }
 
     /// Give the router its links.
