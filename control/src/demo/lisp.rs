@@ -444,14 +444,14 @@ impl Stage {
 /// The router of the underlay, without its links.
 fn router() -> Result<Namespace, LabError> {
     let core = Namespace::new("sextant-lisp-core")?;
-    for setting in [
+    core.run(&[
+        "sysctl",
+        "-qw",
         "net.ipv4.ip_forward=1",
         "net.ipv6.conf.all.forwarding=1",
         "net.ipv4.conf.all.rp_filter=0",
         "net.ipv4.conf.default.rp_filter=0",
-    ] {
-        core.run(&["sysctl", "-qw", setting])?;
-    }
+    ])?;
     core.run(&[
         "ip",
         "addr",
