@@ -28,7 +28,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Check, Show};
-use crate::lab::traffic::refuse;
+use crate::lab::traffic::{self, refuse};
 use crate::lab::{Appliance, LabError, Namespace, wait_until};
 
 /// Locators of site B: of `core1`, of both families, and the IPv6 one of `core2`.
@@ -307,17 +307,16 @@ impl Stage {
             core,
             program: program.to_owned(),
         };
-        stage.connect_core()?;
-        let (a, b) = (&stage.host_a, &stage.host_b);
-        stage.box_a.hand_over("sxl-site-a", a)?;
-        configure_host(a, "sxl-site-a", ["fd00:a:0", "10.1"], ["fd00:b:0", "10.2"])?;
-        stage.box_b.hand_over("sxl-site-b", b)?;
-        let (shared, unknown) = (
-            format!("{HOST_B_SHARED}/64"),
-            format!("{HOST_B_UNKNOWN}/64"),
-        );
-        configure_host(b, "sxl-site-b", ["fd00:b:0", "10.2"], ["fd00:a:0", "10.1"])?;
-        b.configure("sxl-site-b", &[&shared, &unknown], None)?;
+        // Each in a namespace of its own, so none waits for another.
+        let connected = std::thread::scope(|scope| {
+            let core = scope.spawn(|| stage.connect_core());
+            let site_a = scope.spawn(|| stage.connect_site_a());
+            (stage.connect_site_b(), core.join(), site_a.join())
+        });
+        let gone = |_| refuse("the laboratory", "a thread of it ended in a panic");
+        connected.0?;
+        connected.1.map_err(gone)??;
+        connected.2.map_err(gone)??;
         Ok(stage)
     }
 
@@ -326,12 +325,19 @@ impl Stage {
     /// # Errors
     /// When they do not.
     pub fn wait_until_ready(&self) -> Result<(), LabError> {
-        let pairs = PAIRS.iter().map(|pair| (pair.name, pair.a, pair.b));
-        for (name, a, b) in pairs.chain([("two locators", PAIRS[0].a, HOST_B_SHARED)]) {
-            let what = format!("the first ping to come back, {name}");
-            wait_until(&what, Duration::from_secs(15), || self.pings(a, b))?;
+        let limit = Duration::from_secs(15);
+        for pair in PAIRS {
+            let what = format!("the first ping to come back, {}", pair.name);
+            wait_until(&what, limit, || self.pings(pair.a, pair.b))?;
         }
-        Ok(())
+        // A few flows find both of the ways that others share, with every neighbour on them.
+        let at = traffic::socket(HOST_B_SHARED, 7007);
+        let _echo = traffic::listen(&self.program, &self.host_b, &["udp-echo", &at], 7007)?;
+        let words = ["udp-flows", &at, "32", "1", "1000"];
+        wait_until("flows by both locators", limit, || {
+            let flows = traffic::peer(&self.program, &self.host_a, &words);
+            flows.is_ok_and(|flows| flows["unanswered"] == 0)
+        })
     }
 
     /// Whether host A, at this address of it, gets an answer.
@@ -375,6 +381,21 @@ impl Stage {
     pub fn set_second_uplink(&self, state: &str) -> Result<(), LabError> {
         let words = ["ip", "link", "set", "sxl-core-a2", state];
         self.box_a.namespace().run(&words).map(drop)
+    }
+
+    fn connect_site_a(&self) -> Result<(), LabError> {
+        self.box_a.hand_over("sxl-site-a", &self.host_a)?;
+        let (own, other) = (["fd00:a:0", "10.1"], ["fd00:b:0", "10.2"]);
+        configure_host(&self.host_a, "sxl-site-a", own, other)
+    }
+
+    fn connect_site_b(&self) -> Result<(), LabError> {
+        self.box_b.hand_over("sxl-site-b", &self.host_b)?;
+        let (own, other) = (["fd00:b:0", "10.2"], ["fd00:a:0", "10.1"]);
+        configure_host(&self.host_b, "sxl-site-b", own, other)?;
+        let more = [HOST_B_SHARED, HOST_B_UNKNOWN].map(|address| format!("{address}/64"));
+        let more = more.each_ref().map(String::as_str);
+        self.host_b.configure("sxl-site-b", &more, None)
     }
 
     /// Give the router its links.
@@ -423,14 +444,14 @@ impl Stage {
 /// The router of the underlay, without its links.
 fn router() -> Result<Namespace, LabError> {
     let core = Namespace::new("sextant-lisp-core")?;
-    for setting in [
+    core.run(&[
+        "sysctl",
+        "-qw",
         "net.ipv4.ip_forward=1",
         "net.ipv6.conf.all.forwarding=1",
         "net.ipv4.conf.all.rp_filter=0",
         "net.ipv4.conf.default.rp_filter=0",
-    ] {
-        core.run(&["sysctl", "-qw", setting])?;
-    }
+    ])?;
     core.run(&[
         "ip",
         "addr",

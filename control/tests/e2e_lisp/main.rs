@@ -42,6 +42,19 @@ fn ready() -> Option<Turn> {
     turn(CONFIG_A, CONFIG_B)
 }
 
+/// Nothing of what `udp-flows` reports was lost; if it was, the boxes say what they dropped, and the router whom it found.
+fn assert_all_answered(stage: &Stage, flows: &serde_json::Value) {
+    if flows["unanswered"] == 0 {
+        return;
+    }
+    let dropped = [&stage.box_a, &stage.box_b].map(|appliance| {
+        let said = ["drops", "neighbors"].map(|what| appliance.command(&["show", what]));
+        said.map(Result::unwrap_or_default).concat()
+    });
+    let neighbors = stage.core.run(&["ip", "-s", "neigh"]).unwrap_or_default();
+    panic!("{flows}\n{}\n{neighbors}", dropped.concat());
+}
+
 /// in = out + drops + punts in both boxes, and nothing is left behind.
 fn finish(turn: Turn) {
     let Turn { stage, _turn } = turn;

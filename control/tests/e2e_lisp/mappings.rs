@@ -9,7 +9,7 @@ use control::lab::{Appliance, Namespace, traffic, wait_until};
 use serde_json::Value;
 
 use crate::underlay::Capture;
-use crate::{finish, ready, turn};
+use crate::{assert_all_answered, finish, ready, turn};
 
 fn map(stage: &Stage, words: &[&str]) {
     let all = [&["map"], words, &["--instance", "7"]].concat();
@@ -276,6 +276,6 @@ fn reload_of_mappings_under_traffic_loses_nothing() {
         (&sent["sent"], &received["received"]),
         (&6000.into(), &6000.into())
     );
-    assert_eq!(flows["unanswered"], 0, "{flows}");
+    assert_all_answered(stage, &flows);
     finish(turn);
 }

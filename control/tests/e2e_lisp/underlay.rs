@@ -42,8 +42,10 @@ impl Capture {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("pcap");
         let path = file.display().to_string();
+        // The kernel's ring has room for as many packets as go into it at this length.
         let direction = if link == "any" { "out" } else { "inout" };
-        let words = format!("tcpdump -n --immediate-mode -U -B 16384 -Q {direction} -i {link} -w");
+        let words =
+            format!("tcpdump -n --immediate-mode -U -s 2048 -B 16384 -Q {direction} -i {link} -w");
         let words: Vec<&str> = words.split(' ').chain([&*path, "udp port 4341"]).collect();
         let process = stage.core.spawn(&words).expect("tcpdump");
         let listens = || std::fs::metadata(&file).is_ok_and(|file| file.len() >= 24);
