@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::admin::protocol::Subject;
+use crate::demo::Part;
 use crate::exit;
 use crate::lab::peer::Peer;
 use crate::proto::lisp::InstanceId;
@@ -67,10 +68,11 @@ pub enum Command {
     Lig(LigArgs),
     /// Follow the next packets through the running instance, step by step
     Trace(TraceArgs),
-    /// Show two Linux hosts talking through Sextant, with proof
+    /// Show Linux hosts talking through Sextant, with proof
     ///
-    /// Makes two network namespaces, runs Sextant between them on two DPDK taps, checks translation, echo, traceroute,
-    /// TCP, UDP and path MTU discovery, and removes everything it made. Needs root and less than a minute.
+    /// Makes network namespaces and runs Sextant between them on DPDK taps: first one box that translates prefixes, then
+    /// two LISP sites with tunnels between them. Checks echo, traceroute, TCP, UDP, path MTU discovery, locators that
+    /// share flows and fail, and removes everything it made. Needs root and less than a minute.
     Demo(DemoArgs),
     /// Write manual pages
     ///
@@ -246,6 +248,9 @@ pub struct TraceArgs {
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
+    /// Only this part
+    #[arg(value_name = "PART")]
+    pub part: Option<Part>,
     /// Leave everything up afterwards for exploring, until Ctrl-C
     #[arg(long)]
     pub keep: bool,

@@ -13,7 +13,7 @@ use crate::admin::protocol::{self, Refusal};
 use crate::admin::view::Reloaded;
 use crate::cli::{CheckArgs, Cli, Command, DemoArgs, LigArgs, ManArgs, ReloadArgs};
 use crate::config::{self, Config};
-use crate::demo;
+use crate::demo::{self, Part};
 use crate::exit::Exit;
 use crate::lab::{LabError, peer};
 use crate::lig::{self, LigError};
@@ -252,7 +252,11 @@ fn demo(args: &DemoArgs) -> Result<(), Failure> {
         return Err(Failure::DemoNeedsRoot);
     }
     let program = std::env::current_exe().map_err(Failure::output("where this program is"))?;
-    if demo::run(&program, args.keep)? {
+    let parts = match &args.part {
+        Some(part) => std::slice::from_ref(part),
+        None => &Part::ALL[..],
+    };
+    if demo::run(&program, parts, args.keep)? {
         Ok(())
     } else {
         Err(Failure::Demo)

@@ -1,11 +1,11 @@
-//! The real binary between two Linux hosts: the demo, reloads under traffic, and what tshark says of every packet.
+//! The real binary between two Linux hosts: the demo (all of it), reloads under traffic, and what tshark says of every packet.
 //!
 //! Needs root. The tests share the demo's namespaces, so they run one after the other (`--test-threads=1`).
 
 use std::path::Path;
 use std::time::Duration;
 
-use control::demo::{CONFIG, INSIDE_HOST_SEEN, OUTSIDE_HOST, Stage};
+use control::demo::npt66::{CONFIG, INSIDE_HOST_SEEN, OUTSIDE_HOST, Stage};
 use control::lab::{Process, run, run_for, wait_until};
 use serde_json::Value;
 
@@ -37,7 +37,9 @@ fn assert_nothing_left() {
     assert!(!namespaces.contains("sextant-"), "left over: {namespaces}");
     let links = run(&["ip", "-o", "link"]).expect("ip");
     assert!(
-        !links.contains("sx-inside") && !links.contains("sx-outside"),
+        !["sx-inside", "sx-outside", "sxl-"]
+            .iter()
+            .any(|link| links.contains(link)),
         "left over: {links}"
     );
     let files = std::fs::read_dir(std::env::temp_dir()).expect("a folder");
@@ -87,11 +89,13 @@ fn an_interrupted_demo_leaves_nothing() {
     if !root() {
         return;
     }
-    let demo = Process::spawn(&[SEXTANT, "demo"]).expect("the demo");
-    std::thread::sleep(Duration::from_secs(4));
-    demo.signal(rustix::process::Signal::INT);
-    let finished = demo.wait(Duration::from_secs(20)).expect("it ends");
-    assert_ne!(finished.code, Some(0), "{}", finished.stdout);
+    for part in ["npt66", "lisp"] {
+        let demo = Process::spawn(&[SEXTANT, "demo", part]).expect("the demo");
+        std::thread::sleep(Duration::from_secs(3));
+        demo.signal(rustix::process::Signal::INT);
+        let finished = demo.wait(Duration::from_secs(20)).expect("it ends");
+        assert_ne!(finished.code, Some(0), "{}", finished.stdout);
+    }
     assert_nothing_left();
 }
 

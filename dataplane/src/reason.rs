@@ -106,7 +106,6 @@ reasons! {
         LispNotOurEid = "lisp_not_our_eid", "inner destination is none of our EIDs, and we are no proxy", "RFC 9300 16";
         LispSourceRloc = "lisp_source_rloc", "outer source is not a locator of the inner source", "RFC 9300 16";
         LispSourceEid = "lisp_source_eid", "source is none of our EIDs, and we are no proxy", "RFC 9300 3";
-        LispMiss = "lisp_miss", "no mapping yet for the destination EID", "RFC 9300 6";
         LispNoAction = "lisp_no_action", "negative mapping: no action", "RFC 9301 5.4";
         LispNegative = "lisp_negative", "negative mapping: drop", "RFC 9301 5.4";
         LispPolicy = "lisp_policy", "negative mapping: denied by policy", "RFC 9301 5.4";

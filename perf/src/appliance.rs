@@ -42,6 +42,7 @@ struct Counters {
 struct Port {
     name: String,
     tx_packets: u64,
+    tx_bytes: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -57,13 +58,15 @@ struct Rule {
 }
 
 impl Counters {
-    fn sent(&self) -> Result<u64> {
-        let sink = self
-            .ports
-            .iter()
+    fn sink(&self) -> Result<&Port> {
+        let mut ports = self.ports.iter();
+        ports
             .find(|port| port.name == SINK)
-            .context("the sink's port has no counters")?;
-        Ok(sink.tx_packets)
+            .context("the sink's port has no counters")
+    }
+
+    fn sent(&self) -> Result<u64> {
+        Ok(self.sink()?.tx_packets)
     }
 
     fn translated(&self) -> u64 {
@@ -74,8 +77,31 @@ impl Counters {
     }
 }
 
-const SOURCE: &str = "source";
-const SINK: &str = "sink";
+/// Name of the port that packets come in by, and of its interface.
+pub const SOURCE: &str = "source";
+/// Name of the port that they are to leave by, and of its interface.
+pub const SINK: &str = "sink";
+
+/// What was read of a running sextant.
+#[derive(Debug)]
+pub struct Reading {
+    /// Packets a second that were sent on the sink.
+    pub rate: f64,
+    first: Counters,
+    last: Counters,
+}
+
+impl Reading {
+    /// Mean length of the frames that were sent while it was measured, bytes without FCS.
+    pub fn mean_sent_bytes(&self) -> Result<f64> {
+        mean_sent_bytes(&self.first, &self.last)
+    }
+
+    /// An error if any packet was dropped or punted while it was measured.
+    pub fn nothing_stopped(&self) -> Result<()> {
+        nothing_stopped(&self.first, &self.last)
+    }
+}
 
 impl Sextant {
     /// The program at `path`, or beside this executable.
@@ -105,15 +131,35 @@ impl Sextant {
         window: &Window,
         workspace: &Workspace,
     ) -> Result<f64> {
-        let config = workspace.file("sextant.toml");
-        let socket = workspace.file("sextant.sock");
-        let log_path = workspace.file("sextant.log");
-        let mut text = configuration(way, setup, &socket);
+        let mut text = configuration(way, setup, &Self::socket(workspace));
         if way == Way::ForwardFullTable {
             text += &internet
                 .context("no full table was read")?
                 .configuration(SINK);
         }
+        let reading = self.read(&text, window, workspace, &|| Ok(()))?;
+        reading.nothing_stopped().with_context(|| way.to_string())?;
+        all_translated(way, &reading.first, &reading.last)?;
+        Ok(reading.rate)
+    }
+
+    /// The admin socket that a configuration for [`Sextant::read`] names.
+    #[must_use]
+    pub fn socket(workspace: &Workspace) -> PathBuf {
+        workspace.file("sextant.sock")
+    }
+
+    /// Run it with this configuration; once it sends, do what `prepare` says, and then read its rate.
+    pub fn read(
+        &self,
+        text: &str,
+        window: &Window,
+        workspace: &Workspace,
+        prepare: &dyn Fn() -> Result<()>,
+    ) -> Result<Reading> {
+        let config = workspace.file("sextant.toml");
+        let socket = Self::socket(workspace);
+        let log_path = workspace.file("sextant.log");
         fs::write(&config, text).context("cannot write the configuration")?;
         let log = File::create(&log_path).context("cannot make a log file")?;
         let mut running = Running::start(
@@ -145,6 +191,7 @@ impl Sextant {
             }
             interrupt::sleep(LOOK_STEP)?;
         }
+        prepare()?;
         interrupt::sleep(window.warm_up)?;
         let first = self.counters(&socket)?;
         let mut before = first.clone();
@@ -163,8 +210,41 @@ impl Sextant {
             before = after;
         }
         running.check(&log_path)?;
-        nothing_lost(way, &first, &before)?;
-        Ok(median(&rates))
+        Ok(Reading {
+            rate: median(&rates),
+            first,
+            last: before,
+        })
+    }
+
+    /// Give the running instance the changes of `file` (`sextant map load`), and wait until the frames it sends are
+    /// `expected_bytes` long in the mean.
+    pub fn load(&self, file: &Path, expected_bytes: f64, workspace: &Workspace) -> Result<()> {
+        let socket = Self::socket(workspace);
+        let output = Command::new(&self.program)
+            .args(["map", "load", "--socket"])
+            .arg(&socket)
+            .arg(file)
+            .output()
+            .context("cannot run sextant map load")?;
+        ensure!(
+            output.status.success(),
+            "sextant map load: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        let started = Instant::now();
+        loop {
+            let before = self.counters(&socket)?;
+            interrupt::sleep(LOOK_STEP)?;
+            let mean = mean_sent_bytes(&before, &self.counters(&socket)?)?;
+            if is_length(mean, expected_bytes) {
+                return Ok(());
+            }
+            ensure!(
+                started.elapsed() < START_LIMIT,
+                "{START_LIMIT:?} after the mappings came frames are still {mean:.1} bytes instead of {expected_bytes:.1}"
+            );
+        }
     }
 
     fn counters(&self, socket: &Path) -> Result<Counters> {
@@ -183,8 +263,23 @@ impl Sextant {
     }
 }
 
-/// Between `first` and `last` every packet went `way`, and nowhere else.
-fn nothing_lost(way: Way, first: &Counters, last: &Counters) -> Result<()> {
+/// Whether frames that are `mean` bytes long in the mean are those that are `expected` long: a window may end inside the
+/// pattern of lengths.
+#[must_use]
+pub fn is_length(mean: f64, expected: f64) -> bool {
+    (mean - expected).abs() < expected / 100.0
+}
+
+fn mean_sent_bytes(first: &Counters, last: &Counters) -> Result<f64> {
+    let (first, last) = (first.sink()?, last.sink()?);
+    let packets = last.tx_packets.saturating_sub(first.tx_packets);
+    let bytes = last.tx_bytes.saturating_sub(first.tx_bytes);
+    // `as`: both are far below 2^53 within a window.
+    Ok(bytes as f64 / packets.max(1) as f64)
+}
+
+/// Between `first` and `last` every packet was sent.
+fn nothing_stopped(first: &Counters, last: &Counters) -> Result<()> {
     let kinds = [
         ("dropped", &first.drops, &last.drops),
         ("punted", &first.punts, &last.punts),
@@ -197,12 +292,17 @@ fn nothing_lost(way: Way, first: &Counters, last: &Counters) -> Result<()> {
                 .map_or(0, |c| c.count);
             ensure!(
                 count.count == earlier,
-                "{way}: {} packets {kind} ({}) while measuring",
+                "{} packets {kind} ({}) while measuring",
                 count.count - earlier,
                 count.name
             );
         }
     }
+    Ok(())
+}
+
+/// Between `first` and `last` every packet was translated where `way` says so, and none where not.
+fn all_translated(way: Way, first: &Counters, last: &Counters) -> Result<()> {
     let sent = last.sent()?.saturating_sub(first.sent()?);
     let translated = last.translated().saturating_sub(first.translated());
     // The two counters are read while packets go on: a few bursts may be in one and not yet in the other.

@@ -141,6 +141,25 @@ fn panels(records: &[Record]) -> Vec<Panel<'_>> {
             "Wrong answers before, during and after updates",
             Metric::WrongAnswers,
         ),
+        ("Bytes per LISP mapping", Metric::BytesPerMapping),
+        (
+            "Forwarding beside updates of mappings over that without",
+            Metric::RatioToQuiet,
+        ),
+        ("Lost packets", Metric::LostPackets),
+        ("Misdirected packets", Metric::MisdirectedPackets),
+        (
+            "From a locator's change to the last packet by its old state, us",
+            Metric::EffectUs,
+        ),
+        (
+            "Flows that a locator's loss moved wrongly, of 100,000",
+            Metric::WronglyMovedFlows,
+        ),
+        (
+            "Bursts that a locator's change came late to",
+            Metric::LateBursts,
+        ),
     ]
     .into_iter()
     .map(|(title, metric)| Panel {

@@ -87,6 +87,27 @@ pub fn run(
     say: &dyn Fn(&str),
 ) -> Result<Vec<Record>> {
     let mut cases = cases(only, internet)?;
+    lisp_cases(quick, only, &mut cases)?;
+    race(SUITE, cases, rounds, quick, say)
+}
+
+/// The same for the cases of LISP.
+pub fn run_lisp(rounds: usize, quick: bool, only: &str, say: &dyn Fn(&str)) -> Result<Vec<Record>> {
+    let mut cases = Vec::new();
+    lisp_cases(quick, only, &mut cases)?;
+    race(lisp::SUITE, cases, rounds, quick, say)
+}
+
+fn race(
+    suite: &str,
+    mut cases: Vec<Case>,
+    rounds: usize,
+    quick: bool,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Record>> {
+    if cases.is_empty() {
+        return Ok(Vec::new());
+    }
     let packets = if quick {
         QUICK_ROUND_PACKETS
     } else {
@@ -114,7 +135,7 @@ pub fn run(
         .map(|case| {
             case.replay.check().with_context(|| case.name.clone())?;
             Ok(Record::of(
-                SUITE,
+                suite,
                 &case.name,
                 Metric::GraphClkPerPacket,
                 &case.figures,
@@ -163,13 +184,13 @@ fn cases(only: &str, internet: Option<&Internet>) -> Result<Vec<Case>> {
             }
         }
     }
-    lisp_cases(only, &mut cases)?;
     cases.retain(|case| case.name.contains(only));
     Ok(cases)
 }
 
-/// Encapsulation to each number of mappings, decapsulation, and long packets; over 65,536 flows.
-fn lisp_cases(only: &str, cases: &mut Vec<Case>) -> Result<()> {
+/// Encapsulation to each number of mappings, decapsulation, and long packets; over 65,536 flows. Quick: only what has a
+/// goal.
+fn lisp_cases(quick: bool, only: &str, cases: &mut Vec<Case>) -> Result<()> {
     let flows = Flows::SixtyFourThousand.count();
     let mut add = |name: String, step, families, mappings, size| -> Result<()> {
         // A million mappings take seconds to make.
@@ -184,8 +205,11 @@ fn lisp_cases(only: &str, cases: &mut Vec<Case>) -> Result<()> {
         Ok(())
     };
     let (encap, decap) = (lisp::graph::Step::Encap, lisp::graph::Step::Decap);
-    let usual = Mappings(1 << 10);
+    let usual = lisp::cases::USUAL;
     for families in Families::ALL {
+        if quick && families.inner_is_v4 {
+            continue;
+        }
         for mappings in Mappings::ALL {
             let is_first = families == Families::ALL[0];
             if mappings != usual && !is_first {
@@ -194,8 +218,10 @@ fn lisp_cases(only: &str, cases: &mut Vec<Case>) -> Result<()> {
             let name = format!("lisp-encap/{families}/64B/{mappings}");
             add(name, encap, families, mappings, 64)?;
         }
-        let name = format!("lisp-encap/{families}/1414B/{usual}");
-        add(name, encap, families, usual, 1414)?;
+        if !quick {
+            let name = format!("lisp-encap/{families}/1414B/{usual}");
+            add(name, encap, families, usual, 1414)?;
+        }
         let name = format!("lisp-decap/{families}/64B/{usual}");
         add(name, decap, families, usual, 64)?;
     }

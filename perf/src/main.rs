@@ -13,7 +13,7 @@ use perf::internet::Internet;
 use perf::machine::Machine;
 use perf::record::Record;
 use perf::setup::Window;
-use perf::{chart, interrupt, lpm, report};
+use perf::{chart, interrupt, lisp, lpm, report};
 
 const ROUNDS: usize = 7;
 /// Prefix tables are compared by ratios that differ by a tenth: more rounds, which are short.
@@ -42,7 +42,8 @@ struct Arguments {
     /// How often each contender runs [default: 7, lpm: 9, quick: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
-    /// On devices: only this traffic, such as 64B/1k or IMIX/1k. The graph alone: only cases with this in their name.
+    /// NPT66 and forwarding on devices: only this traffic, such as 64B/1k or IMIX/1k. The graph alone and LISP: only cases
+    /// with this in their name.
     #[arg(long, value_name = "TRAFFIC")]
     only: Option<String>,
     /// The sextant to measure [default: beside this program].
@@ -64,6 +65,9 @@ enum Suite {
     Forward,
     /// The packet graph alone, in process.
     Graph,
+    /// LISP: encapsulation and decapsulation on devices and in the packet graph alone, changes of mappings beside them,
+    /// memory.
+    Lisp,
     /// Prefix tables beside DPDK's and those of Rust crates, in process.
     Lpm,
     /// Everything.
@@ -106,6 +110,9 @@ fn measure(arguments: &Arguments) -> Result<()> {
             &say,
         )?);
     }
+    if matches!(arguments.suite, Suite::Lisp | Suite::All) {
+        records.extend(measure_lisp(arguments, rounds, &machine, &say)?);
+    }
     if matches!(arguments.suite, Suite::Lpm | Suite::All) {
         let options = lpm::Options {
             rounds: rounds_or(LPM_ROUNDS),
@@ -123,11 +130,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
             ways,
             points: points(arguments)?,
             rounds,
-            window: if arguments.quick {
-                Window::quick()
-            } else {
-                Window::full()
-            },
+            window: window(arguments),
             internet,
         };
         let sextant = Sextant::find(arguments.sextant.clone())?;
@@ -145,6 +148,47 @@ fn measure(arguments: &Arguments) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+fn window(arguments: &Arguments) -> Window {
+    if arguments.quick {
+        Window::quick()
+    } else {
+        Window::full()
+    }
+}
+
+/// Everything about LISP that has what was asked for in its name.
+fn measure_lisp(
+    arguments: &Arguments,
+    rounds: usize,
+    machine: &Machine,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Record>> {
+    let only = arguments.only.as_deref().unwrap_or("");
+    let mut records = Vec::new();
+    // The graph's suite has them too.
+    if arguments.suite == Suite::Lisp {
+        records.extend(graph::run_lisp(rounds, arguments.quick, only, say)?);
+    }
+    records.extend(lisp::updates::run(rounds, only, machine.tsc_hertz, say)?);
+    records.extend(lisp::loss::run(rounds, only, machine.tsc_hertz, say)?);
+    records.extend(lisp::memory::run(only, say)?);
+    let mut cases = if arguments.quick {
+        lisp::cases::Case::quick()
+    } else {
+        lisp::cases::Case::all()
+    };
+    cases.retain(|case| case.to_string().contains(only));
+    if !cases.is_empty() {
+        let sextant = Sextant::find(arguments.sextant.clone())?;
+        let window = window(arguments);
+        records.extend(lisp::devices::run(
+            &cases, rounds, &window, &sextant, machine, say,
+        )?);
+    }
+    ensure!(!records.is_empty(), "no case has {only} in its name");
+    Ok(records)
 }
 
 /// The traffic to measure with on devices.
@@ -170,6 +214,6 @@ fn ways_of(suite: Suite) -> Option<Vec<Way>> {
     match suite {
         Suite::Npt66 | Suite::All => Some(Way::ALL.to_vec()),
         Suite::Forward => Some(vec![Way::Forward]),
-        Suite::Graph | Suite::Lpm => None,
+        Suite::Graph | Suite::Lisp | Suite::Lpm => None,
     }
 }

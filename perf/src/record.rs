@@ -58,6 +58,22 @@ pub enum Metric {
     UpdateUsP99,
     /// Lookups that found what an oracle does not.
     WrongAnswers,
+    /// Memory that workers may look at, over its mappings: map-cache and prefix table.
+    BytesPerMapping,
+    /// Forwarding rate beside updates over that without, windows of the same round.
+    RatioToQuiet,
+    /// Packets that were not sent.
+    LostPackets,
+    /// Packets that were sent where no mapping led from when they came until they were sent.
+    MisdirectedPackets,
+    /// Flows of 100,000 that went by a locator that was taken away.
+    MovedFlows,
+    /// Flows that a locator's loss moved though they did not go by it, or did not move though they did.
+    WronglyMovedFlows,
+    /// From the change of a locator to the last packet by its old state.
+    EffectUs,
+    /// Changes of a locator that a burst which began after them had not heard of.
+    LateBursts,
 }
 
 impl Metric {
@@ -90,6 +106,14 @@ impl Metric {
             Self::UpdateUsMedian => "update_us_median",
             Self::UpdateUsP99 => "update_us_p99",
             Self::WrongAnswers => "wrong_answers",
+            Self::BytesPerMapping => "bytes_per_mapping",
+            Self::RatioToQuiet => "ratio_to_quiet",
+            Self::LostPackets => "lost_packets",
+            Self::MisdirectedPackets => "misdirected_packets",
+            Self::MovedFlows => "moved_flows",
+            Self::WronglyMovedFlows => "wrongly_moved_flows",
+            Self::EffectUs => "effect_us",
+            Self::LateBursts => "late_bursts",
         }
     }
 
@@ -110,14 +134,18 @@ impl Metric {
             | Self::RatioToRteLpm
             | Self::RatioToRteHash
             | Self::RatioToBestCrate
-            | Self::TimeRatioToRteFib6 => "1",
+            | Self::TimeRatioToRteFib6
+            | Self::RatioToQuiet => "1",
             Self::MlookupsPerS => "Mlookups/s",
             Self::BurstNs => "ns",
-            Self::Bytes | Self::BytesPerPrefix => "bytes",
+            Self::Bytes | Self::BytesPerPrefix | Self::BytesPerMapping => "bytes",
             Self::BuildMs => "ms",
             Self::UpdatesPerS => "1/s",
-            Self::UpdateUsMedian | Self::UpdateUsP99 => "us",
+            Self::UpdateUsMedian | Self::UpdateUsP99 | Self::EffectUs => "us",
             Self::WrongAnswers => "answers",
+            Self::LostPackets | Self::MisdirectedPackets => "packets",
+            Self::MovedFlows | Self::WronglyMovedFlows => "flows",
+            Self::LateBursts => "bursts",
         }
     }
 }
@@ -264,6 +292,14 @@ mod tests {
             Metric::UpdateUsMedian,
             Metric::UpdateUsP99,
             Metric::WrongAnswers,
+            Metric::BytesPerMapping,
+            Metric::RatioToQuiet,
+            Metric::LostPackets,
+            Metric::MisdirectedPackets,
+            Metric::MovedFlows,
+            Metric::WronglyMovedFlows,
+            Metric::EffectUs,
+            Metric::LateBursts,
         ] {
             assert_eq!(
                 serde_json::to_value(metric).expect("a name"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use crossbeam_utils::CachePadded;
 use dataplane::counters::WorkerCounters;
-use dataplane::frame::{BURST_MAX, Burst};
+use dataplane::frame::{BURST_MAX, Burst, Frame as _};
 use dataplane::outputs::{Outputs, TxPath};
 use dataplane::port::{PortId, TxQueue};
 use dataplane::reason::{DropReason, PuntReason};
@@ -122,6 +122,31 @@ impl<P: Pipeline<HeapFrame>> Replay<P> {
         let clocks: u64 = (0..bursts).map(|_| self.burst(size)).sum();
         // `as`: both are far below 2^53.
         clocks as f64 / (bursts * size) as f64
+    }
+
+    /// Look at the last `count` frames that were sent, oldest first, beside all templates.
+    pub fn look_at_last(&mut self, count: usize, mut look: impl FnMut(&[u8], &[Vec<u8>])) {
+        // All frames are back between two bursts; reading without taking leaves them there.
+        let Ok(chunk) = self.returned.read_chunk(self.returned.slots()) else {
+            return;
+        };
+        let (older, newer) = chunk.as_slices();
+        let skipped = (older.len() + newer.len()).saturating_sub(count);
+        for frame in older.iter().chain(newer).skip(skipped) {
+            look(frame.bytes(), &self.templates);
+        }
+    }
+
+    /// Which of the templates the next burst begins with.
+    #[must_use]
+    pub fn next_template(&self) -> usize {
+        self.next_template
+    }
+
+    /// How many templates there are.
+    #[must_use]
+    pub fn templates(&self) -> usize {
+        self.templates.len()
     }
 
     /// Packets sent so far.

@@ -71,6 +71,20 @@ pub const TARGETS: &[Target] = &[
         Metric::RatioToTestpmdMacswap,
         0.60,
     ),
+    // Changes of LISP mappings, in process: 100,000 a second beside full-rate forwarding.
+    at_least("lisp-updates/6in6/64B/100k", Metric::UpdatesPerS, 99_000.0),
+    at_least("lisp-updates/6in6/64B/100k", Metric::RatioToQuiet, 0.90),
+    at_most("lisp-updates/6in6/64B/100k", Metric::LostPackets, 0.0),
+    at_most(
+        "lisp-updates/6in6/64B/100k",
+        Metric::MisdirectedPackets,
+        0.0,
+    ),
+    at_most("lisp-loss/6in6/64B/4", Metric::WronglyMovedFlows, 0.0),
+    at_most("lisp-loss/6in6/64B/100k", Metric::LateBursts, 0.0),
+    at_most("lisp-memory/scattered/1M", Metric::BytesPerMapping, 192.0),
+    at_most("lisp-memory/sparse/1M", Metric::BytesPerMapping, 192.0),
+    at_most("lisp-memory/dense/1M", Metric::BytesPerMapping, 192.0),
     // The real IPv6 table, one leaf for each origin AS.
     at_least("lpm6/real/as/U", Metric::RatioToRteFib6, 2.0),
     at_least("lpm6/real/as/Z", Metric::RatioToRteFib6, 1.5),

@@ -142,6 +142,9 @@ impl<F: Frame> Edge<F> {
             }
         }
         self.diverted = diverted;
+        if tables.lisp.is_some() {
+            self.run_counting(Step::Decap, tables, out);
+        }
         if port.has_rules {
             self.run_counting(Step::In, tables, out);
         }
@@ -161,11 +164,12 @@ impl<F: Frame> Edge<F> {
     fn route(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) {
         let mut lookup = std::mem::take(&mut self.lookup);
         self.run(&mut lookup, tables, out);
+        if lookup.any_missed {
+            // Before anything is translated: it is the EIDs that are told.
+            self.tell_misses(out);
+        }
         if lookup.any_rules {
             self.run_counting(Step::Out, tables, out);
-        }
-        if lookup.any_missed {
-            self.tell_misses(out);
         }
         if lookup.any_mapping {
             self.run_counting(Step::Encap, tables, out);
@@ -271,14 +275,7 @@ impl<F: Frame> Edge<F> {
     fn tell_misses(&mut self, out: &mut Outputs<F, Meta>) {
         let (frames, meta) = self.batch.parts();
         for (frame, meta) in frames.iter().zip(meta).filter(|(_, meta)| meta.is_missed) {
-            let head = frame.bytes();
-            let head = head.get(..head.len().min(MISS_BYTES)).unwrap_or(&[]);
-            // Without a buffer the next packet tells.
-            if let Some(mut note) = frame.another(head.len()) {
-                note.bytes_mut().copy_from_slice(head);
-                out.counters().generated.add(1);
-                out.punt(PuntReason::MapCacheMiss, note, *meta);
-            }
+            tell_miss(frame, *meta, out);
         }
     }
 
@@ -297,6 +294,9 @@ impl<F: Frame> Edge<F> {
             out.discard(DropReason::LispNoLocator, frame);
             return;
         };
+        if meta.is_missed {
+            tell_miss(&frame, meta, out);
+        }
         let pieces = match fragment::split(frame, meta.l3_offset(), usize::from(room)) {
             Ok(pieces) => pieces,
             Err((reason, frame)) => {
@@ -421,6 +421,18 @@ impl<F: Frame> Edge<F> {
     }
 }
 
+/// Tell the control thread of a packet that goes on without a mapping.
+fn tell_miss<F: Frame>(frame: &F, meta: Meta, out: &mut Outputs<F, Meta>) {
+    let head = frame.bytes();
+    let head = head.get(..head.len().min(MISS_BYTES)).unwrap_or(&[]);
+    // Without a buffer the next packet tells.
+    if let Some(mut note) = frame.another(head.len()) {
+        note.bytes_mut().copy_from_slice(head);
+        out.counters().generated.add(1);
+        out.punt(PuntReason::MapCacheMiss, note, meta);
+    }
+}
+
 /// Run a node that has the worker's counters.
 #[inline]
 fn run_one<F: Frame, N>(
@@ -515,8 +527,13 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
     fn resume(&mut self, tables: &Tables, batch: &mut Batch<F, Meta>, out: &mut Outputs<F, Meta>) {
         batch.consume(|frame, meta| {
             // The tables may be others than those under which it was punted.
+            let Some(vrf) = tables.vrf_of(&meta) else {
+                out.discard(DropReason::LispUnknownInstance, frame);
+                return;
+            };
             let meta = Meta {
-                vrf: tables.interface(meta.interface).vrf,
+                vrf,
+                is_missed: false,
                 ..meta
             };
             if meta.entry == Entry::Unreachable {

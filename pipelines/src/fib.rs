@@ -285,10 +285,10 @@ fn settle(tables: &Tables, (vrf, family): (VrfId, Family), packet: &[u8], leaf: 
     let mut leaf = leaf;
     let mut next_hop = tables.next_hop(leaf);
     if next_hop.kind == Kind::Group {
-        let hash = match family {
+        let hash = lisp::node::member_of(tables, family, packet).unwrap_or_else(|| match family {
             Family::V6 => flow_hash(packet),
             Family::V4 => flow_hash_v4(packet),
-        };
+        });
         leaf = member(tables, next_hop, hash);
         next_hop = tables.next_hop(leaf);
     }

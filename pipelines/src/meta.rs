@@ -145,6 +145,19 @@ impl Meta {
         self.interface
     }
 
+    /// Its routing table. Of what was decapsulated that of the instance, which need not be that of any interface.
+    #[must_use]
+    pub fn vrf(&self) -> VrfId {
+        self.vrf
+    }
+
+    /// Whether the packet itself went on without a mapping: then this is only its beginning, for the control thread to
+    /// know of it, and nothing that could go anywhere.
+    #[must_use]
+    pub fn went_on(&self) -> bool {
+        self.is_missed
+    }
+
     /// Its address family.
     #[must_use]
     pub fn family(&self) -> Family {

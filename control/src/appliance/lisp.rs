@@ -370,13 +370,12 @@ impl<P: Platform> Appliance<P> {
             return;
         };
         let on_miss = lisp.miss;
-        let position = self.slots.position(meta.interface());
-        let vrf = position.map(|position| self.config.interfaces[position].vrf);
-        let Some(miss) = vrf.and_then(|vrf| miss_of(lisp, vrf, &frame, &meta)) else {
+        let Some(miss) = miss_of(lisp, &frame, &meta) else {
             self.discards.count(Discard::InterfaceGone);
             return;
         };
-        let waiting = (on_miss == OnMiss::Hold).then_some(Waiting::Punted {
+        // The beginning of a packet that went on is nothing to keep.
+        let waiting = (on_miss == OnMiss::Hold && !meta.went_on()).then_some(Waiting::Punted {
             worker,
             frame,
             meta,
@@ -404,7 +403,7 @@ impl<P: Platform> Appliance<P> {
             return;
         }
         self.lisp.misses.note(now, miss, None);
-        if on_miss == OnMiss::Drop {
+        if !meta.went_on() {
             self.discards.count(Discard::MapCacheMiss);
         }
     }
@@ -415,10 +414,12 @@ fn is_answer(mapping: &Mapping) -> bool {
     *mapping != Mapping::Negative(Action::SendMapRequest)
 }
 
-/// Who missed what.
-fn miss_of<F: Frame>(lisp: &Lisp, vrf: usize, frame: &F, meta: &Meta) -> Option<Miss> {
+/// Who missed what, in the instance whose VRF the packet is in: that of what was decapsulated need not have an interface.
+fn miss_of<F: Frame>(lisp: &Lisp, frame: &F, meta: &Meta) -> Option<Miss> {
     let mut instances = lisp.instances.iter();
-    let instance = instances.find(|instance| instance.vrf == vrf)?.id;
+    let instance = instances
+        .find(|instance| instance.vrf == usize::from(meta.vrf().0))?
+        .id;
     let packet = frame.bytes().get(meta.l3_offset()..)?;
     let (source, eid) = match meta.family() {
         Family::V4 => (v4_at(packet, 12)?, v4_at(packet, 16)?),

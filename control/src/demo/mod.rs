@@ -1,163 +1,107 @@
-//! `sextant demo`: two Linux hosts talk through Sextant, with proof.
+//! `sextant demo`: hosts in namespaces talk through Sextant, with proof.
 //!
-//! ```text
-//!  namespace sextant-inside            namespace sextant-box              namespace sextant-outside
-//!  fd01:203:405:1::10  ---- tap ----  inside  [NPT66]  outside  ---- tap ----  2001:db8:ffff::1
-//!  fd00:1:2:3456::10                  MTU 1500         MTU 1400                2600:db8::1 (the Internet)
-//! ```
-//!
-//! A list of checks, each a function; the demo succeeds only if every one holds. Everything it makes is removed at its
-//! end, unless it is asked to keep it.
+//! It has parts: [`npt66`], two hosts and a box that translates between them, and [`lisp`], two sites whose boxes make
+//! tunnels between them. Each is a stage and a list of checks, each a function; the demo succeeds only if every one
+//! holds. Everything it makes is removed at its end, unless it is asked to keep it.
 
-mod checks;
+pub mod lisp;
+pub mod npt66;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 
-use crate::lab::{Appliance, LabError, Namespace, interrupt_on_signals, wait_until};
+use crate::lab::{Appliance, LabError, interrupt_on_signals, wait_until};
 
-/// The host inside.
-pub const INSIDE_HOST: &str = "fd01:203:405:1::10";
-/// The appliance, seen from inside.
-pub const INSIDE_GATEWAY: &str = "fd01:203:405:1::1";
-/// The same host under the second rule.
-pub const SECOND_HOST: &str = "fd00:1:2:3456::10";
-/// The host outside.
-pub const OUTSIDE_HOST: &str = "2600:db8::1";
-/// The appliance, seen from outside.
-pub const UPLINK_ADDRESS: &str = "2001:db8:ffff::2";
-/// What [`INSIDE_HOST`] is outside: fd01:203:405::/48 to 2001:db8:1::/48 adds 0xd54f to subnet 1 (RFC 6296 3.6).
-pub const INSIDE_HOST_SEEN: &str = "2001:db8:1:d550::10";
-/// MTU of the outgoing interface: smaller than the hosts believe.
-pub const UPLINK_MTU: u16 = 1400;
-
-/// The appliance's configuration, without `[system]`.
-pub const CONFIG: &str = r#"[workers]
-poll = "adaptive"
-
-[[ports]]
-name = "inside"
-device = "net_tap0,iface=sx-inside,mac=02:00:00:00:01:01"
-
-[[ports]]
-name = "outside"
-device = "net_tap1,iface=sx-outside,mac=02:00:00:00:01:02"
-
-[[interfaces]]
-port = "inside"
-addresses = ["fd01:203:405:1::1/64", "fd00:1:2:3456::1/64"]
-
-[[interfaces]]
-port = "outside"
-mtu = 1400
-addresses = ["2001:db8:ffff::2/64"]
-
-[[routes]]
-prefix = "::/0"
-next_hops = [{ via = "2001:db8:ffff::1", interface = "outside" }]
-
-[[npt66]]
-name = "provider-48"
-interface = "outside"
-inside = "fd01:203:405::/48"
-outside = "2001:db8:1::/48"
-
-[[npt66]]
-name = "provider-56"
-interface = "outside"
-inside = "fd00:1:2:3400::/56"
-outside = "2001:db8:2:ab00::/56"
-"#;
-
-/// The hosts and the appliance between them.
-pub struct Stage {
-    // Dropped in this order: the appliance first.
-    /// Sextant.
-    pub appliance: Appliance,
-    /// The host inside.
-    pub inside: Namespace,
-    /// The router and host outside.
-    pub outside: Namespace,
-    /// `sextant` itself, which also plays the hosts' programs.
-    pub program: PathBuf,
+/// What can be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Two hosts, and prefixes translated between them
+    Npt66,
+    /// Two LISP sites, and tunnels between them
+    Lisp,
 }
 
-impl Stage {
-    /// Set the stage with `program` (`sextant` itself).
-    ///
-    /// # Errors
-    /// When something does not start.
-    pub fn set(program: &Path) -> Result<Self, LabError> {
-        let inside = Namespace::new("sextant-inside")?;
-        let outside = Namespace::new("sextant-outside")?;
-        let appliance = Appliance::start(program, "sextant-box", CONFIG)?;
-        appliance.hand_over("sx-inside", &inside)?;
-        appliance.hand_over("sx-outside", &outside)?;
-        let host = format!("{INSIDE_HOST}/64");
-        let second = format!("{SECOND_HOST}/64");
-        inside.configure("sx-inside", &[&host], Some(INSIDE_GATEWAY))?;
-        // Deprecated: used only when asked for.
-        let deprecated = ["nodad", "preferred_lft", "0"];
-        inside.run(
-            &[
-                &["ip", "-6", "addr", "add", &second, "dev", "sx-inside"],
-                &deprecated[..],
-            ]
-            .concat(),
-        )?;
-        let internet = format!("{OUTSIDE_HOST}/128");
-        outside.configure("sx-outside", &["2001:db8:ffff::1/64", &internet], None)?;
-        // The host believes in 1500 bytes, so that its TCP peer does too, until it is told otherwise on the way.
-        outside.run(&["ip", "link", "set", "sx-outside", "mtu", "1500"])?;
-        for prefix in ["2001:db8:1::/48", "2001:db8:2:ab00::/56"] {
-            outside.run(&["ip", "-6", "route", "add", prefix, "via", UPLINK_ADDRESS])?;
-        }
-        Ok(Self {
-            appliance,
-            inside,
-            outside,
-            program: program.to_owned(),
-        })
-    }
+impl Part {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 2] = [Self::Npt66, Self::Lisp];
+}
 
-    /// The program, as text for a command line.
-    #[must_use]
-    pub fn program(&self) -> String {
-        self.program.display().to_string()
-    }
+/// A claim.
+struct Check<S> {
+    name: &'static str,
+    run: fn(&S) -> Result<String, LabError>,
+}
+
+/// A part: a stage that is cleared away when it is dropped, and what is claimed of it.
+trait Show: Sized + 'static {
+    /// What it is, for its first line.
+    const WHAT: &'static str;
+    /// All claims, in order.
+    const CHECKS: &'static [Check<Self>];
+    /// Set the stage; its hosts reach each other.
+    fn set(program: &Path) -> Result<Self, LabError>;
+    /// The boxes.
+    fn appliances(&self) -> Vec<&Appliance>;
+    /// Commands to look round with.
+    fn to_explore(&self) -> Vec<String>;
+    /// Commands of `sextant` that are worth a look, without the socket.
+    fn subjects(&self) -> &'static [&'static str];
 }
 
 /// Run the demo.
 ///
 /// # Errors
-/// When the stage cannot be set; a check that does not hold is not an error but `false`.
-pub fn run(program: &Path, keep: bool) -> Result<bool, LabError> {
+/// When a stage cannot be set; a check that does not hold is not an error but `false`.
+pub fn run(program: &Path, parts: &[Part], keep: bool) -> Result<bool, LabError> {
     interrupt_on_signals();
     let start = Instant::now();
-    say(
-        "Setting the stage: namespaces sextant-inside and sextant-outside, Sextant on two DPDK taps between them",
-    );
-    let stage = Stage::set(program)?;
-    for line in stage.appliance.log().lines().take(6) {
-        say(&format!("  | {line}"));
+    let mut all_hold = true;
+    let (mut npt66, mut lisp) = (None, None);
+    for part in parts {
+        all_hold &= match part {
+            Part::Npt66 => show::<npt66::Stage>(program, keep, &mut npt66)?,
+            Part::Lisp => show::<lisp::Stage>(program, keep, &mut lisp)?,
+        };
     }
-    let ready = || {
-        stage
-            .inside
-            .run(&["ping", "-6", "-c1", "-W1", OUTSIDE_HOST])
-            .is_ok()
+    let verdict = if all_hold {
+        "Every check held"
+    } else {
+        "A check did NOT hold"
     };
-    wait_until(
-        "the first ping to come back",
-        Duration::from_secs(15),
-        ready,
-    )?;
+    say(&format!(
+        "{verdict}, {:.0} s in all.",
+        start.elapsed().as_secs_f64()
+    ));
+    if keep {
+        say("\nIt stays up until Ctrl-C. To look round, from another terminal, as root:");
+        if let Some(stage) = &npt66 {
+            explore(program, stage);
+        }
+        if let Some(stage) = &lisp {
+            explore(program, stage);
+        }
+        match wait_until("Ctrl-C", Duration::from_secs(24 * 3600), || false) {
+            Ok(()) | Err(LabError::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all_hold)
+}
 
+/// Show one part; the stage is left in `kept` if it shall stay. Whether every check held.
+fn show<S: Show>(program: &Path, keep: bool, kept: &mut Option<S>) -> Result<bool, LabError> {
+    say(&format!("Setting the stage for {}", S::WHAT));
+    let stage = S::set(program)?;
+    for appliance in stage.appliances() {
+        for line in appliance.log().lines().take(6) {
+            say(&format!("  | {line}"));
+        }
+    }
     let mut outcomes = Vec::new();
-    for check in checks::ALL {
+    for check in S::CHECKS {
         print!("  {:<44} ", check.name);
         // The terminal is only slower to show it when this fails.
         let _ = std::io::stdout().flush();
@@ -176,42 +120,31 @@ pub fn run(program: &Path, keep: bool) -> Result<bool, LabError> {
     }
     say("");
     say(&summary(&outcomes));
-    say(&checks::drops_table(&stage)?);
-    let all_hold = outcomes.iter().all(|(_, holds, ..)| *holds);
-    let verdict = if all_hold {
-        "Every check held"
-    } else {
-        "A check did NOT hold"
-    };
-    say(&format!(
-        "{verdict}, {:.0} s in all.",
-        start.elapsed().as_secs_f64()
-    ));
-    if keep {
-        explore(&stage)?;
+    for appliance in stage.appliances() {
+        say(&drops_table(appliance)?);
     }
+    let all_hold = outcomes.iter().all(|(_, holds, ..)| *holds);
+    *kept = keep.then_some(stage);
     Ok(all_hold)
 }
 
-/// Say how to look round, and wait for Ctrl-C.
-fn explore(stage: &Stage) -> Result<(), LabError> {
-    let (program, socket) = (stage.program(), stage.appliance.socket());
-    say("\nIt stays up until Ctrl-C. To look round, from another terminal, as root:");
-    say("  ip netns exec sextant-inside ping 2600:db8::1");
-    say("  ip netns exec sextant-outside tcpdump -ni sx-outside");
-    for subject in ["npt66", "neighbors", "counters"] {
-        say(&format!(
-            "  {program} show {subject} --socket {}",
-            socket.display()
-        ));
+/// Say how to look round.
+fn explore<S: Show>(program: &Path, stage: &S) {
+    for line in stage.to_explore() {
+        say(&format!("  {line}"));
     }
-    say(&format!(
-        "  configuration: {}",
-        stage.appliance.config_path().display()
-    ));
-    match wait_until("Ctrl-C", Duration::from_secs(24 * 3600), || false) {
-        Err(LabError::Interrupted) => Ok(()),
-        other => other,
+    for appliance in stage.appliances() {
+        for subject in stage.subjects() {
+            say(&format!(
+                "  {} {subject} --socket {}",
+                program.display(),
+                appliance.socket().display()
+            ));
+        }
+        say(&format!(
+            "  configuration: {}",
+            appliance.config_path().display()
+        ));
     }
 }
 
@@ -236,6 +169,27 @@ fn summary(outcomes: &[(&str, bool, String, Duration)]) -> String {
         ]);
     }
     table.to_string()
+}
+
+/// Drops by reason, as a table.
+fn drops_table(appliance: &Appliance) -> Result<String, LabError> {
+    let counters = appliance.show("counters")?;
+    let mut table = Table::new();
+    let because = format!("dropped by {} because", appliance.namespace().name());
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+        because.as_str(),
+        "packets",
+        "clause",
+    ]);
+    let reasons = counters["drops"].as_array().map_or(&[][..], Vec::as_slice);
+    for reason in reasons
+        .iter()
+        .filter(|reason| reason["count"].as_u64().is_some_and(|count| count > 0))
+    {
+        let text = |field: &str| reason[field].as_str().unwrap_or("").to_owned();
+        table.add_row([text("text"), reason["count"].to_string(), text("rfc")]);
+    }
+    Ok(table.to_string())
 }
 
 fn say(text: &str) {

@@ -74,10 +74,12 @@ impl Namespace {
         addresses: &[&str],
         gateway: Option<&str>,
     ) -> Result<(), LabError> {
+        // A kernel that forwards asks for no neighbour before its link-local address is known to be unique.
         self.run(&[
             "sysctl",
             "-qw",
             &format!("net.ipv6.conf.{link}.accept_ra=0"),
+            &format!("net.ipv6.conf.{link}.dad_transmits=0"),
         ])?;
         self.run(&["ip", "link", "set", link, "up"])?;
         for address in addresses {

@@ -6,6 +6,7 @@
 mod host;
 pub mod peer;
 mod process;
+pub mod traffic;
 
 pub use host::{Appliance, Namespace};
 pub use process::{

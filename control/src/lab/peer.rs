@@ -2,6 +2,7 @@
 //!
 //! Each is bounded in bytes, count and time, prints one JSON line, and exits.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -61,6 +62,20 @@ pub enum Peer {
         #[arg(default_value_t = 64)]
         size: usize,
     },
+    /// Send numbered datagrams from many ports in turn at a steady rate, and see which are sent back.
+    UdpFlows {
+        /// To whom.
+        to: SocketAddr,
+        /// How many ports, each a flow.
+        flows: u16,
+        /// How many datagrams in each flow.
+        rounds: u32,
+        /// How many a second in all.
+        per_second: u32,
+        /// The first port.
+        #[arg(default_value_t = 20_000)]
+        first_port: u16,
+    },
     /// Count numbered datagrams until none came for a while.
     UdpCount {
         /// Port to listen on.
@@ -87,6 +102,13 @@ pub fn run(peer: &Peer) -> std::io::Result<Value> {
             per_second,
             size,
         } => udp_send(*to, *count, *per_second, *size),
+        Peer::UdpFlows {
+            to,
+            flows,
+            rounds,
+            per_second,
+            first_port,
+        } => udp_flows(*to, *flows, *rounds, *per_second, *first_port),
         Peer::UdpCount { port, idle_seconds } => {
             udp_count(*port, Duration::from_secs(*idle_seconds))
         }
@@ -219,6 +241,72 @@ fn udp_send(to: SocketAddr, count: u32, per_second: u32, size: usize) -> std::io
         }
     }
     Ok(json!({ "sent": sent, "seconds": start.elapsed().as_secs_f64() }))
+}
+
+/// `silent` are the flows, by their ports, in which a datagram was not answered, and `outage_ms` is the time between the
+/// first and the last of those datagrams.
+fn udp_flows(
+    to: SocketAddr,
+    flows: u16,
+    rounds: u32,
+    per_second: u32,
+    first_port: u16,
+) -> std::io::Result<Value> {
+    let mut sockets = Vec::new();
+    for port in (first_port..).take(flows.into()) {
+        let mut from = any_towards(to);
+        from.set_port(port);
+        let socket = UdpSocket::bind(from)?;
+        socket.connect(to)?;
+        socket.set_nonblocking(true)?;
+        sockets.push((port, socket));
+    }
+    // When each datagram was sent, until its answer is there.
+    let mut unanswered = BTreeMap::new();
+    let drain = |socket: &UdpSocket, unanswered: &mut BTreeMap<u32, (u16, Instant)>| {
+        let mut answer = [0; 64];
+        while let Ok(length) = socket.recv(&mut answer) {
+            if let Some(number) = answer[..length].first_chunk::<4>() {
+                unanswered.remove(&u32::from_be_bytes(*number));
+            }
+        }
+    };
+    let start = Instant::now();
+    let mut sent = 0_u32;
+    for (port, socket) in (0..rounds).flat_map(|_| &sockets) {
+        let due = start + Duration::from_secs_f64(f64::from(sent) / f64::from(per_second.max(1)));
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        drain(socket, &mut unanswered);
+        let mut datagram = [0x5a; 64];
+        datagram[..4].copy_from_slice(&sent.to_be_bytes());
+        unanswered.insert(sent, (*port, Instant::now()));
+        sent += 1;
+        // An error here may be the answer to an earlier datagram. Either way this one is not answered.
+        let _ = socket.send(&datagram);
+        if start.elapsed() > PATIENCE {
+            break;
+        }
+    }
+    let last = Instant::now();
+    while !unanswered.is_empty() && last.elapsed() < Duration::from_millis(500) {
+        std::thread::sleep(Duration::from_millis(5));
+        for (_, socket) in &sockets {
+            drain(socket, &mut unanswered);
+        }
+    }
+    let silent: BTreeSet<u16> = unanswered.values().map(|(port, _)| *port).collect();
+    let times = || unanswered.values().map(|(_, time)| *time);
+    let outage = match (times().min(), times().max()) {
+        (Some(first), Some(last)) => last - first,
+        _ => Duration::ZERO,
+    };
+    Ok(json!({
+        "sent": sent,
+        "unanswered": unanswered.len(),
+        "silent": silent,
+        "outage_ms": outage.as_secs_f64() * 1e3,
+        "seconds": start.elapsed().as_secs_f64(),
+    }))
 }
 
 fn udp_count(port: u16, idle: Duration) -> std::io::Result<Value> {

@@ -1,5 +1,6 @@
 //! Valid frames of every kind this appliance tells apart; what is thrown at it is made from these.
 
+mod lisp;
 mod v4;
 
 use std::net::Ipv6Addr;
@@ -90,6 +91,12 @@ pub fn received_frames() -> [Vec<Vec<u8>>; PORTS] {
         frames.extend(more);
     }
     frames
+}
+
+/// What goes to EIDs, and what comes encapsulated, by the port it is meant for.
+#[must_use]
+pub fn lisp_frames() -> [Vec<Vec<u8>>; PORTS] {
+    lisp::received_frames()
 }
 
 /// Packets as the control thread makes them, between all the same addresses.

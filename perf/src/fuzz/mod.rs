@@ -52,8 +52,8 @@ const PUNT_RATE: (u32, u32) = (u32::MAX, u32::MAX);
 pub struct Fuzzer {
     source: Source,
     edge: Edge<HeapFrame>,
-    /// The whole network, and what a reload left of it.
-    tables: [Tables; 2],
+    /// By [`Network`](network::Network).
+    tables: [Tables; 3],
     out: Outputs<HeapFrame, Meta>,
     counters: Arc<CachePadded<WorkerCounters>>,
     /// What each port sent.
@@ -94,7 +94,7 @@ impl Fuzzer {
         Ok(Self {
             source,
             edge: Edge::new(),
-            tables: [network::tables()?, network::reduced_tables()?],
+            tables: network::all_tables()?,
             out: Outputs::new(
                 paths,
                 Vec::new(),
@@ -143,7 +143,7 @@ impl Fuzzer {
             self.hand_back(&mut plan, &mut batch);
         }
         let handed_back = batch.len();
-        let tables = &self.tables[usize::from(plan.is_reduced)];
+        let tables = &self.tables[plan.network as usize]; // `as`: a fieldless enum
         // Fragments come from a pool, as in the product.
         HeapFrame::stock(PIECES);
         let allocations = allocations_of_this_thread();
@@ -199,8 +199,9 @@ impl Fuzzer {
         let mut punted = 0;
         while let Ok(punt) = self.punts.pop() {
             punted += 1;
-            // An ARP message is never handed back: it is no packet.
-            if punt.reason != PuntReason::Arp && self.kept.len() < KEPT {
+            // An ARP message is never handed back, nor the beginning of a packet that went on: they are no packets.
+            let is_note = punt.reason == PuntReason::MapCacheMiss && punt.meta.went_on();
+            if punt.reason != PuntReason::Arp && !is_note && self.kept.len() < KEPT {
                 self.kept.push(punt);
             } else {
                 self.spare.push(punt.frame);
@@ -267,6 +268,7 @@ fn ether_type(frame: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]
@@ -301,6 +303,12 @@ mod tests {
         assert!(
             reasons >= 32,
             "only {reasons} drop reasons were reached:\n{outcome}"
+        );
+        let of_lisp = outcome.dropped.iter();
+        let mut of_lisp = of_lisp.filter(|(reason, _)| reason.info().name.starts_with("lisp_"));
+        assert!(
+            of_lisp.all(|(_, count)| *count > 0),
+            "a reason of LISP was not reached:\n{outcome}"
         );
     }
 

@@ -9,6 +9,11 @@
 //!           other    VLAN 7     a VRF of its own with the addresses of lan
 //!           down     VLAN 8     2001:db8:8:8::/64, not up
 //! ```
+//!
+//! LISP (`lisp`) has its RLOCs on isp and EIDs on lan, in one VRF with everything else, and an instance of its own for the
+//! VRF of other.
+
+pub mod lisp;
 
 use anyhow::{Context as _, Result};
 use dataplane::port::PortId;
@@ -33,8 +38,27 @@ pub fn mac_of(port: usize) -> Mac {
     Mac::from_octets(octets)
 }
 
-/// The whole network.
-pub fn tables() -> Result<Tables> {
+/// Which tables a burst meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// The whole network; of LISP, tunnel routers of a site.
+    Site,
+    /// The whole network; of LISP, all proxies.
+    Proxy,
+    /// Almost nothing: the same appliance after a reload.
+    Reduced,
+}
+
+/// Tables of every network, in its order.
+pub fn all_tables() -> Result<[Tables; 3]> {
+    Ok([
+        lisp::build(whole()?, lisp::site()?)?,
+        lisp::build(whole()?, lisp::proxy()?)?,
+        reduced_tables()?,
+    ])
+}
+
+fn whole() -> Result<Builder> {
     let mut builder = Builder::new();
     let lan = interface(
         &mut builder,
@@ -183,11 +207,11 @@ pub fn tables() -> Result<Tables> {
         per_second: u32::MAX,
         burst: u32::MAX,
     });
-    Ok(builder.build())
+    Ok(builder)
 }
 
 /// The same appliance after a reload to almost nothing: what still refers to the whole network meets this.
-pub fn reduced_tables() -> Result<Tables> {
+fn reduced_tables() -> Result<Tables> {
     let mut builder = Builder::new();
     let lan = interface(
         &mut builder,

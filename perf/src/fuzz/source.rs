@@ -5,10 +5,10 @@ use std::sync::Arc;
 use dataplane::frame::BURST_MAX;
 use dataplane::testing::fault::{FRAME_MAX, Rng, mutate};
 use dataplane::wire::ethernet::ETHERTYPE_IPV4;
-use dataplane::wire::{FromBytes as _, ipv4, ipv6, vlan};
+use dataplane::wire::{FromBytes as _, ipv4, ipv6, lisp, vlan};
 
 use super::corpus;
-use super::network::PORTS;
+use super::network::{Network, PORTS};
 
 /// Of sixteen frames: as many are as they should be.
 const GOOD: usize = 3;
@@ -20,6 +20,8 @@ const NOISE_SHORT: usize = 120;
 /// What everything is made from; made once, shared by threads.
 pub struct Samples {
     received: [Vec<Vec<u8>>; PORTS],
+    /// Those for LISP: fewer, and as many more things can be wrong with each.
+    lisp: [Vec<Vec<u8>>; PORTS],
     own: Vec<Vec<u8>>,
 }
 
@@ -29,6 +31,7 @@ impl Samples {
     pub fn all() -> Arc<Self> {
         Arc::new(Self {
             received: corpus::received_frames(),
+            lisp: corpus::lisp_frames(),
             own: corpus::own_packets(),
         })
     }
@@ -49,8 +52,8 @@ pub(super) struct Plan {
     pub(super) port: usize,
     /// How many frames it has.
     pub(super) frames: usize,
-    /// Whether it meets the tables of the reduced network.
-    pub(super) is_reduced: bool,
+    /// Which tables it meets.
+    pub(super) network: Network,
     /// Whether punted frames are handed back with it.
     pub(super) hands_back: bool,
 }
@@ -86,7 +89,11 @@ impl Source {
         Plan {
             port,
             frames: 1 + rng.below(BURST_MAX),
-            is_reduced: rng.below(16) == 0,
+            network: match rng.below(16) {
+                0 => Network::Reduced,
+                1..6 => Network::Proxy,
+                _ => Network::Site,
+            },
             hands_back: rng.below(4) == 0,
             rng,
         }
@@ -112,7 +119,10 @@ impl Source {
         } else {
             plan.port
         };
-        let samples = &self.samples.received[port];
+        let samples = match plan.rng.below(4) {
+            0 => &self.samples.lisp[port],
+            _ => &self.samples.received[port],
+        };
         let sample = &samples[plan.rng.below(samples.len())];
         self.scratch.extend_from_slice(sample);
         if kind >= NOISE + GOOD {
@@ -130,20 +140,42 @@ impl Source {
     }
 }
 
-/// Undo what happened to the link header, and make lengths and the IPv4 header checksum true again: what happened behind them is then
-/// met by more than the first checks.
+/// Undo what happened to the link header, and make lengths and the IPv4 header checksum true again: what happened behind
+/// them is then met by more than the first checks.
 fn mend(sample: &[u8], frame: &mut [u8]) {
     let Ok(l2) = vlan::parse(sample) else { return };
     let l3 = usize::from(l2.l3_offset);
     let kept = l3.min(frame.len());
     frame[..kept].copy_from_slice(&sample[..kept]);
-    if l2.ether_type == ETHERTYPE_IPV4 {
-        mend_v4(frame.get_mut(l3..).unwrap_or(&mut []));
-        return;
-    }
-    let payload = frame.len().saturating_sub(l3 + ipv6::HEADER_LEN);
-    if let (Some(length), Ok(payload)) = (frame.get_mut(l3 + 4..l3 + 6), u16::try_from(payload)) {
-        length.copy_from_slice(&payload.to_be_bytes());
+    let is_v4 = l2.ether_type == ETHERTYPE_IPV4;
+    mend_packet(frame.get_mut(l3..).unwrap_or(&mut []), is_v4, true);
+}
+
+/// The same of a packet, and of what it carries if that is LISP.
+fn mend_packet(packet: &mut [u8], is_v4: bool, may_carry: bool) {
+    let header_len = if is_v4 {
+        mend_v4(packet);
+        ipv4::HEADER_LEN
+    } else {
+        let payload = packet.len().saturating_sub(ipv6::HEADER_LEN);
+        if let (Some(length), Ok(payload)) = (packet.get_mut(4..6), u16::try_from(payload)) {
+            length.copy_from_slice(&payload.to_be_bytes());
+        }
+        ipv6::HEADER_LEN
+    };
+    let protocol = packet.get(if is_v4 { 9 } else { 6 }).copied();
+    let datagram = packet.get_mut(header_len..).unwrap_or(&mut []);
+    let len = datagram.len();
+    if may_carry
+        && protocol == Some(ipv6::proto::UDP)
+        && let Some((head, inner)) = datagram.split_first_chunk_mut::<16>()
+        && u16::from_be_bytes([head[2], head[3]]) == lisp::DATA_PORT
+        && let Ok(len) = u16::try_from(len)
+    {
+        head[4..6].copy_from_slice(&len.to_be_bytes());
+        head[6..8].fill(0);
+        let is_v4 = inner.first().is_some_and(|first| first >> 4 == 4);
+        mend_packet(inner, is_v4, false);
     }
 }
 

@@ -1,10 +1,12 @@
 //! The graph alone, encapsulating and decapsulating.
 
+use std::fmt;
+
 use anyhow::{Context as _, Result};
 use dataplane::port::PortId;
 use dataplane::testing::HeapFrame;
 use ipnet::IpNet;
-use pipelines::lisp::{InstanceSpec, Roles, Settings};
+use pipelines::lisp::{InstanceSpec, MappingSpec, Roles, Settings};
 use pipelines::tables::{Builder, Hop, InterfaceId, InterfaceSpec, Rib, Route, VrfId};
 use pipelines::{Edge, Tables};
 
@@ -12,7 +14,19 @@ use super::{Families, Mappings};
 use crate::network as net;
 use crate::replay::{EGRESS, INGRESS, Replay};
 
-const VRF: VrfId = VrfId(0);
+/// The only VRF.
+pub const VRF: VrfId = VrfId(0);
+
+/// A mapping of each of these numbers.
+pub fn mapped(
+    families: Families,
+    mappings: Mappings,
+) -> impl Iterator<Item = (IpNet, MappingSpec)> {
+    (0..mappings.0).map(move |number| {
+        let eid = super::eid(number, families.inner_is_v4);
+        (eid, super::mapping(number, 0, families.outer_is_v4))
+    })
+}
 
 /// What is done to the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +35,20 @@ pub enum Step {
     Encap,
     /// They come from the core, and are decapsulated.
     Decap,
+}
+
+impl Step {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Encap, Self::Decap];
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Encap => "lisp-encap",
+            Self::Decap => "lisp-decap",
+        })
+    }
 }
 
 /// The production graph with `flows` flows of frames whose inner part is that of a frame of `size` bytes.
@@ -32,15 +60,18 @@ pub fn replay(
     size: usize,
 ) -> Result<Replay<Edge<HeapFrame>>> {
     let frames = match step {
-        Step::Encap => super::frames_out(families, mappings, flows, size),
-        Step::Decap => super::frames_in(families, flows, size),
+        Step::Encap => super::frames_out(families, mappings, flows, &[size]),
+        Step::Decap => super::frames_in(families, flows, &[size]),
     };
-    let (tables, _) = tables(step, families, mappings)?;
+    let (tables, _) = tables(step, mapped(families, mappings))?;
     Ok(Replay::new(Edge::new(), tables, frames))
 }
 
-/// Tables with so many mappings, and what they are changed by.
-pub fn tables(step: Step, families: Families, mappings: Mappings) -> Result<(Tables, Rib)> {
+/// Tables with these mappings, and what they are changed by.
+pub fn tables(
+    step: Step,
+    mappings: impl IntoIterator<Item = (IpNet, MappingSpec)>,
+) -> Result<(Tables, Rib)> {
     let (inside_port, outside_port) = match step {
         Step::Encap => (INGRESS, EGRESS),
         Step::Decap => (EGRESS, INGRESS),
@@ -107,9 +138,8 @@ pub fn tables(step: Step, families: Families, mappings: Mappings) -> Result<(Tab
         }],
         ..Settings::default()
     }));
-    for number in 0..mappings.0 {
-        let eid = super::eid(number, families.inner_is_v4);
-        rib.set_mapping(VRF, eid, Some(super::mapping(number, families.outer_is_v4)));
+    for (eid, mapping) in mappings {
+        rib.set_mapping(VRF, eid, Some(mapping));
     }
     let tables = builder.build_in(&mut rib);
     rib.commit();
@@ -149,7 +179,7 @@ mod tests {
             replay.stretch(4096, 32);
             replay.check(4096).expect("all are sent");
             let frame = replay.into_last_sent().expect("frames come back");
-            let overhead = if families.outer_is_v4 { 36 } else { 56 };
+            let overhead = families.overhead();
             assert_eq!(frame.bytes().len(), 64 + overhead, "{families}");
             let udp = 14 + overhead - 16;
             assert_eq!(frame.bytes()[udp + 2..udp + 4], 4341_u16.to_be_bytes());

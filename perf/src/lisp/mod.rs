@@ -7,7 +7,13 @@
 //!
 //! Each mapping has two routers, shared 70 to 30, chosen from a thousand by a fixed seed.
 
+pub mod appliance;
+pub mod cases;
+pub mod devices;
 pub mod graph;
+pub mod loss;
+pub mod memory;
+pub mod updates;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,6 +25,8 @@ use pipelines::lisp::{LocatorSpec, MappingSpec};
 
 use crate::network as net;
 
+/// Name of the suite in records.
+pub const SUITE: &str = "lisp";
 /// EIDs of our own site, and the prefix that is translated elsewhere.
 pub const SITE6: &str = net::INSIDE_PREFIX;
 /// The same of IPv4.
@@ -36,7 +44,7 @@ pub const OUTSIDE_ADDRESS4: &str = "198.51.100.2/24";
 /// The core's router.
 pub const OUTSIDE_ROUTER4: &str = "198.51.100.1";
 /// Routers of other sites.
-const ROUTERS: u32 = 1000;
+pub const ROUTERS: u32 = 1000;
 const SEED: u64 = 9300;
 /// Hosts that encapsulated packets are for.
 const HOSTS: u64 = 1 << 16;
@@ -51,6 +59,12 @@ pub struct Families {
 }
 
 impl Families {
+    /// What is put before a packet, bytes: outer header, UDP, LISP.
+    #[must_use]
+    pub const fn overhead(self) -> usize {
+        if self.outer_is_v4 { 20 + 16 } else { 40 + 16 }
+    }
+
     /// All four.
     pub const ALL: [Self; 4] = [
         Self::of(false, false),
@@ -125,14 +139,23 @@ pub fn router(number: u32, is_v4: bool) -> IpAddr {
     }
 }
 
-/// What mapping `number` says.
+/// The two routers that mapping `number` names when it has been changed `version` times.
 #[must_use]
-pub fn mapping(number: u32, outer_is_v4: bool) -> MappingSpec {
-    let mut random = fastrand::Rng::with_seed(SEED ^ u64::from(number));
-    let locators = [70, 30].map(|weight| LocatorSpec {
+pub fn routers(number: u32, version: u32) -> [u32; 2] {
+    let seed = SEED ^ u64::from(number) ^ u64::from(version) << 32;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let first = random.u32(..ROUTERS);
+    [first, (first + random.u32(1..ROUTERS)) % ROUTERS]
+}
+
+/// What mapping `number` says when it has been changed `version` times.
+#[must_use]
+pub fn mapping(number: u32, version: u32, outer_is_v4: bool) -> MappingSpec {
+    let [first, second] = routers(number, version);
+    let locators = [(first, 70), (second, 30)].map(|(number, weight)| LocatorSpec {
         priority: 1,
         weight,
-        rloc: router(random.u32(..ROUTERS), outer_is_v4),
+        rloc: router(number, outer_is_v4),
         up: true,
     });
     MappingSpec::Locators {
@@ -141,17 +164,18 @@ pub fn mapping(number: u32, outer_is_v4: bool) -> MappingSpec {
     }
 }
 
-/// Frames from the site to hosts behind mappings, each of another flow.
+/// Frames from the site to hosts behind mappings, each of another flow, with the lengths of a pattern in turn.
 #[must_use]
 pub fn frames_out(
     families: Families,
     mappings: Mappings,
     flows: usize,
-    size: usize,
+    pattern: &[usize],
 ) -> Vec<Vec<u8>> {
     let mut random = fastrand::Rng::with_seed(SEED);
-    (0..flows)
-        .map(|_| {
+    let sizes = pattern.iter().copied().cycle().take(flows);
+    sizes
+        .map(|size| {
             let eid = eid(random.u32(..mappings.0), families.inner_is_v4);
             let site = if families.inner_is_v4 { SITE4 } else { SITE6 };
             let site: IpNet = site.parse().expect("a constant of this crate");
@@ -167,12 +191,13 @@ pub fn frames_out(
         .collect()
 }
 
-/// Encapsulated frames from other sites to hosts of ours.
+/// Encapsulated frames from other sites to hosts of ours, whose inner part is that of frames with the lengths of a pattern.
 #[must_use]
-pub fn frames_in(families: Families, flows: usize, size: usize) -> Vec<Vec<u8>> {
+pub fn frames_in(families: Families, flows: usize, pattern: &[usize]) -> Vec<Vec<u8>> {
     let mut random = fastrand::Rng::with_seed(SEED);
-    (0..flows)
-        .map(|_| {
+    let sizes = pattern.iter().copied().cycle().take(flows);
+    sizes
+        .map(|size| {
             let eid = eid(random.u32(..1024), families.inner_is_v4);
             let site = if families.inner_is_v4 { SITE4 } else { SITE6 };
             let site: IpNet = site.parse().expect("a constant of this crate");

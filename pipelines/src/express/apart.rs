@@ -6,6 +6,9 @@
 use arrayvec::ArrayVec;
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::{BURST_MAX, Frame};
+use dataplane::wire::ethernet::ETHERTYPE_IPV6;
+use dataplane::wire::ipv6::proto;
+use dataplane::wire::lisp::DATA_PORT;
 use dataplane::wire::{ipv4, ipv6};
 
 use super::{Express, Finished, HOP_LIMIT, L3, admit_odd, destination_of, finish_odd, header_mut};
@@ -21,7 +24,7 @@ use crate::npt66::node::Walk;
 use crate::tables::{PortTable, Tables};
 
 /// An IPv4 packet as it came.
-const PLAIN_V4: u16 = u16::MAX;
+const PLAIN_V4: u32 = u32::MAX;
 
 /// Scratch space for such frames.
 pub(super) struct Apart {
@@ -31,7 +34,7 @@ pub(super) struct Apart {
     oversize: u64,
     /// What each of them is: the position of the instance it was decapsulated in, twice, and 1 more for IPv4; or
     /// [`PLAIN_V4`].
-    kinds: [u16; BURST_MAX],
+    kinds: [u32; BURST_MAX],
     /// Of frames that go to a mapping: the flow's hash.
     hashes: [u64; BURST_MAX],
     /// The mapping's set, then the locator; 0: none.
@@ -77,7 +80,7 @@ impl Apart {
 
     /// Frame `index`, with this packet, is of a kind. Returns its destination, an IPv4 one in the last 4 bytes.
     #[inline(always)]
-    fn add(&mut self, index: usize, kind: u16, packet: &[u8]) -> [u8; 16] {
+    fn add(&mut self, index: usize, kind: u32, packet: &[u8]) -> [u8; 16] {
         self.bits |= 1 << index;
         self.kinds[index] = kind;
         if kind & 1 == 0 {
@@ -145,7 +148,8 @@ impl Apart {
         }
         let mut meta = port.start;
         let lisp = tables.lisp.as_ref();
-        if let Some(instance) = lisp.and_then(|lisp| lisp.instance_at(kind >> 1)) {
+        let position = (kind >> 1) as u16; // `as`: it was one
+        if let Some(instance) = lisp.and_then(|lisp| lisp.instance_at(position)) {
             steps::enter(&mut meta, instance, family);
         }
         meta
@@ -200,6 +204,22 @@ impl Apart {
     }
 }
 
+/// Whether some frame of a burst may be an encapsulated packet: IPv6 to the LISP port, or anything else but IPv6 with a
+/// transport header. Most bursts of a site have none, and need not be looked at closer.
+#[inline(always)]
+pub(super) fn may_be_opened<F: Frame>(frames: &[F]) -> bool {
+    let mut may_be = false;
+    for frame in frames {
+        let Some(head) = frame.bytes().first_chunk::<58>() else {
+            return true;
+        };
+        let is_v6 = head[12..14] == ETHERTYPE_IPV6.to_be_bytes();
+        let is_plain = is_v6 && (head[20] != proto::UDP || head[56..] != DATA_PORT.to_be_bytes());
+        may_be |= !is_plain;
+    }
+    may_be
+}
+
 impl Express {
     /// First loop of a port by which encapsulated packets come: open them; every other is admitted as on any port.
     #[inline(never)]
@@ -223,7 +243,7 @@ impl Express {
                 if lisp.is_for_us(packet, !is_v6) {
                     let inner = decap::open(lisp.rules, packet, !is_v6).and_then(|inner| {
                         let position = steps::admit(tables, lisp, packet, !is_v6, inner)?;
-                        let kind = position << 1 | u16::from(inner.is_v4);
+                        let kind = u32::from(position) << 1 | u32::from(inner.is_v4);
                         let packet = packet.get(inner.offset..).unwrap_or(&[]);
                         self.destinations[index] = self.apart.add(index, kind, packet);
                         Ok(inner)
@@ -247,12 +267,13 @@ impl Express {
                 continue;
             }
             let mut meta = port.start;
-            let admitted = if port.has_rules {
-                admit_odd::<F, true>(tables, port, frame, &mut meta, &mut walk)
-            } else {
-                admit_odd::<F, false>(tables, port, frame, &mut meta, &mut walk)
-            };
-            match admitted {
+            match open_odd(tables, lisp, port, frame, &mut meta, &mut walk) {
+                Ok(()) if let Some(position) = lisp.position_of(&meta) => {
+                    let kind = u32::from(position) << 1 | u32::from(meta.family == Family::V4);
+                    let packet = frame.bytes().get(L3..).unwrap_or(&[]);
+                    self.destinations[index] = self.apart.add(index, kind, packet);
+                    self.rules_in[index] = NO_RULE;
+                }
                 Ok(()) if meta.family == Family::V4 => {
                     self.destinations[index] = self.apart.add_v4(index, frame.bytes());
                 }
@@ -504,6 +525,27 @@ fn seal<F: Frame>(
         encap::write_v6(lisp.rules, locator, &inner, headers.first_chunk_mut()?);
     }
     Some(L3 + len)
+}
+
+/// The same as [`admit_odd`] where encapsulated packets come in: one with padding behind it is not common, and opened all
+/// the same.
+#[cold]
+#[inline(never)]
+fn open_odd<F: Frame>(
+    tables: &Tables,
+    lisp: &Lisp,
+    port: &PortTable,
+    frame: &mut F,
+    meta: &mut Meta,
+    walk: &mut Walk<'_, false>,
+) -> Result<(), Next> {
+    admit_odd::<F, false>(tables, port, frame, meta, walk)?;
+    steps::decapsulate(tables, lisp, frame, meta, walk.counters()).map_err(Next::Drop)?;
+    if port.has_rules && meta.family == Family::V6 && !meta.is_decapsulated {
+        let rule_set = tables.interface(meta.interface).rule_set;
+        walk.uncommon(rule_set, frame, meta)?;
+    }
+    Ok(())
 }
 
 /// Forward a packet to the neighbour its leaf names, if nothing about it is odd. Else it is as it was.

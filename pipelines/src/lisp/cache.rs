@@ -100,8 +100,8 @@ pub(crate) struct MapCache {
     locator_numbers: HashMap<LocatorKey, u32>,
     free_locators: Numbers,
     rlocs: BTreeMap<IpAddr, Rloc>,
-    /// Sets of the proxy ETRs.
-    petrs: BTreeMap<VrfId, u32>,
+    /// Mappings that no prefix leads to: the proxy ETRs of each VRF. Tables know their numbers, so they stay for good.
+    petrs: BTreeMap<VrfId, Mapping>,
     unmarked: Vec<Gone>,
     waiting: VecDeque<(u64, Gone)>,
     /// Numbers of next hops that nothing leads to any more.
@@ -264,8 +264,15 @@ impl MapCache {
         let Some(rloc) = self.rlocs.get(&address) else {
             return;
         };
-        for number in &rloc.locators {
-            self.write_state(*number, rloc, address);
+        let write_states = || {
+            for number in &rloc.locators {
+                self.write_state(*number, rloc, address);
+            }
+        };
+        // Nobody shall be led to a router that has lost its way, nor before it has one.
+        let is_usable = rloc.is_usable(address);
+        if is_usable {
+            write_states();
         }
         let sets = rloc
             .locators
@@ -275,6 +282,9 @@ impl MapCache {
             if let Some(set_info) = self.sets.get(set) {
                 self.write_buckets(*set, set_info);
             }
+        }
+        if !is_usable {
+            write_states();
         }
     }
 
@@ -344,37 +354,48 @@ impl MapCache {
         self.mappings.keys().copied()
     }
 
-    /// Make the sets of the proxy ETRs, one for each instance.
+    /// Lead every instance to the proxy ETRs of the settings. Takes effect at once.
     pub(crate) fn set_petrs(&mut self) {
-        let before = std::mem::take(&mut self.petrs);
-        let locators: Vec<LocatorSpec> = self
-            .settings
-            .petr
-            .iter()
-            .map(|rloc| LocatorSpec {
-                priority: 1,
-                weight: 0,
-                rloc: *rloc,
-                up: true,
+        let proxies = self.settings.petr.iter().map(|rloc| LocatorSpec {
+            priority: 1,
+            weight: 0,
+            rloc: *rloc,
+            up: true,
+        });
+        let locators: Vec<LocatorSpec> = proxies.collect();
+        let instances = self.instances.keys().copied();
+        let wanted: Vec<VrfId> = instances.filter(|_| !locators.is_empty()).collect();
+        let spec = MappingSpec::Locators {
+            locators,
+            version: 0,
+        };
+        for vrf in &wanted {
+            let set = self.take_set(*vrf, &spec, 0);
+            let petr = self.petrs.entry(*vrf);
+            let petr = petr.or_insert_with(|| Mapping {
+                number: self.numbers.take(),
+                set: 0,
+            });
+            let before = std::mem::replace(&mut petr.set, set);
+            self.shared.mappings.at(petr.number).store(set, Release);
+            self.release_set(before);
+        }
+        let gone = self
+            .petrs
+            .iter_mut()
+            .filter(|(vrf, _)| !wanted.contains(vrf));
+        let sets: Vec<u32> = gone
+            .map(|(_, petr)| {
+                self.shared.mappings.at(petr.number).store(0, Release);
+                std::mem::take(&mut petr.set)
             })
             .collect();
-        let vrfs: Vec<VrfId> = self.instances.keys().copied().collect();
-        if !locators.is_empty() {
-            let spec = MappingSpec::Locators {
-                locators,
-                version: 0,
-            };
-            for vrf in vrfs {
-                let set = self.take_set(vrf, &spec, 0);
-                self.petrs.insert(vrf, set);
-            }
-        }
-        before.into_values().for_each(|set| self.release_set(set));
+        sets.into_iter().for_each(|set| self.release_set(set));
     }
 
-    /// The set of an instance's proxy ETRs; 0: there is none.
-    pub(crate) fn petr_set(&self, vrf: VrfId) -> u32 {
-        self.petrs.get(&vrf).copied().unwrap_or(0)
+    /// The mapping that leads a VRF to the proxy ETRs; 0: none ever did.
+    pub(crate) fn petr(&self, vrf: VrfId) -> u32 {
+        self.petrs.get(&vrf).map_or(0, |petr| petr.number)
     }
 
     /// Mappings.

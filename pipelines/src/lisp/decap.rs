@@ -177,6 +177,13 @@ fn judge_v6(header: &[u8; ipv6::HEADER_LEN]) -> Result<(), DropReason> {
         std::net::Ipv6Addr::from(*bytes)
     };
     let (source, destination) = (address(8), address(24));
+    // As of a packet that comes on a link: the host table knows IPv4 addresses by these.
+    if source.to_ipv4_mapped().is_some() {
+        return Err(DropReason::LispInnerSource);
+    }
+    if destination.to_ipv4_mapped().is_some() {
+        return Err(DropReason::LispInnerDestination);
+    }
     if source.is_unspecified()
         || source.is_loopback()
         || source.is_multicast()

@@ -98,6 +98,17 @@ pub(crate) fn of_v4(seed: u64, packet: &[u8]) -> u64 {
         }
         _ => 0,
     };
+    hash_v4(seed, header, last)
+}
+
+/// The hash that every piece of an IPv4 packet will have.
+pub(crate) fn of_v4_pieces(seed: u64, packet: &[u8]) -> u64 {
+    let header = packet.first_chunk::<20>();
+    header.map_or(seed, |header| hash_v4(seed, header, 0))
+}
+
+#[inline(always)]
+fn hash_v4(seed: u64, header: &[u8; 20], last: u64) -> u64 {
     let addresses = u64::from_ne_bytes(*header.last_chunk().expect("8 of 20 bytes"));
     fold(
         fold(addresses ^ seed, MULTIPLIERS[0]) ^ last,
@@ -109,6 +120,13 @@ pub(crate) fn of_v4(seed: u64, packet: &[u8]) -> u64 {
 #[inline(always)]
 pub(crate) fn source_port(hash: u64) -> u16 {
     0xc000 | (hash as u16 & 0x3fff) // `as`: the low bits
+}
+
+/// By which of several ways through the underlay a flow goes, for [`crate::fib::member`]: by its source port, so that the
+/// outer packet alone tells.
+#[inline(always)]
+pub(crate) fn member(port: u16) -> u32 {
+    u32::from(port) << 18
 }
 
 /// The flow label of a flow: 20 bits, never 0, which would mean "none" (D-21).
@@ -176,6 +194,10 @@ mod tests {
         };
         assert_eq!(v4(0x2000, [1, 2, 3, 4]), v4(185, [5, 6, 7, 8]));
         assert_ne!(v4(0x4000, [1, 2, 3, 4]), v4(0x4000, [5, 6, 7, 8]));
+        let mut whole = [0; 28];
+        whole[0] = 0x45;
+        whole[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+        assert_eq!(of_v4_pieces(7, &whole), v4(185, [5, 6, 7, 8]));
     }
 
     /// D-20: a protocol without ports goes by addresses and flow label.

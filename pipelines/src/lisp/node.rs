@@ -10,6 +10,7 @@ use dataplane::wire::ipv6;
 
 use super::decap::{self, Opened};
 use super::encap::{self, Inner, V4_LEN, V6_LEN};
+use super::flow;
 use super::spec::Miss;
 use super::table::{LEAF, Locator};
 use super::template::IPV4_LEN;
@@ -98,7 +99,13 @@ pub(crate) fn decapsulate<F: Frame>(
     let Some(packet) = bytes.get_mut(l3..) else {
         return Ok(());
     };
-    if meta.vrf != lisp.underlay || !lisp.roles.decapsulates() || !lisp.is_for_us(packet, is_v4) {
+    // A link-local address is no RLOC; and what was opened is only opened again by whom it is sent to.
+    if meta.entry != Entry::Received
+        || meta.is_decapsulated
+        || meta.vrf != lisp.underlay
+        || !lisp.roles.decapsulates()
+        || !lisp.is_for_us(packet, is_v4)
+    {
         return Ok(());
     }
     let opened = decap::open(lisp.rules, packet, is_v4)?;
@@ -210,6 +217,14 @@ pub(crate) fn judge(tables: &Tables, packet: &[u8], meta: &mut Meta) -> Next {
         return Next::Drop(DropReason::NoRoute);
     };
     let is_v4 = meta.family == Family::V4;
+    if meta.entry == Entry::Scoped {
+        return if is_v4 {
+            // RFC 3927 7.
+            Next::Drop(DropReason::LinkLocalScope)
+        } else {
+            Next::Error(DropReason::LinkLocalScope, IcmpError::BeyondScope)
+        };
+    }
     let hash = lisp.hash(packet, is_v4);
     let way = match lisp.way(meta.vrf, meta.next_hop, hash) {
         Way::Miss(native) => {
@@ -218,15 +233,16 @@ pub(crate) fn judge(tables: &Tables, packet: &[u8], meta: &mut Meta) -> Next {
             }
             match lisp.miss {
                 Miss::Drop | Miss::Hold => return Next::Punt(PuntReason::MapCacheMiss),
-                Miss::Native => {
+                Miss::Native if tables.next_hop(native).kind != Kind::Drop => {
                     meta.is_missed = true;
                     Way::Native(native)
                 }
-                Miss::Petr => {
+                Miss::Petr if let Some(petr) = lisp.petr(meta.vrf, hash) => {
                     meta.is_missed = true;
-                    let petr = lisp.petr(meta.vrf, hash);
-                    petr.map_or(Way::Drop(DropReason::LispNoLocator), Way::Encap)
+                    Way::Encap(petr)
                 }
+                // Without a way on, it is still asked for.
+                Miss::Native | Miss::Petr => return Next::Punt(PuntReason::MapCacheMiss),
             }
         }
         way => way,
@@ -266,9 +282,6 @@ fn fits(
     packet: &[u8],
     meta: &Meta,
 ) -> Next {
-    if meta.entry == Entry::Scoped {
-        return Next::Error(DropReason::LinkLocalScope, IcmpError::BeyondScope);
-    }
     if !is_source_ours(lisp, packet, meta) {
         return Next::Error(DropReason::LispSourceEid, IcmpError::SourcePolicy);
     }
@@ -292,7 +305,7 @@ fn fits(
     }
     // F-04: DF is not set.
     if is_v4 && packet.get(6).is_some_and(|flags| flags & 0x40 == 0) {
-        return Next::Cut(room);
+        return Next::Cut(room.min(room_of_pieces(tables, lisp, packet, meta)));
     }
     if meta.entry != Entry::Received {
         return Next::Drop(DropReason::PacketTooBig);
@@ -302,6 +315,26 @@ fn fits(
         DropReason::PacketTooBig,
         IcmpError::PacketTooBig { mtu: room },
     )
+}
+
+/// What fits where the pieces of an IPv4 packet go: they have no ports, so it may be to another locator than the whole.
+#[cold]
+fn room_of_pieces(tables: &Tables, lisp: &Lisp, packet: &[u8], meta: &Meta) -> u16 {
+    let hash = flow::of_v4_pieces(lisp.seed, packet);
+    let locator = locator_of(lisp, meta, hash);
+    locator.map_or(u16::MAX, |locator| {
+        lisp.room(locator, underlay(tables, locator, hash).1.mtu)
+    })
+}
+
+/// The locator of a packet that was [judged](judge) to have one.
+#[inline(always)]
+fn locator_of<'t>(lisp: &'t Lisp, meta: &Meta, hash: u64) -> Option<Locator<'t>> {
+    match lisp.way(meta.vrf, meta.next_hop, hash) {
+        Way::Encap(locator) => Some(locator),
+        // By way of the proxy: or the mapping has changed since the lookup.
+        _ => lisp.petr(meta.vrf, hash).filter(|_| meta.is_missed),
+    }
 }
 
 /// The leaf of a packet that is not encapsulated: of a mapping, the next hop its destination has without LISP.
@@ -337,10 +370,19 @@ pub(crate) fn underlay<'t>(
     let number = locator.state().next_hop;
     let next_hop = tables.next_hop(number);
     if next_hop.kind == Kind::Group {
-        let number = fib::member(tables, next_hop, (hash >> 16) as u32); // `as`: 32 bits of it
+        let number = fib::member(tables, next_hop, flow::member(flow::source_port(hash)));
         return (number, tables.next_hop(number));
     }
     (number, next_hop)
+}
+
+/// What [`underlay`] chose by, of a packet that we encapsulated: whoever resolves a router that does not answer yet sees
+/// the packet alone, and must come to the same router.
+#[cold]
+pub(crate) fn member_of(tables: &Tables, family: Family, packet: &[u8]) -> Option<u32> {
+    let lisp = tables.lisp.as_ref()?;
+    lisp.outer_port(packet, family == Family::V4)
+        .map(flow::member)
 }
 
 /// Put a packet that [fits](judge) behind the outer header of its locator, and give it the underlay's next hop. What
@@ -356,13 +398,8 @@ pub(crate) fn encapsulate<F: Frame>(
     let l3 = meta.l3_offset();
     let packet = frame.bytes().get(l3..).unwrap_or(&[]);
     let hash = lisp.hash(packet, is_v4);
-    let locator = match lisp.way(meta.vrf, meta.next_hop, hash) {
-        Way::Encap(locator) => locator,
-        // By way of the proxy: or the mapping has changed since the lookup.
-        _ => match lisp.petr(meta.vrf, hash).filter(|_| meta.is_missed) {
-            Some(locator) => locator,
-            None => return Next::Drop(DropReason::LispNoLocator),
-        },
+    let Some(locator) = locator_of(lisp, meta, hash) else {
+        return Next::Drop(DropReason::LispNoLocator);
     };
     let hops = u8::from(meta.entry == Entry::Received);
     let Some(inner) = frame

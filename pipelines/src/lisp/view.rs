@@ -16,6 +16,7 @@ use super::flow;
 use super::spec::{Act, Dscp, Miss, RLOCS_MAX, Roles, Settings};
 use super::table::{Kind, LEAF, Locator, Shared};
 use super::template::{IPV4_LEN, overhead};
+use crate::meta::Meta;
 use crate::tables::{InterfaceId, VrfId};
 
 /// How headers are made and read.
@@ -37,8 +38,8 @@ pub(crate) struct Instance {
     pub(crate) first6: First6,
     pub(crate) eids6: View6,
     pub(crate) eids4: View4,
-    /// The set of the proxy ETRs; 0: there is none.
-    pub(crate) petr_set: u32,
+    /// The mapping that leads to the proxy ETRs; 0: there are none.
+    pub(crate) petr: u32,
 }
 
 /// The first own IPv6 EID prefix, if it has at most 64 bits, as its bits stand in a packet: most sites have one, and are
@@ -194,6 +195,23 @@ impl Lisp {
         }
     }
 
+    /// The source port of a packet that we encapsulated.
+    pub(crate) fn outer_port(&self, packet: &[u8], is_v4: bool) -> Option<u16> {
+        let (is_own, header_len, protocol_at) = if is_v4 {
+            let source = packet.get(12..16)?;
+            (self.own4.iter().any(|own| source == own), IPV4_LEN, 9)
+        } else {
+            let source = packet.get(8..24)?;
+            let is_own = self.own6.iter().any(|own| source == own);
+            (is_own, ipv6::HEADER_LEN, 6)
+        };
+        let [a, b, c, d] = *packet.get(header_len..)?.first_chunk()?;
+        let is_outer = is_own
+            && packet.get(protocol_at) == Some(&proto::UDP)
+            && [c, d] == DATA_PORT.to_be_bytes();
+        is_outer.then_some(u16::from_be_bytes([a, b]))
+    }
+
     /// The instance of a header, and its position.
     #[inline(always)]
     pub(crate) fn instance(&self, id: u32) -> Option<(u16, &Instance)> {
@@ -201,7 +219,7 @@ impl Lisp {
             [only] => (only.id == id).then_some((0, only)),
             all => {
                 let at = all.binary_search_by_key(&id, |instance| instance.id).ok()?;
-                Some((at as u16, all.get(at)?)) // `as`: fewer than interfaces
+                Some((at as u16, all.get(at)?)) // `as`: each has a VRF of its own, of which there are fewer than 2^16
             }
         }
     }
@@ -210,6 +228,13 @@ impl Lisp {
     #[inline(always)]
     pub(crate) fn instance_at(&self, position: u16) -> Option<&Instance> {
         self.instances.get(usize::from(position))
+    }
+
+    /// The position of the instance by which a packet came.
+    pub(crate) fn position_of(&self, meta: &Meta) -> Option<u16> {
+        let mut numbered = (0..).zip(&self.instances);
+        let found = numbered.find(|(_, instance)| meta.is_decapsulated && instance.vrf == meta.vrf);
+        found.map(|(position, _)| position)
     }
 
     /// The instance whose EIDs are in a VRF.
@@ -270,7 +295,7 @@ impl Lisp {
 
     /// A proxy ETR.
     pub(crate) fn petr(&self, vrf: VrfId, hash: u64) -> Option<Locator<'_>> {
-        let set = self.instance_of(vrf)?.petr_set;
+        let set = self.shared.set_of(self.instance_of(vrf)?.petr);
         match self.shared.locator_of(set, hash) {
             0 => None,
             locator => Some(self.shared.locator(locator)),

@@ -182,17 +182,14 @@ impl Builder {
             let found = numbered.find(|(_, spec)| spec.vrf == vrf);
             found.map(|(number, _)| InterfaceId(number))
         };
-        let vrf_count = 1 + self
-            .interfaces
-            .iter()
-            .map(|spec| spec.vrf.0)
-            .max()
-            .unwrap_or(0);
+        // An instance that is only passed on has no interface.
+        let of_interfaces = self.interfaces.iter().map(|spec| spec.vrf.0);
+        let last_vrf = of_interfaces.chain(rib.lisp_vrfs()).max().unwrap_or(0);
         Tables {
             interfaces: interfaces.into(),
             ports: ports.into(),
             lisp: rib.lisp(interface_of),
-            vrfs: rib.views(vrf_count),
+            vrfs: rib.views(VrfId(last_vrf)),
             hosts: ExactTable::new(hosts),
             next_hops: next_hops.into(),
             members: members.into(),

@@ -215,6 +215,16 @@ impl Tables {
         self.lisp.as_ref().filter(opens)
     }
 
+    /// The VRF of a packet that was punted under older tables: that of its interface, or of the instance by which it came,
+    /// whose VRF need not have an interface. `None`: the instance is gone, and its packet belongs nowhere.
+    pub(crate) fn vrf_of(&self, meta: &Meta) -> Option<VrfId> {
+        if !meta.is_decapsulated {
+            return Some(self.interface(meta.interface).vrf);
+        }
+        let instance = self.lisp.as_ref()?.instance_of(meta.vrf);
+        instance.map(|instance| instance.vrf)
+    }
+
     /// A rule set by the number in an interface or next hop; 0 is none.
     #[inline]
     pub(crate) fn rule_set(&self, number: u16) -> Option<&RuleSet> {
@@ -226,7 +236,7 @@ impl Tables {
     #[must_use]
     pub fn unresolved<F: Frame>(&self, frame: &F, meta: &Meta) -> Option<(InterfaceId, IpAddr)> {
         let packet = frame.bytes().get(meta.l3_offset()..)?;
-        let vrf = self.interface(meta.interface).vrf;
+        let vrf = self.vrf_of(meta)?;
         let (leaf, destination) = fib::resolve(self, (vrf, meta.family), packet)?;
         let next_hop = self.next_hop(leaf);
         match next_hop.kind {

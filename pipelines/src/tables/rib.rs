@@ -306,11 +306,9 @@ impl Rib {
         self.targets.slots.iter().map(|(target, _)| target.as_ref())
     }
 
-    /// The tables of VRFs 0 to `count` - 1.
-    pub(super) fn views(&mut self, count: u16) -> Box<[Fib]> {
-        if let Some(last) = count.checked_sub(1) {
-            self.table(VrfId(last));
-        }
+    /// The tables of VRFs 0 to `last`, at least.
+    pub(super) fn views(&mut self, last: VrfId) -> Box<[Fib]> {
+        self.table(last);
         let fib = |vrf: &Vrf| Fib {
             v6: vrf.v6.view(),
             v4: vrf.v4.view(),

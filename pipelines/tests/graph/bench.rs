@@ -127,7 +127,7 @@ impl TxQueue for Wire {
 
 /// The box.
 pub struct Bench {
-    pub tables: Tables,
+    pub tables: Arc<Tables>,
     pub counters: Arc<CachePadded<WorkerCounters>>,
     edge: Edge<HeapFrame>,
     out: Outputs<HeapFrame, Meta>,
@@ -139,6 +139,11 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(builder: Builder) -> Self {
+        Self::with(Arc::new(builder.build()), Edge::new())
+    }
+
+    /// With tables and graph of one's choice.
+    pub fn with(tables: Arc<Tables>, edge: Edge<HeapFrame>) -> Self {
         let wire = Arc::new(Mutex::new(Vec::new()));
         let counters = Arc::new(WorkerCounters::new());
         let (producer, punts) = ring(4096);
@@ -155,9 +160,9 @@ impl Bench {
             Tracer::off(),
         );
         Self {
-            tables: builder.build(),
+            tables,
             counters,
-            edge: Edge::new(),
+            edge,
             out,
             wire,
             punts,

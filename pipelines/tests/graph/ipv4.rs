@@ -446,7 +446,7 @@ fn unresolved_next_hops_are_punted_and_go_on_when_resolved() {
     );
     let mut builder = dual_stack();
     builder.neighbor(interface_id(1), ip_address("198.51.100.77"), mac(0x77));
-    bench.tables = builder.build();
+    bench.tables = builder.build().into();
     assert_eq!(bench.tables.unresolved(&waiting.frame, &waiting.meta), None);
     let sent = bench.resume(vec![(waiting.frame, waiting.meta)]);
     assert_eq!((sent[0].0, packet_ttl(&sent[0].1)), (UPLINK, 63));

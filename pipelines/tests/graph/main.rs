@@ -4,6 +4,7 @@ mod bench;
 mod icmp;
 mod ingress;
 mod ipv4;
+mod lisp;
 mod npt66;
 mod routing;
 

@@ -33,7 +33,7 @@ fn unresolved_next_hops_are_punted_and_go_on_when_resolved() {
     // Resolved: it goes on, translated, one hop less.
     let mut builder = usual();
     builder.neighbor(interface_id(1), ip_address("2001:db8:ffff::77"), mac(0x77));
-    bench.tables = builder.build();
+    bench.tables = builder.build().into();
     assert_eq!(bench.tables.unresolved(&waiting.frame, &waiting.meta), None);
     let sent = bench.resume(vec![(waiting.frame, waiting.meta)]);
     let expected = Packet::ethernet(mac(2), mac(0x77))

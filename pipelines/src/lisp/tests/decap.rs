@@ -227,7 +227,7 @@ fn an_inner_packet_must_be_sane() {
     assert_eq!(v6(&|p| p[5] = 9), DropReason::LispInnerLength);
     assert_eq!(v6(&|p| p.truncate(39)), DropReason::LispInnerLength);
     assert_eq!(v6(&|p| p[7] = 0), DropReason::LispInnerHopLimit);
-    for source in ["::", "::1", "fe80::1", "ff02::1"] {
+    for source in ["::", "::1", "fe80::1", "ff02::1", "::ffff:192.0.2.1"] {
         let octets = source.parse::<std::net::Ipv6Addr>().unwrap().octets();
         assert_eq!(
             v6(&|p| p[8..24].copy_from_slice(&octets)),

@@ -222,6 +222,15 @@ impl Rib {
         })
     }
 
+    /// Numbers of the VRFs that LISP looks into.
+    pub(in crate::tables) fn lisp_vrfs(&self) -> Vec<u16> {
+        let settings = self.lisp.as_ref().map(|state| state.cache.settings());
+        settings.map_or(Vec::new(), |settings| {
+            let instances = settings.instances.iter().map(|instance| instance.vrf.0);
+            instances.chain([settings.underlay.0]).collect()
+        })
+    }
+
     /// What one version of the tables looks at. `interface_of`: an interface of a VRF.
     pub(in crate::tables) fn lisp(
         &self,
@@ -239,7 +248,7 @@ impl Rib {
                 first6: First6::of(&instance.eids),
                 eids6: eids6.view(),
                 eids4: eids4.view(),
-                petr_set: state.cache.petr_set(instance.vrf),
+                petr: state.cache.petr(instance.vrf),
             })
         });
         Some(Lisp::new(&state.cache, instances.collect()))

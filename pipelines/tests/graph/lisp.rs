@@ -1,0 +1,13 @@
+//! LISP through the whole graph (RFC 9300). Each test names the requirement it proves, and runs by the short way and
+//! without it.
+
+mod choice;
+mod concurrent;
+mod decap;
+mod encap;
+mod misses;
+mod mtu;
+mod neighbours;
+mod proxies;
+mod site;
+mod underlay;
