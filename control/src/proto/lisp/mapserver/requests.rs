@@ -201,8 +201,8 @@ impl Machine {
         }
     }
 
-    /// RFC 9301 8.3 and 8.4: the least specific prefix around the EID that holds no EID-prefix of any site, at most as wide as
-    /// the settings allow.
+    /// RFC 9301 8.3 and 8.4: the least specific prefix around the EID that holds no EID-prefix of any site, at most as
+    /// wide as the settings allow.
     fn negative(&mut self, asked: EidKey) -> Record {
         let (ttl, counter) = match self.sites.is_known(asked) {
             true => (TTL_UNREGISTERED, Counter::ReplyUnregistered),
