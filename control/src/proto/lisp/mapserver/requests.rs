@@ -153,9 +153,12 @@ impl Machine {
             return;
         };
         if !entry.proxy_reply() {
-            if let Some(to) = self.pick_etr(entry, nonce) {
-                self.counters.add(Counter::Forwarded);
-                self.send(None, SocketAddr::new(to, CONTROL_PORT), forwarded());
+            match self.pick_etr(entry, nonce) {
+                Some(to) => {
+                    self.counters.add(Counter::Forwarded);
+                    self.send(None, SocketAddr::new(to, CONTROL_PORT), forwarded());
+                }
+                None => self.counters.add(Counter::DropNoEtr),
             }
             return;
         }
