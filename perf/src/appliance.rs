@@ -120,6 +120,12 @@ impl Sextant {
         Ok(Self { program })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Packets a second that are sent on the sink when packets of the source go `way`, over the routes of `internet` where
     /// the way says so. Fails when, while it was
     /// measured, any packet was dropped or punted, or was not translated though it should have been.

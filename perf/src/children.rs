@@ -92,6 +92,12 @@ impl Dialogue {
         })
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.running.child.id()
+    }
+
     /// Say one line.
     pub fn say(&mut self, line: &str) -> Result<()> {
         let written = match self.running.child.stdin.as_mut() {

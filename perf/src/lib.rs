@@ -21,6 +21,7 @@ pub mod linux;
 pub mod lisp;
 pub mod lpm;
 pub mod machine;
+pub mod mapserver;
 pub mod network;
 pub mod record;
 pub mod replay;

@@ -13,18 +13,18 @@ use perf::internet::Internet;
 use perf::machine::Machine;
 use perf::record::Record;
 use perf::setup::Window;
-use perf::{chart, interrupt, lisp, lpm, report};
+use perf::{chart, interrupt, lisp, lpm, mapserver, report};
 
 const ROUNDS: usize = 7;
 /// Prefix tables are compared by ratios that differ by a tenth: more rounds, which are short.
 const LPM_ROUNDS: usize = 9;
 const QUICK_ROUNDS: usize = 3;
 
-/// Measure Sextant: packets per second on devices beside testpmd, clocks per packet of the packet graph alone, and the
-/// prefix tables beside DPDK's and those of Rust crates.
+/// Measure Sextant: packets per second on devices beside testpmd, clocks per packet of the packet graph alone, the
+/// prefix tables beside DPDK's and those of Rust crates, and the Map-Server.
 ///
 /// The suites on devices need root, huge pages, two cores and dpdk-testpmd; the graph needs nothing; the prefix tables need
-/// a real routing table, and huge pages for DPDK's.
+/// a real routing table, and huge pages for DPDK's; the Map-Server needs two cores and an IPv6 loopback.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -42,8 +42,8 @@ struct Arguments {
     /// How often each contender runs [default: 7, lpm: 9, quick: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
-    /// NPT66 and forwarding on devices: only this traffic, such as 64B/1k or IMIX/1k. The graph alone and LISP: only cases
-    /// with this in their name.
+    /// NPT66 and forwarding on devices: only this traffic, such as 64B/1k or IMIX/1k. The graph alone, LISP and the
+    /// Map-Server: only cases with this in their name.
     #[arg(long, value_name = "TRAFFIC")]
     only: Option<String>,
     /// The sextant to measure [default: beside this program].
@@ -70,6 +70,8 @@ enum Suite {
     Lisp,
     /// Prefix tables beside DPDK's and those of Rust crates, in process.
     Lpm,
+    /// The Map-Server over the loopback: Map-Requests and Map-Registers a second on one core, memory.
+    Mapserver,
     /// Everything.
     All,
 }
@@ -101,6 +103,17 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let forwards = matches!(arguments.suite, Suite::Forward | Suite::Graph | Suite::All);
     let internet = forwards.then(|| Internet::open(&data, &say)).flatten();
     let mut records: Vec<Record> = Vec::new();
+    // First: its memory is what this process grows by.
+    if matches!(arguments.suite, Suite::Mapserver | Suite::All) {
+        let sextant = Sextant::find(arguments.sextant.clone())?;
+        let only = arguments.only.as_deref().unwrap_or("");
+        let found = mapserver::run(rounds, arguments.quick, only, &sextant, &say)?;
+        ensure!(
+            !found.is_empty() || arguments.suite == Suite::All,
+            "no case has {only} in its name"
+        );
+        records.extend(found);
+    }
     if matches!(arguments.suite, Suite::Forward | Suite::Graph | Suite::All) {
         records.extend(graph::run(
             rounds,
@@ -214,6 +227,6 @@ fn ways_of(suite: Suite) -> Option<Vec<Way>> {
     match suite {
         Suite::Npt66 | Suite::All => Some(Way::ALL.to_vec()),
         Suite::Forward => Some(vec![Way::Forward]),
-        Suite::Graph | Suite::Lisp | Suite::Lpm => None,
+        Suite::Graph | Suite::Lisp | Suite::Lpm | Suite::Mapserver => None,
     }
 }

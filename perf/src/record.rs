@@ -74,6 +74,16 @@ pub enum Metric {
     EffectUs,
     /// Changes of a locator that a burst which began after them had not heard of.
     LateBursts,
+    /// Map-Requests answered by a Map-Server that has one core.
+    RequestsPerSPerCore,
+    /// Map-Registers of one EID, authenticated and answered by a Map-Server that has one core.
+    RegistersPerSPerCore,
+    /// From a message to its answer, with as many under way as keep the server busy: one of a hundred takes longer.
+    P99Us,
+    /// The part of the time in which the server ran.
+    ServerBusy,
+    /// Memory of a Map-Server over its registered EIDs.
+    BytesPerEid,
 }
 
 impl Metric {
@@ -114,6 +124,11 @@ impl Metric {
             Self::WronglyMovedFlows => "wrongly_moved_flows",
             Self::EffectUs => "effect_us",
             Self::LateBursts => "late_bursts",
+            Self::RequestsPerSPerCore => "requests_per_s_per_core",
+            Self::RegistersPerSPerCore => "registers_per_s_per_core",
+            Self::P99Us => "p99_us",
+            Self::ServerBusy => "server_busy",
+            Self::BytesPerEid => "bytes_per_eid",
         }
     }
 
@@ -135,13 +150,16 @@ impl Metric {
             | Self::RatioToRteHash
             | Self::RatioToBestCrate
             | Self::TimeRatioToRteFib6
-            | Self::RatioToQuiet => "1",
+            | Self::RatioToQuiet
+            | Self::ServerBusy => "1",
             Self::MlookupsPerS => "Mlookups/s",
             Self::BurstNs => "ns",
-            Self::Bytes | Self::BytesPerPrefix | Self::BytesPerMapping => "bytes",
+            Self::Bytes | Self::BytesPerPrefix | Self::BytesPerMapping | Self::BytesPerEid => {
+                "bytes"
+            }
             Self::BuildMs => "ms",
-            Self::UpdatesPerS => "1/s",
-            Self::UpdateUsMedian | Self::UpdateUsP99 | Self::EffectUs => "us",
+            Self::UpdatesPerS | Self::RequestsPerSPerCore | Self::RegistersPerSPerCore => "1/s",
+            Self::UpdateUsMedian | Self::UpdateUsP99 | Self::EffectUs | Self::P99Us => "us",
             Self::WrongAnswers => "answers",
             Self::LostPackets | Self::MisdirectedPackets => "packets",
             Self::MovedFlows | Self::WronglyMovedFlows => "flows",
@@ -300,6 +318,11 @@ mod tests {
             Metric::WronglyMovedFlows,
             Metric::EffectUs,
             Metric::LateBursts,
+            Metric::RequestsPerSPerCore,
+            Metric::RegistersPerSPerCore,
+            Metric::P99Us,
+            Metric::ServerBusy,
+            Metric::BytesPerEid,
         ] {
             assert_eq!(
                 serde_json::to_value(metric).expect("a name"),

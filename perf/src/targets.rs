@@ -85,6 +85,23 @@ pub const TARGETS: &[Target] = &[
     at_most("lisp-memory/scattered/1M", Metric::BytesPerMapping, 192.0),
     at_most("lisp-memory/sparse/1M", Metric::BytesPerMapping, 192.0),
     at_most("lisp-memory/dense/1M", Metric::BytesPerMapping, 192.0),
+    // The Map-Server as a process, over the loopback.
+    at_least(
+        "mapserver/request/50k",
+        Metric::RequestsPerSPerCore,
+        300_000.0,
+    ),
+    at_least(
+        "mapserver/request/1M",
+        Metric::RequestsPerSPerCore,
+        300_000.0,
+    ),
+    at_least(
+        "mapserver/register/50k",
+        Metric::RegistersPerSPerCore,
+        100_000.0,
+    ),
+    at_most("mapserver/memory/1M", Metric::BytesPerEid, 400.0),
     // The real IPv6 table, one leaf for each origin AS.
     at_least("lpm6/real/as/U", Metric::RatioToRteFib6, 2.0),
     at_least("lpm6/real/as/Z", Metric::RatioToRteFib6, 1.5),
