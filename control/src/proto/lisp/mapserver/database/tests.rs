@@ -37,7 +37,7 @@ fn etr(number: u32) -> Etr {
 fn agrees_with_a_plain_map() {
     for seed in 0..30 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut database = Database::new();
+        let mut database = Database::new(1);
         // Newest first: ETR number, expiry.
         let mut model: BTreeMap<EidKey, Vec<(u32, Seconds)>> = BTreeMap::new();
         let mut now = 0;
