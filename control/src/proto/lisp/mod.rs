@@ -7,6 +7,7 @@ pub mod cache;
 pub mod mapping;
 pub mod misses;
 pub mod path_mtu;
+pub mod wire;
 
 #[cfg(test)]
 mod tests;

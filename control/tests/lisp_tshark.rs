@@ -1,0 +1,256 @@
+//! Every LISP control message there is, shown to tshark, which must read the fields that were meant (RFC 9301 5).
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::process::Command;
+
+use control::proto::lisp::wire::auth::{self, Secret};
+use control::proto::lisp::wire::{
+    Asked, CONTROL_PORT, EidAddress, Encapsulated, Identity, LocatorRecord, Message, Notify,
+    Record, Register, RegisterFlags, Registration, Reply, ReplyFlags, Request, RequestFlags, emit,
+};
+use control::proto::lisp::{Action, EidKey, InstanceId, Locator};
+use dataplane::testing::builder::Packet;
+use dataplane::testing::pcap;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn key(instance: u32, eid: &str) -> EidKey {
+    EidKey {
+        instance: InstanceId::new(instance).unwrap(),
+        eid: eid.parse().unwrap(),
+    }
+}
+
+fn record(key: EidKey, ttl_minutes: u32) -> Record {
+    let locator = |rloc: &str, priority, weight| {
+        let locator = Locator {
+            rloc: ip(rloc),
+            priority,
+            weight,
+            up: true,
+        };
+        LocatorRecord {
+            is_local: true,
+            ..LocatorRecord::new(locator)
+        }
+    };
+    Record {
+        is_authoritative: true,
+        map_version: 5,
+        locators: vec![locator("192.0.2.1", 1, 60), locator("2001:db8:f::2", 2, 40)],
+        ..Record::negative(key, Action::NoAction.into(), ttl_minutes)
+    }
+}
+
+fn registration(algorithm_id: u8, mac_len: usize, identity: Option<Identity>) -> Registration {
+    Registration {
+        nonce: 0x1122_3344_5566_7788,
+        key_id: 0,
+        algorithm_id,
+        mac: vec![0; mac_len],
+        records: vec![
+            record(key(0, "2001:db8:1::/48"), 1440),
+            record(key(7, "10.1.0.0/16"), 3),
+        ],
+        identity,
+    }
+}
+
+fn sealed(message: &Message) -> Vec<u8> {
+    let mut bytes = emit(message);
+    auth::seal(&mut bytes, &Secret::new(b"secret")).unwrap();
+    bytes
+}
+
+/// A message and the fields tshark must find in it: type, nonce, EID masks, TTLs, instance ids, priorities, weights, xTR-ID.
+type Shown = (Vec<u8>, String);
+
+fn gallery() -> Vec<Shown> {
+    let who = Some(Identity {
+        xtr_id: 0x0102,
+        site_id: 3,
+    });
+    let request = Request {
+        source: Some(EidAddress {
+            instance: InstanceId::new(7).unwrap(),
+            address: ip("10.0.0.1"),
+        }),
+        flags: RequestFlags {
+            pitr: true,
+            ..RequestFlags::default()
+        },
+        ..Request::new(
+            0xaa,
+            vec![ip("192.0.2.9"), ip("2001:db8:f::9")],
+            key(7, "10.1.2.3/32"),
+        )
+    };
+    let probe = Request {
+        flags: RequestFlags {
+            probe: true,
+            ..RequestFlags::default()
+        },
+        asked: vec![Asked {
+            key: key(0, "2001:db8:1::/48"),
+            subscribe: false,
+        }],
+        ..Request::new(0xbb, vec![ip("2001:db8:f::9")], key(0, "::/0"))
+    };
+    let solicit = Request {
+        flags: RequestFlags {
+            solicit: true,
+            smr_invoked: true,
+            authoritative: true,
+            ..RequestFlags::default()
+        },
+        own: Some(record(key(0, "2001:db8:2::/48"), 60)),
+        ..Request::new(0xcc, vec![ip("192.0.2.9")], key(0, "2001:db8:1::1/128"))
+    };
+    let reply = Reply {
+        flags: ReplyFlags {
+            probe: true,
+            echo_nonce: false,
+        },
+        nonce: 0xdd,
+        records: vec![
+            record(key(0, "2001:db8:1::/48"), 1440),
+            Record::negative(key(7, "10.128.0.0/9"), Action::Native.into(), 15),
+        ],
+    };
+    let register = |algorithm, mac_len, identity| {
+        sealed(&Message::Register(Register {
+            flags: RegisterFlags {
+                proxy_reply: true,
+                want_notify: true,
+                ..RegisterFlags::default()
+            },
+            body: registration(algorithm, mac_len, identity),
+        }))
+    };
+    let notify = |identity| {
+        sealed(&Message::Notify(Notify {
+            body: registration(2, 16, identity),
+        }))
+    };
+    let ack = sealed(&Message::NotifyAck(Notify {
+        body: registration(2, 32, None),
+    }));
+    let encapsulated = |source: &str, destination: &str, request: Request| {
+        emit(&Message::Encapsulated(Encapsulated {
+            ddt: false,
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            request,
+        }))
+    };
+    const WHO: &str = "00000000000000000000000000000102";
+    const BODY: &str = "|0x1122334455667788|48,16|1440,3|7|1,2,1,2|60,40,60,40|";
+    vec![
+        (
+            emit(&Message::Request(request.clone())),
+            "1|0x00000000000000aa|||7,7|||".into(),
+        ),
+        (
+            emit(&Message::Request(probe)),
+            "1|0x00000000000000bb||||||".into(),
+        ),
+        (
+            emit(&Message::Request(solicit)),
+            "1|0x00000000000000cc|48|60||1,2|60,40|".into(),
+        ),
+        (
+            emit(&Message::Reply(reply)),
+            "2|0x00000000000000dd|48,9|1440,15|7|1,2|60,40|".into(),
+        ),
+        (register(1, 12, None), format!("3{BODY}")),
+        (register(1, 20, who), format!("3{BODY}{WHO}")),
+        (register(2, 16, None), format!("3{BODY}")),
+        (register(2, 32, who), format!("3{BODY}{WHO}")),
+        (register(3, 16, who), format!("3{BODY}{WHO}")),
+        (notify(None), format!("4{BODY}")),
+        (notify(who), format!("4{BODY}{WHO}")),
+        // tshark knows a Map-Notify-Ack by name only: its body is shown as that of a Map-Notify.
+        (ack.clone(), "5|||||||".into()),
+        (as_notify(ack), format!("4{BODY}")),
+        (
+            encapsulated("192.0.2.9:4342", "10.1.2.3:4342", request.clone()),
+            "8,1|0x00000000000000aa|||7,7|||".into(),
+        ),
+        (
+            encapsulated("[2001:db8::9]:5000", "[2001:db8::1]:4342", request),
+            "8,1|0x00000000000000aa|||7,7|||".into(),
+        ),
+    ]
+}
+
+/// The type of a Map-Notify in place of that of a Map-Notify-Ack.
+fn as_notify(mut ack: Vec<u8>) -> Vec<u8> {
+    ack[0] = 0x40;
+    ack
+}
+
+#[test]
+fn tshark_reads_every_message_without_complaint() {
+    let gallery = gallery();
+    let frames: Vec<Vec<u8>> = gallery
+        .iter()
+        .map(|(message, _)| {
+            let (IpAddr::V6(source), IpAddr::V6(destination)) =
+                (ip("2001:db8:f::9"), ip("2001:db8:f::1"))
+            else {
+                panic!("IPv6")
+            };
+            Packet::anywhere()
+                .ipv6(source, destination)
+                .udp(CONTROL_PORT, CONTROL_PORT, message)
+                .build()
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sent.pcap");
+    pcap::write(&path, &frames).unwrap();
+    let mut tshark = Command::new("tshark");
+    tshark.arg("-r").arg(&path).args(["-T", "fields"]);
+    tshark.args(["-E", "separator=|", "-E", "occurrence=a"]);
+    tshark.args([
+        "-o",
+        "udp.check_checksum:TRUE",
+        "-o",
+        "ip.check_checksum:TRUE",
+    ]);
+    for field in [
+        "lisp.type",
+        "lisp.nonce",
+        "lisp.mapping.eid.masklen",
+        "lisp.mapping.ttl",
+        "lisp.lcaf.iid",
+        "lisp.loc.priority",
+        "lisp.loc.weight",
+        "lisp.xtrid",
+        "_ws.expert.message",
+        "_ws.malformed",
+        "lisp.undecoded",
+    ] {
+        tshark.args(["-e", field]);
+    }
+    let output = match tshark.output() {
+        Ok(output) => output,
+        Err(error) => {
+            // Not `eprintln`, which the test harness would swallow.
+            let text = format!("\nSKIPPED: messages are not shown to tshark: {error}\n");
+            std::io::stderr().write_all(text.as_bytes()).unwrap();
+            return;
+        }
+    };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "tshark: {errors}");
+    let read = String::from_utf8(output.stdout).unwrap();
+    let expected: String = gallery
+        .iter()
+        .map(|(_, fields)| format!("{fields}|||\n"))
+        .collect();
+    assert_eq!(read, expected);
+}
