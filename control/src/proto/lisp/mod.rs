@@ -8,6 +8,7 @@ pub mod mapping;
 pub mod misses;
 pub mod path_mtu;
 pub mod wire;
+pub mod xtr;
 
 #[cfg(test)]
 mod tests;
