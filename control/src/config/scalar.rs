@@ -128,6 +128,26 @@ pub(super) fn socket_path(value: Value<'_>, sink: &mut Sink<'_>) -> Option<PathB
     )
 }
 
+/// Path of a file of ours.
+pub(super) fn file_path(value: Value<'_>, sink: &mut Sink<'_>) -> Option<PathBuf> {
+    let found = string(&value, sink)?;
+    if found.starts_with('/') && !found.ends_with('/') && !found.contains('\0') {
+        return Some(PathBuf::from(found));
+    }
+    let (what, expected) = ("the path of a file", "an absolute path");
+    malformed(&value, found, what, expected, sink)
+}
+
+/// What two sides know: anything but nothing. Never part of an error's words.
+pub(super) fn secret(value: Value<'_>, sink: &mut Sink<'_>) -> Option<String> {
+    let found = string(&value, sink)?;
+    if found.is_empty() {
+        sink.push(&value.place, Problem::Empty { what: "secret" });
+        return None;
+    }
+    Some(found.to_owned())
+}
+
 pub(super) fn mac(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Mac> {
     let found = string(&value, sink)?;
     let Ok(mac) = found.parse::<Mac>() else {
@@ -157,6 +177,21 @@ pub(super) fn mac(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Mac> {
         },
     );
     None
+}
+
+/// A number of up to 128 bits in hexadecimal digits.
+pub(super) fn identifier<T: TryFrom<u128>>(
+    expected: &'static str,
+) -> impl Fn(Value<'_>, &mut Sink<'_>) -> Option<T> {
+    move |value, sink| {
+        let found = string(&value, sink)?;
+        let digits = Some(found).filter(|found| is_hex(found));
+        let number = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+        match number.and_then(|number| T::try_from(number).ok()) {
+            Some(number) => Some(number),
+            None => malformed(&value, found, "an identifier", expected, sink),
+        }
+    }
 }
 
 /// An address of either family without a prefix length.

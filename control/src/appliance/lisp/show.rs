@@ -61,10 +61,34 @@ impl<P: Platform> Appliance<P> {
             instances,
             mappings: state.cache.len(),
             mappings_added: state.cache.added(),
+            mappings_learned: state.xtr.learned(),
+            map_resolvers: lisp.map_or_else(Vec::new, |lisp| {
+                lisp.map_resolvers.iter().map(IpAddr::to_string).collect()
+            }),
+            requests_pending: state.xtr.pending(),
+            map_servers: self.map_servers(now),
+            control_counters: self.control_counters(),
             misses: misses.collect(),
             misses_remembered: state.misses.len(),
             miss_counters: self.miss_counters(),
         }
+    }
+
+    fn map_servers(&self, now: Instant) -> Vec<view::MapServer> {
+        let servers = self.lisp.xtr.servers(now).map(|server| view::MapServer {
+            address: server.address.to_string(),
+            registered: server.is_registered,
+            notified_s: server.notified.map(|then| milliseconds(now, then) / 1000),
+            sent: server.sent,
+        });
+        servers.collect()
+    }
+
+    fn control_counters(&self) -> BTreeMap<String, u64> {
+        let counters = self.lisp.xtr.counters().iter();
+        counters
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
     }
 
     fn miss_counters(&self) -> BTreeMap<String, u64> {
@@ -86,12 +110,9 @@ impl<P: Platform> Appliance<P> {
         let lisp = self.config.lisp.iter();
         let own = lisp.flat_map(|lisp| lisp.rlocs.iter().map(|rloc| (lisp.vrf, *rloc)));
         let own = own.filter_map(|(vrf, rloc)| {
-            let mut interfaces = self.config.interfaces.iter().enumerate();
-            let (position, interface) = interfaces.find(|(_, interface)| {
-                let mut addresses = interface.addresses.iter();
-                interface.vrf == vrf && addresses.any(|address| address.addr() == rloc)
-            })?;
-            let index = InterfaceIndex(self.slots.id(position).0);
+            let (position, id) = self.owner(vrf, rloc)?;
+            let interface = self.config.interfaces.get(position)?;
+            let index = InterfaceIndex(id.0);
             let state = self.machine.address_state(index, rloc);
             let is_up = self.links[interface.port].up;
             Some(OwnRloc {
@@ -204,6 +225,9 @@ impl<P: Platform> Appliance<P> {
             instance: entry.key.instance.get(),
             eid: entry.key.eid.to_string(),
             source: entry.origin.name().to_owned(),
+            expires_s: entry
+                .expires
+                .map(|expires| milliseconds(expires, now) / 1000),
             action,
             locators: vrf.map_or_else(Vec::new, |vrf| self.show_locators(vrf, entry)),
             map_version,

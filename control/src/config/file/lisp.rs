@@ -1,20 +1,26 @@
 //! `[lisp]` with its `[[lisp.instances]]` and `[[lisp.mappings]]`.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
 use super::super::error::{Place, Sink};
 use super::super::lisp::{Dscp, Mode, OnMiss, PathMtu, ROLES, Role};
 use super::super::reader::{Field, List, Table, Value, list};
-use super::super::scalar::{address, boolean, choice, integer, prefix, reference};
+use super::super::scalar::{
+    address, boolean, choice, file_path, identifier, integer, prefix, reference, secret,
+};
 use crate::proto::lisp::mapping::LOCATORS_MAX;
+use crate::proto::lisp::wire::auth::Algorithm;
 use crate::proto::lisp::{Action, InstanceId, Locator};
 
 /// Own RLOCs, most.
 const RLOCS_MAX: usize = 16;
 /// Proxy ETRs, most.
 const PETR_MAX: usize = 8;
+/// Map-Resolvers, most.
+const RESOLVERS_MAX: usize = 8;
 /// Own EID prefixes of an instance, and prefixes of its EID space, most.
 const EIDS_MAX: usize = 4096;
 
@@ -35,8 +41,21 @@ pub(in crate::config) struct LispTable {
     pub(in crate::config) nonce: Field<bool>,
     pub(in crate::config) locator_status_bits: Field<bool>,
     pub(in crate::config) map_version: Field<u16>,
+    pub(in crate::config) map_resolvers: Field<List<IpAddr>>,
+    pub(in crate::config) xtr_id: Field<u128>,
+    pub(in crate::config) site_id: Field<u64>,
+    pub(in crate::config) state: Field<PathBuf>,
+    pub(in crate::config) map_servers: Field<Vec<MapServerTable>>,
     pub(in crate::config) instances: Field<Vec<InstanceTable>>,
     pub(in crate::config) mappings: Field<Vec<MappingTable>>,
+}
+
+pub(in crate::config) struct MapServerTable {
+    pub(in crate::config) address: Field<IpAddr>,
+    pub(in crate::config) key: Field<String>,
+    pub(in crate::config) key_id: Field<u8>,
+    pub(in crate::config) algorithm: Field<Algorithm>,
+    pub(in crate::config) proxy_reply: Field<bool>,
 }
 
 pub(in crate::config) struct InstanceTable {
@@ -111,8 +130,31 @@ pub(super) fn lisp(mut table: Table<'_>, sink: &mut Sink<'_>) -> LispTable {
         nonce: table.optional("nonce", sink, boolean),
         locator_status_bits: table.optional("locator_status_bits", sink, boolean),
         map_version: table.optional("map_version", sink, map_version),
+        map_resolvers: table.optional("map_resolvers", sink, |value, sink| {
+            addresses(value, 0, RESOLVERS_MAX, "Map-Resolvers", sink)
+        }),
+        xtr_id: table.optional("xtr_id", sink, identifier("1 to 32 hexadecimal digits")),
+        site_id: table.optional("site_id", sink, identifier("1 to 16 hexadecimal digits")),
+        state: table.optional("state", sink, file_path),
+        map_servers: table.tables("map_servers", sink, map_server),
         instances: table.tables("instances", sink, instance),
         mappings: table.tables("mappings", sink, mapping),
+    };
+    table.finish(sink);
+    read
+}
+
+fn map_server(mut table: Table<'_>, sink: &mut Sink<'_>) -> MapServerTable {
+    let algorithms: Vec<(&str, Algorithm)> = Algorithm::ALL
+        .iter()
+        .map(|algorithm| (algorithm.name(), *algorithm))
+        .collect();
+    let read = MapServerTable {
+        address: table.required("address", "the Map-Server's address", sink, address),
+        key: table.required("key", "the secret that is shared with it", sink, secret),
+        key_id: table.optional("key_id", sink, integer(0..=255, "")),
+        algorithm: table.optional("algorithm", sink, choice(&algorithms)),
+        proxy_reply: table.optional("proxy_reply", sink, boolean),
     };
     table.finish(sink);
     read

@@ -2,6 +2,7 @@
 //!
 //! Which mappings may stand is said by [`Rules`]; here every answer gets its place in the file.
 
+mod mapping_system;
 mod mappings;
 
 use std::net::IpAddr;
@@ -55,6 +56,10 @@ pub(super) fn lisp(
         nonce: table.nonce.or(false),
         locator_status_bits: table.locator_status_bits.or(false),
         map_version: table.map_version.or(0),
+        map_resolvers: Vec::new(),
+        map_servers: Vec::new(),
+        identity: mapping_system::identity(&table.xtr_id, &table.site_id, sink),
+        state: table.state.optional(),
         instances: Vec::new(),
         mappings: Vec::new(),
     };
@@ -77,6 +82,10 @@ pub(super) fn lisp(
         let (found, other) = ("miss = \"petr\"", "petr");
         sink.push(place, Problem::Without { found, other });
     }
+    let resolvers = table.map_resolvers;
+    lisp.map_resolvers = mapping_system::map_resolvers(resolvers, &rules, rlocs_are_known, sink);
+    let servers = table.map_servers;
+    lisp.map_servers = mapping_system::map_servers(servers, roles, &rules, rlocs_are_known, sink);
     check_map_requests(&table.instances, &lisp.instances, &rules, sink);
     let rules = Rules::new(&lisp, interfaces.list(), routes);
     lisp.mappings = mappings::mappings(table.mappings, &rules, rlocs_are_known, sink);

@@ -183,9 +183,9 @@ impl Registrar {
         };
         server.awaited.clear();
         for records in parts(settings, &server.settings) {
-            self.nonce += 1;
+            self.nonce = self.nonce.saturating_add(1);
             if self.nonce > self.kept {
-                self.kept = self.nonce + NONCES_AT_ONCE;
+                self.kept = self.nonce.saturating_add(NONCES_AT_ONCE);
                 context.outputs.push_back(Output::KeepNonce(self.kept));
             }
             server.awaited.push(self.nonce);

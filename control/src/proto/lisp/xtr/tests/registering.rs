@@ -118,7 +118,12 @@ fn a_notification_confirms_it_for_a_minute() {
     );
     assert!(bench.sent(seconds(53)).is_empty());
     assert!(!bench.sent(seconds(8)).is_empty(), "the next one is due");
-    assert!(bench.xtr.servers(bench.now).all(|server| server.is_registered));
+    assert!(
+        bench
+            .xtr
+            .servers(bench.now)
+            .all(|server| server.is_registered)
+    );
     // The same once more says nothing new.
     bench
         .xtr
