@@ -2,6 +2,7 @@
 
 mod map;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::admin::protocol::Subject;
 use crate::demo::Part;
 use crate::exit;
 use crate::lab::peer::Peer;
+use crate::proto::lisp::InstanceId;
 
 pub use map::{Map, MapAddArgs, MapDelArgs, MapDumpArgs, MapLoadArgs, MapRlocArgs, MapShowArgs};
 
@@ -54,6 +56,16 @@ pub enum Command {
     /// deleted or the instance ends; a reload keeps it.
     #[command(subcommand)]
     Map(Map),
+    /// Run a LISP Map-Server and Map-Resolver (RFC 9301) in the foreground, without DPDK and as an ordinary user
+    ///
+    /// Listens on UDP port 4342 of the addresses in its configuration, which is a file of its own kind, until SIGINT or
+    /// SIGTERM. SIGHUP reads the configuration again and logs the counters.
+    Mapserver(MapserverArgs),
+    /// Ask a LISP Map-Resolver for the mapping of an EID (RFC 6835)
+    ///
+    /// Prints the prefix, its TTL, its locators and how long the answer took, and ends with 0 even if the answer is negative;
+    /// ends with 1 if there was no answer.
+    Lig(LigArgs),
     /// Follow the next packets through the running instance, step by step
     Trace(TraceArgs),
     /// Show Linux hosts talking through Sextant, with proof
@@ -87,6 +99,48 @@ pub struct RunArgs {
         default_value = "info"
     )]
     pub log: String,
+}
+
+/// Arguments of `mapserver`.
+#[derive(Debug, Args)]
+pub struct MapserverArgs {
+    /// Configuration file, with [mapserver] and [[sites]]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// What is logged to standard error: error, warn, info, debug or trace, or directives by module
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "SEXTANT_LOG",
+        default_value = "info"
+    )]
+    pub log: String,
+}
+
+/// Arguments of `lig`.
+#[derive(Debug, Args)]
+pub struct LigArgs {
+    /// The EID, an address
+    #[arg(value_name = "EID")]
+    pub eid: IpAddr,
+    /// Address of the Map-Resolver
+    #[arg(long, value_name = "RESOLVER")]
+    pub to: IpAddr,
+    /// Own address, to which the answer comes
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<IpAddr>,
+    /// Instance of the EID
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub instance: InstanceId,
+    /// How often to ask
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=5))]
+    pub count: u32,
+    /// How long to wait for an answer each time
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=5))]
+    pub timeout: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `check`.

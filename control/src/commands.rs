@@ -11,11 +11,13 @@ use clap::CommandFactory as _;
 use crate::admin::client::{Client, ClientError};
 use crate::admin::protocol::{self, Refusal};
 use crate::admin::view::Reloaded;
-use crate::cli::{CheckArgs, Cli, Command, DemoArgs, ManArgs, ReloadArgs};
+use crate::cli::{CheckArgs, Cli, Command, DemoArgs, LigArgs, ManArgs, ReloadArgs};
 use crate::config::{self, Config};
 use crate::demo::{self, Part};
 use crate::exit::Exit;
 use crate::lab::{LabError, peer};
+use crate::lig::{self, LigError};
+use crate::mapserver::{self, MapserverError};
 use crate::run::{self, RunError};
 use crate::show::{self, ShowError, Traced};
 
@@ -25,6 +27,12 @@ pub enum Failure {
     /// `run`.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// `mapserver`.
+    #[error(transparent)]
+    Mapserver(#[from] MapserverError),
+    /// `lig`.
+    #[error(transparent)]
+    Lig(#[from] LigError),
     /// `check` found errors.
     #[error("{0}")]
     Check(config::Errors),
@@ -79,6 +87,8 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Run(error) => error.exit(),
+            Self::Mapserver(error) => error.exit(),
+            Self::Lig(error) => error.exit(),
             Self::Check(_) => Exit::Configuration,
             Self::Client(error) | Self::Show(ShowError::Client(error)) => error.exit(),
             Self::DemoNeedsRoot => Exit::Unable,
@@ -95,7 +105,9 @@ impl Failure {
     #[must_use]
     pub fn message(&self) -> String {
         match self {
-            Self::Check(errors) | Self::Run(RunError::Config(errors)) => {
+            Self::Check(errors)
+            | Self::Run(RunError::Config(errors))
+            | Self::Mapserver(MapserverError::Config(errors)) => {
                 errors.render(io::stderr().is_terminal())
             }
             // The instance has located them.
@@ -130,6 +142,8 @@ pub fn execute(command: &Command) -> Result<(), Failure> {
         Command::Check(args) => check(args),
         Command::Reload(args) => reload(args),
         Command::Map(command) => map::execute(command),
+        Command::Mapserver(args) => Ok(mapserver::run(args)?),
+        Command::Lig(args) => lig(args),
         Command::Show(subject) => Ok(show::show(subject)?),
         Command::Trace(args) => match show::trace(args)? {
             Traced::All => Ok(()),
@@ -152,7 +166,18 @@ pub fn execute(command: &Command) -> Result<(), Failure> {
     }
 }
 
+fn lig(args: &LigArgs) -> Result<(), Failure> {
+    let found = lig::ask(args)?;
+    if args.json {
+        return print(format!("{}\n", lig::json(&found)).as_bytes());
+    }
+    print(lig::text(&found).as_bytes())
+}
+
 fn check(args: &CheckArgs) -> Result<(), Failure> {
+    if config::mapserver::is_one(&args.config) {
+        return check_mapserver(args);
+    }
     let config = config::load(&args.config).map_err(Failure::Check)?;
     if args.json {
         let mut text = serde_json::to_string_pretty(&config).expect("its keys are strings");
@@ -162,12 +187,32 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     print(format!("{}: right: {}\n", args.config.display(), contents(&config)).as_bytes())
 }
 
-/// What a configuration has, in words.
-fn contents(config: &Config) -> String {
-    let count = |number: usize, one: &str, many: &str| match number {
+/// The same for the configuration of a Map-Server.
+fn check_mapserver(args: &CheckArgs) -> Result<(), Failure> {
+    let config = config::mapserver::load(&args.config).map_err(Failure::Check)?;
+    if args.json {
+        return print(format!("{:#}\n", config.to_json()).as_bytes());
+    }
+    let sites = &config.settings.sites;
+    let prefixes = sites.iter().map(|site| site.prefixes.len()).sum();
+    let contents = [
+        count(config.listen.len(), "address", "addresses"),
+        count(sites.len(), "site", "sites"),
+        count(prefixes, "prefix", "prefixes"),
+    ];
+    let (file, contents) = (args.config.display(), contents.join(", "));
+    print(format!("{file}: right: a Map-Server: {contents}\n").as_bytes())
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    match number {
         1 => format!("1 {one}"),
         number => format!("{number} {many}"),
-    };
+    }
+}
+
+/// What a configuration has, in words.
+fn contents(config: &Config) -> String {
     let (instances, mappings) = config
         .lisp
         .as_ref()

@@ -8,6 +8,8 @@
 //!                  +-> show --+ over the admin socket: admin::{client, protocol, server, view}
 //! ```
 //!
+//! `mapserver` and `lig` are on their own: [`proto::lisp`] behind ordinary sockets, without DPDK.
+//!
 //! One thread owns configuration, protocols and table builders ([`appliance`]); the single-threaded [`reactor`] gives it
 //! time, questions and signals. Threads and sharing are described at the top of [`dataplane::worker`].
 
@@ -21,7 +23,9 @@ mod devices;
 pub mod exit;
 pub mod instance;
 pub mod lab;
+pub mod lig;
 pub mod logging;
+pub mod mapserver;
 pub mod platform;
 pub mod privileges;
 pub mod proto;

@@ -57,6 +57,25 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
         })
     }
+
+    /// Until one comes; safe to give up and call again.
+    pub(crate) async fn next(&mut self) -> Received {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => Received::End("SIGINT"),
+            _ = self.terminate.recv() => Received::End("SIGTERM"),
+            _ = self.hangup.recv() => Received::Reload,
+        }
+    }
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// The end; the signal's name.
+    End(&'static str),
+    /// To read the configuration again.
+    Reload,
 }
 
 /// Run the appliance until it is told to stop.

@@ -159,7 +159,11 @@ fn every_example_is_right() {
         {
             let text = std::fs::read_to_string(&path).expect("an example");
             let name = path.display().to_string();
-            config::parse_for(&name, &text, &host).unwrap_or_else(|errors| panic!("{errors}"));
+            if config::mapserver::is_one(&path) {
+                config::mapserver::parse(&name, &text).unwrap_or_else(|errors| panic!("{errors}"));
+            } else {
+                config::parse_for(&name, &text, &host).unwrap_or_else(|errors| panic!("{errors}"));
+            }
             count += 1;
         }
     }

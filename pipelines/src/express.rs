@@ -109,7 +109,9 @@ impl Express {
         };
         count(<Ingress<'_> as Node<F>>::INDEX, burst.len());
         self.apart.begin();
-        if let Some(lisp) = tables.opens(port) {
+        if let Some(lisp) = tables.opens(port)
+            && apart::may_be_opened(burst)
+        {
             self.open(tables, lisp, port, burst, counters);
             count(<Decap<'_> as Node<F>>::INDEX, burst.len());
             if port.has_rules {

@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod host;
 pub mod lisp;
+pub mod mapserver;
 mod model;
 mod problem;
 mod reader;

@@ -33,10 +33,10 @@ impl Layout {
         let (network, index) = match self {
             Self::Scattered => return super::eid(number, false),
             // An odd factor: every number has its own of 2^30.
-            Self::Sparse => (0x2800_0, number.wrapping_mul(0x19e3_7795) & 0x3fff_ffff),
-            Self::Dense => (0x3fff_0, number),
+            Self::Sparse => (0x2800, number.wrapping_mul(0x19e3_7795) & 0x3fff_ffff),
+            Self::Dense => (0x3fff, number),
         };
-        let network = Ipv6Addr::from((network << 108) + (u128::from(index) << 80));
+        let network = Ipv6Addr::from((network << 112) + (u128::from(index) << 80));
         Ipv6Net::new(network, 48).expect("at most 128").into()
     }
 }

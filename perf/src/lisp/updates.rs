@@ -1,9 +1,10 @@
 //! Changes of mappings beside full-rate forwarding: one thread forwards, another changes 100,000 mappings a second.
 //!
 //! Of four changes two lead a mapping that packets use to its other two routers, one adds a prefix and one deletes a
-//! prefix that was added. Quiet windows and such with changes take turns, and the clocks of both make the ratio: what
-//! other work on the machine costs is in both. Every packet that was sent is looked at, between the two readings of the
-//! clock: it must have gone to a router that its mapping named at some moment between its coming and its leaving.
+//! prefix that was added. Quiet windows, in which the writer waits without sleeping, and such with changes take turns; the
+//! graph's clocks in both make the ratio, so other work on the machine is in both. Every packet that was sent is looked
+//! at, outside the readings of the clock: it must have gone to a router that its mapping named at some moment between its
+//! coming and its leaving.
 
 use std::collections::HashMap;
 use std::hint::spin_loop;

@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod mapping;
+pub mod mapserver;
 pub mod misses;
 pub mod path_mtu;
 pub mod wire;

@@ -216,7 +216,7 @@ impl Record {
 
     /// Bytes it takes in a message.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn wire_len(&self) -> usize {
         let locators = self.locators.iter().take(255);
         let locators = locators.map(|locator| 6 + address::rloc_len(locator.rloc));
         let EidKey { instance, eid } = self.key;

@@ -474,6 +474,6 @@ fn a_record_knows_its_length() {
     ] {
         let mut written = Vec::new();
         sample.emit(&mut written);
-        assert_eq!(written.len(), sample.len());
+        assert_eq!(written.len(), sample.wire_len());
     }
 }
