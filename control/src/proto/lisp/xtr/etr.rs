@@ -21,6 +21,11 @@ const ANSWERS_PER_RLOC: (u32, u32) = (10, 40);
 /// RLOCs whose answers are counted, most; where there are more, all begin anew, and the limit in all holds.
 const RLOCS_MAX: usize = 4096;
 
+/// Prefixes of one request that are looked up, most: others send one (RFC 9301 5.2).
+const ASKED_MAX: usize = 4;
+/// Records of an answer, most: as many of the smallest as a packet has room for.
+const RECORDS_MAX: usize = 64;
+
 pub(super) struct Etr {
     answers: TokenBucket,
     per_rloc: HashMap<IpAddr, TokenBucket>,
@@ -74,11 +79,11 @@ impl Etr {
         let probed = request.flags.probe.then_some(to);
         let mut records: Vec<Record> = Vec::new();
         let room = message_max(destination.is_ipv4()) - Reply::HEADER_LEN;
-        for asked in &request.asked {
+        for asked in request.asked.iter().take(ASKED_MAX) {
             for record in answer(settings, asked.key, probed, room) {
-                let used: usize = records.iter().map(Record::len).sum();
+                let used: usize = records.iter().map(Record::wire_len).sum();
                 let is_new = records.iter().all(|known| known.key != record.key);
-                if is_new && used + record.len() <= room {
+                if is_new && used + record.wire_len() <= room {
                     records.push(record);
                 }
             }
@@ -137,10 +142,12 @@ fn answer(settings: &Settings, asked: EidKey, probed: Option<IpAddr>, room: usiz
     let under = settings.eids.iter().filter(|own| is_within(**own, best));
     let mut keys: Vec<EidKey> = under.copied().collect();
     keys.sort_unstable();
-    let records = keys.iter().map(|key| settings.record(*key, probed));
-    let records: Vec<Record> = records.collect();
-    if records.iter().map(Record::len).sum::<usize>() <= room {
-        return records;
+    if keys.len() <= RECORDS_MAX {
+        let records = keys.iter().map(|key| settings.record(*key, probed));
+        let records: Vec<Record> = records.collect();
+        if records.iter().map(Record::wire_len).sum::<usize>() <= room {
+            return records;
+        }
     }
     if keys
         .iter()

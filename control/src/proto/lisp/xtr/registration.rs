@@ -324,12 +324,12 @@ fn parts(settings: &Settings, server: &MapServer) -> Vec<Vec<Record>> {
     for key in &settings.eids {
         let record = settings.record(*key, None);
         match parts.last_mut() {
-            Some(part) if record.len() <= left && part.len() < 255 => {
-                left -= record.len();
+            Some(part) if record.wire_len() <= left && part.len() < 255 => {
+                left -= record.wire_len();
                 part.push(record);
             }
             _ => {
-                left = room.saturating_sub(record.len());
+                left = room.saturating_sub(record.wire_len());
                 parts.push(vec![record]);
             }
         }

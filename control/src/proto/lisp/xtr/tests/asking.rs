@@ -285,3 +285,84 @@ fn nonces_of_questions_do_not_repeat() {
     let made: std::collections::HashSet<u64> = (0..10_000).map(|_| nonces.make()).collect();
     assert_eq!(made.len(), 10_000);
 }
+
+/// Whatever happens in whatever order: nobody is asked twice in a second for the same, what is told of the map-cache fits
+/// together, and only what was asked for is in it.
+#[test]
+fn random_events_keep_the_invariants() {
+    let prefixes = [
+        "2001:db8:b::/48",
+        "2001:db8:b:1::/64",
+        "2001:db8:b:2::/64",
+        "2001:db8:c::/48",
+    ];
+    for seed in 0..30 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut bench = Bench::new(settings());
+        let mut asked_at = std::collections::HashMap::<EidKey, Duration>::new();
+        let mut known = std::collections::BTreeMap::<EidKey, Instant>::new();
+        let mut nonces: Vec<u64> = Vec::new();
+        for _ in 0..2000 {
+            match rng.u8(0..4) {
+                0 => {
+                    let host = format!(
+                        "2001:db8:{}:{:x}::1",
+                        ["b", "c"][rng.usize(0..2)],
+                        rng.u8(0..4)
+                    );
+                    bench.miss(&host);
+                }
+                1 if !nonces.is_empty() => {
+                    let count = rng.usize(1..4);
+                    let records = (0..count).map(|_| {
+                        let prefix = prefixes[rng.usize(0..prefixes.len())];
+                        let ttl = rng.u32(0..3);
+                        if rng.bool() {
+                            positive(prefix, ttl)
+                        } else {
+                            Record::negative(key(prefix), Act::from(Action::Drop), ttl)
+                        }
+                    });
+                    let records: Vec<Record> = records.collect();
+                    let nonce = nonces[rng.usize(0..nonces.len())] ^ u64::from(rng.u8(0..2));
+                    bench.receive(PEER, &reply(nonce, records));
+                }
+                2 => {
+                    let prefix = prefixes[rng.usize(0..prefixes.len())];
+                    bench.xtr.note_used(bench.now, key(prefix));
+                }
+                _ => {}
+            }
+            let pause = Duration::from_millis(rng.u64(0..2000));
+            for (at, output) in bench.run(pause) {
+                match output {
+                    Output::Send(datagram) => {
+                        let request = asked(&datagram).request;
+                        let prefix = request.asked[0].key;
+                        if let Some(before) = asked_at.insert(prefix, at) {
+                            assert!(at - before >= seconds(1), "{prefix} at {at:?}");
+                        }
+                        nonces.push(request.nonce);
+                    }
+                    Output::Learned { key, expires, .. } => {
+                        assert!(prefixes.contains(&&*key.eid.to_string()));
+                        known.insert(key, expires);
+                    }
+                    Output::Forgotten(key) => {
+                        known.remove(&key).expect("it was known");
+                    }
+                    Output::KeepNonce(_) | Output::Event(_) => {}
+                }
+            }
+            assert_eq!(bench.xtr.learned(), known.len());
+            assert!(known.values().all(|expires| *expires > bench.now));
+            assert!(
+                bench.xtr.pending() <= 12,
+                "as many as there are EIDs and prefixes"
+            );
+        }
+        assert!(!nonces.is_empty());
+        bench.run(seconds(1000));
+        assert_eq!((bench.xtr.learned(), bench.xtr.pending()), (0, 0));
+    }
+}
