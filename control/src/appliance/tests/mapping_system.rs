@@ -270,6 +270,20 @@ fn what_is_learned_is_fitted_to_what_the_box_can_do() {
             expected
         );
     }
+    // X-02, C-14: natively means to the proxy ETR where there is one, and nowhere from a proxy ITR.
+    for (more, expected) in [
+        (String::new(), "native"),
+        (format!("petr = [\"{PEER}\"]"), "petr"),
+        ("roles = [\"itr\", \"etr\", \"pitr\"]".to_owned(), "drop"),
+    ] {
+        let mut bench = started(&lisp(&more, ""));
+        bench.feed(INSIDE, &ping(HOST_ADDRESS, "2610:5::1", 1));
+        bench.run(20);
+        let request = request(&mut bench);
+        let native = Record::negative(key("2610::/20"), Act::from(Action::Native), 15);
+        answer(&mut bench, request.nonce, native);
+        assert_eq!(mappings(&mut bench)[0].action.as_deref(), Some(expected));
+    }
     // A route of the VRF stands in its place.
     let mut bench = started(&lisp("", ""));
     bench.feed(INSIDE, &ping(HOST_ADDRESS, "2610:5::1", 1));
