@@ -390,7 +390,7 @@ impl<P: Platform> Appliance<P> {
         };
         let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
         let LispState { cache, paths, .. } = &mut self.lisp;
-        let is_own = |address| lisp.rlocs.contains(&address);
+        let is_own = |address| lisp.own_rlocs().any(|own| own == address);
         let is_known = |address| cache.users(address) > 0;
         match paths.handle_input(now, packet, is_own, is_known) {
             Ok((rloc, Some(mtu))) => {

@@ -24,8 +24,8 @@ impl<P: Platform> Appliance<P> {
     pub(in crate::appliance) fn configure_mapping_system(&mut self, now: Instant) {
         let lisp = self.config.lisp.as_ref();
         let usable = lisp.map_or_else(Vec::new, |lisp| {
-            let rlocs = lisp.rlocs.iter();
-            rlocs.map(|rloc| self.is_usable(lisp, *rloc)).collect()
+            let rlocs = lisp.own_rlocs();
+            rlocs.map(|rloc| self.is_usable(lisp, rloc)).collect()
         });
         let settings = lisp.map_or_else(Settings::default, |lisp| settings(lisp, &usable));
         let state = lisp.and_then(|lisp| lisp.state.clone());
@@ -52,7 +52,7 @@ impl<P: Platform> Appliance<P> {
         let Some(lisp) = &self.config.lisp else {
             return;
         };
-        let usable = lisp.rlocs.iter().map(|rloc| self.is_usable(lisp, *rloc));
+        let usable = lisp.own_rlocs().map(|rloc| self.is_usable(lisp, rloc));
         if !usable.eq(self.lisp.usable.iter().copied()) {
             self.configure_mapping_system(now);
         }
@@ -193,9 +193,11 @@ fn settings(lisp: &Lisp, usable: &[bool]) -> Settings {
             eid: *eid,
         })
     });
-    let rlocs = lisp.rlocs.iter().zip(usable).map(|(rloc, up)| Locator {
+    let rlocs = lisp.rlocs.iter().zip(usable).map(|(own, up)| Locator {
+        rloc: own.rloc,
+        priority: own.priority,
+        weight: own.weight,
         up: *up,
-        ..Locator::new(*rloc)
     });
     let map_servers = lisp.map_servers.iter().map(|server| MapServer {
         address: server.address,

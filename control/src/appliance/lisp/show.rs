@@ -108,7 +108,7 @@ impl<P: Platform> Appliance<P> {
 
     fn own_rlocs(&self) -> Vec<OwnRloc> {
         let lisp = self.config.lisp.iter();
-        let own = lisp.flat_map(|lisp| lisp.rlocs.iter().map(|rloc| (lisp.vrf, *rloc)));
+        let own = lisp.flat_map(|lisp| lisp.own_rlocs().map(|rloc| (lisp.vrf, rloc)));
         let own = own.filter_map(|(vrf, rloc)| {
             let (position, id) = self.owner(vrf, rloc)?;
             let interface = self.config.interfaces.get(position)?;

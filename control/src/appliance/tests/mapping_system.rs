@@ -338,6 +338,16 @@ fn own_eids_are_registered_and_the_operator_sees_it() {
     bench.assert_conserved();
 }
 
+#[test]
+fn others_are_told_how_to_use_own_rlocs() {
+    let own = format!("rlocs = [{{ rloc = \"{OWN}\", priority = 3, weight = 7 }}]");
+    let mut bench = started(&lisp("", "").replace(&format!("rlocs = [\"{OWN}\"]"), &own));
+    let register = register(&mut bench).expect("it registers at once");
+    let locator = register.body.records[0].locators[0];
+    assert_eq!((locator.priority, locator.weight), (3, 7));
+    assert!(locator.is_reachable && locator.is_local);
+}
+
 /// G-04.
 #[test]
 fn control_messages_without_a_right_checksum_are_not_read() {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use toml::de::DeValue;
 
 use super::super::error::{Place, Sink};
 use super::super::lisp::{Dscp, Mode, OnMiss, PathMtu, ROLES, Role};
@@ -29,7 +30,7 @@ pub(in crate::config) struct LispTable {
     pub(in crate::config) roles: Field<List<Role>>,
     pub(in crate::config) mode: Field<Mode>,
     pub(in crate::config) vrf: Field<String>,
-    pub(in crate::config) rlocs: Field<List<IpAddr>>,
+    pub(in crate::config) rlocs: Field<List<OwnRlocTable>>,
     pub(in crate::config) dscp: Field<Dscp>,
     pub(in crate::config) udp_checksum: Field<bool>,
     pub(in crate::config) gpe: Field<bool>,
@@ -48,6 +49,15 @@ pub(in crate::config) struct LispTable {
     pub(in crate::config) map_servers: Field<Vec<MapServerTable>>,
     pub(in crate::config) instances: Field<Vec<InstanceTable>>,
     pub(in crate::config) mappings: Field<Vec<MappingTable>>,
+}
+
+/// An address alone, or a table.
+pub(in crate::config) struct OwnRlocTable {
+    pub(in crate::config) rloc: IpAddr,
+    /// Of the address.
+    pub(in crate::config) place: Place,
+    pub(in crate::config) priority: Field<u8>,
+    pub(in crate::config) weight: Field<u8>,
 }
 
 pub(in crate::config) struct MapServerTable {
@@ -114,7 +124,10 @@ pub(super) fn lisp(mut table: Table<'_>, sink: &mut Sink<'_>) -> LispTable {
             "rlocs",
             "own addresses in the underlay",
             sink,
-            |value, sink| addresses(value, 1, RLOCS_MAX, "RLOCs", sink),
+            |value, sink| {
+                let (expected, what) = ("an array of addresses", "RLOCs");
+                list(value, expected, 1..=RLOCS_MAX, what, own_rloc, sink)
+            },
         ),
         dscp: table.optional("dscp", sink, choice(&DSCP)),
         udp_checksum: table.optional("udp_checksum", sink, boolean),
@@ -204,6 +217,32 @@ fn locator(value: Value<'_>, sink: &mut Sink<'_>) -> Option<LocatorTable> {
     };
     table.finish(sink);
     Some(read)
+}
+
+fn own_rloc(value: Value<'_>, sink: &mut Sink<'_>) -> Option<OwnRlocTable> {
+    const EXAMPLE: &str = "a table such as { rloc = \"2001:db8::1\", priority = 1, weight = 100 }";
+    if !matches!(value.node, DeValue::Table(_)) {
+        let place = value.place.clone();
+        return address(value, sink).map(|rloc| OwnRlocTable {
+            rloc,
+            place,
+            priority: Field::Absent,
+            weight: Field::Absent,
+        });
+    }
+    let mut table = value.table(EXAMPLE, sink)?;
+    let rloc = table.required("rloc", "an own address", sink, address);
+    let weight_max = u32::from(Locator::WEIGHT_MAX);
+    let priority = table.optional("priority", sink, integer(0..=255, ""));
+    let weight = table.optional("weight", sink, integer(0..=weight_max, ""));
+    table.finish(sink);
+    let (rloc, place) = rloc.given()?;
+    Some(OwnRlocTable {
+        rloc: *rloc,
+        place: place.clone(),
+        priority,
+        weight,
+    })
 }
 
 fn instance_id(value: Value<'_>, sink: &mut Sink<'_>) -> Option<InstanceId> {

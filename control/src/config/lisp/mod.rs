@@ -27,7 +27,7 @@ pub struct Lisp {
     /// `vrf`: of the underlay, index into [`Config::vrfs`](super::Config::vrfs). Default `main`.
     pub vrf: usize,
     /// `rlocs`: own addresses of interfaces in that VRF, 1 to 16.
-    pub rlocs: Vec<IpAddr>,
+    pub rlocs: Vec<OwnRloc>,
     /// `dscp`. Default `uniform`.
     pub dscp: Dscp,
     /// `udp_checksum`: whether the outer UDP checksum is computed. Default: as `gpe` (RFC 9305 4.3.1).
@@ -68,11 +68,27 @@ pub struct Lisp {
 }
 
 impl Lisp {
+    /// Addresses of own RLOCs.
+    pub fn own_rlocs(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.rlocs.iter().map(|own| own.rloc)
+    }
+
     /// The instance with this number.
     #[must_use]
     pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
         self.instances.iter().find(|instance| instance.id == id)
     }
+}
+
+/// One of `rlocs`: what others are told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct OwnRloc {
+    /// `rloc`: the address.
+    pub rloc: IpAddr,
+    /// `priority`: others use the lowest, 255 never. Default 1.
+    pub priority: u8,
+    /// `weight`: share among those of the same priority, 0 to 100. Default 100.
+    pub weight: u8,
 }
 
 /// One of `[[lisp.map_servers]]`.

@@ -28,7 +28,7 @@ const FULL: &str = r#"
 [lisp]
 roles = ["itr", "etr", "pitr"]
 mode = "closed"
-rlocs = ["2001:db8:ffff::2", "192.0.2.2"]
+rlocs = ["2001:db8:ffff::2", { rloc = "192.0.2.2", priority = 2, weight = 30 }]
 dscp = "pipe"
 udp_checksum = true
 path_mtu = "stateful"
@@ -99,7 +99,10 @@ fn every_lisp_value_arrives() {
     let addresses = |texts: &[&str]| -> Vec<std::net::IpAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     };
-    assert_eq!(lisp.rlocs, addresses(&["2001:db8:ffff::2", "192.0.2.2"]));
+    let own: Vec<_> = lisp.own_rlocs().collect();
+    assert_eq!(own, addresses(&["2001:db8:ffff::2", "192.0.2.2"]));
+    let shares = lisp.rlocs.iter().map(|own| (own.priority, own.weight));
+    assert_eq!(shares.collect::<Vec<_>>(), [(1, 100), (2, 30)]);
     assert_eq!(
         (lisp.dscp, lisp.udp_checksum, lisp.gpe),
         (Dscp::Pipe, true, false)
@@ -543,4 +546,29 @@ fn a_mapping_system_that_cannot_be_reached_or_known_is_refused() {
         })
         .collect();
     one_error(&least(&many), "9 Map-Servers, expected at most 8");
+}
+
+#[test]
+fn own_rlocs_as_tables_are_judged_like_addresses() {
+    let rlocs = |items: &str| least("").replace("[\"2001:db8:ffff::2\"]", &format!("[{items}]"));
+    right(&rlocs("{ rloc = \"2001:db8:ffff::2\" }"));
+    for (items, expected) in [
+        ("{ priority = 1 }", "missing, expected an own address"),
+        ("{ rloc = \"2001:db8:ffff::3\" }", "is no own address"),
+        (
+            "{ rloc = \"2001:db8:ffff::2\", weight = 101 }",
+            "expected 0 to 100",
+        ),
+        (
+            "{ rloc = \"2001:db8:ffff::2\", up = false }",
+            "unknown key \"up\"",
+        ),
+        (
+            "\"2001:db8:ffff::2\", { rloc = \"2001:db8:ffff::2\" }",
+            "stands twice",
+        ),
+        ("7", "expected a string"),
+    ] {
+        one_error(&rlocs(items), expected);
+    }
 }
