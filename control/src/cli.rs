@@ -104,7 +104,7 @@ pub struct RunArgs {
 /// Arguments of `mapserver`.
 #[derive(Debug, Args)]
 pub struct MapserverArgs {
-    /// Configuration file, with [mapserver] and [[sites]]
+    /// Configuration file, of a Map-Server
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: PathBuf,
     /// What is logged to standard error: error, warn, info, debug or trace, or directives by module

@@ -1,7 +1,7 @@
 //! `sextant lig`: asks the mapping system for an EID and shows the answer (RFC 6835). Needs nothing but a UDP socket.
 //!
-//! The question is encapsulated, as an ITR's is (RFC 9301 5.8), and every time it is sent it has another nonce. The answer may
-//! come from anywhere: it counts when it has a nonce that was sent and covers the EID.
+//! The question is encapsulated, as an ITR's is (RFC 9301 5.8), and every time it is sent it has another nonce. The
+//! answer may come from anywhere: it counts when it has a nonce that was sent and covers the EID.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! The real binary as a Map-Server on the loopback, registered to by a router made of the codec, asked by `sextant lig`. Needs
-//! neither root nor DPDK.
+//! The real binary as a Map-Server on the loopback, registered to by a router made of the codec, asked by `sextant
+//! lig`. Needs neither root nor DPDK.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

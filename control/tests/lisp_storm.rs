@@ -1,5 +1,5 @@
-//! Forged, replayed and damaged control messages against a Map-Server: none of them registers anything, none makes it panic, each is
-//! counted under one cause.
+//! Forged, replayed and damaged control messages against a Map-Server: none of them registers anything, none makes it
+//! panic, each is counted under one cause.
 //!
 //! `SEXTANT_STORM=10000000 cargo test --profile optimized -p control --test lisp_storm` throws that many.
 

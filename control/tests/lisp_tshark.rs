@@ -65,7 +65,8 @@ fn sealed(message: &Message) -> Vec<u8> {
     bytes
 }
 
-/// A message and the fields tshark must find in it: type, nonce, EID masks, TTLs, instance ids, priorities, weights, xTR-ID.
+/// A message and the fields tshark must find in it: type, nonce, EID masks, TTLs, instance ids, priorities, weights,
+/// xTR-ID.
 type Shown = (Vec<u8>, String);
 
 fn gallery() -> Vec<Shown> {

@@ -1,4 +1,5 @@
-//! What a million registered EIDs take in a Map-Server: at most 400 bytes each, everything counted that the process holds.
+//! What a million registered EIDs take in a Map-Server: at most 400 bytes each, everything counted that the process
+//! holds.
 //!
 //! A test of its own program, so that nothing else makes the process larger. Prints what it measured.
 

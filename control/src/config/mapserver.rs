@@ -1,5 +1,5 @@
-//! The configuration of `sextant mapserver`: a file of its own kind, `[mapserver]` and `[[sites]]`, read and judged whole like
-//! every other.
+//! The configuration of `sextant mapserver`: a file of its own kind, `[mapserver]` and `[[sites]]`, read and judged
+//! whole like every other.
 
 mod model;
 

@@ -1,9 +1,9 @@
-//! `sextant mapserver`: the machine of [`proto::lisp::mapserver`](crate::proto::lisp::mapserver) behind ordinary UDP sockets.
-//! No DPDK, no huge pages, no privileges.
+//! `sextant mapserver`: the machine of [`proto::lisp::mapserver`](crate::proto::lisp::mapserver) behind ordinary UDP
+//! sockets. No DPDK, no huge pages, no privileges.
 //!
-//! One thread. Datagrams are taken in turns from all sockets, so that none is starved; signals come first. Nonces are written
-//! at most once a second by a thread that may wait for the disk, and a last time at the end: a power cut forgets at most the last
-//! second of them.
+//! One thread. Datagrams are taken in turns from all sockets, so that none is starved; signals come first. Nonces are
+//! written at most once a second by a thread that may wait for the disk, and a last time at the end: a power cut
+//! forgets at most the last second of them.
 
 pub mod nonces;
 mod sockets;

@@ -1,7 +1,7 @@
 //! The file that keeps nonces over restarts (RFC 9301 5.6), so that no Map-Register can be sent a second time.
 //!
-//! One line a nonce: site, xTR-ID in hexadecimal or `-`, key id, nonce in hexadecimal. Written whole to a file beside it, which
-//! then takes its name: whoever cuts the power finds the old one or the new one.
+//! One line a nonce: site, xTR-ID in hexadecimal or `-`, key id, nonce in hexadecimal. Written whole to a file beside
+//! it, which then takes its name: whoever cuts the power finds the old one or the new one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};

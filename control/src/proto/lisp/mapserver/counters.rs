@@ -50,6 +50,8 @@ counters! {
     DropNoReply = "drop_no_reply",
     /// No ITR-RLOC of a family there is a socket for.
     DropNoItrRloc = "drop_no_itr_rloc",
+    /// No ETR of the EID has an address of a family there is a socket for.
+    DropNoEtr = "drop_no_etr",
     /// Map-Registers.
     Registers = "registers",
     /// Records of authentic ones that were taken.

@@ -1,8 +1,9 @@
 //! Registered EIDs: found by the longest prefix, by ETR, and when they run out.
 //!
-//! Key: instance and prefix. Value: one registration of each ETR, the newest in front. With one ETR and two locators an EID
-//! takes some 250 bytes: two nodes of the tree, an entry, its locators, a place in the timetable. Look-up and change cost a
-//! step per bit at most. Full at a number its owner gives; then new EIDs are refused and known ones still refreshed.
+//! Key: instance and prefix. Value: one registration of each ETR, the newest in front. With one ETR and two locators an
+//! EID takes some 220 bytes: two nodes of the tree, an entry, its locators, a place in the timetable. Look-up and
+//! change cost a step per bit at most. Full at a number its owner gives; then new EIDs are refused and known ones still
+//! refreshed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -149,7 +150,8 @@ impl Database {
         self.etrs.get(index(id))?.as_ref()
     }
 
-    /// The ETR of this name, new or known, as its message says but for what is registered. It stays while something is registered by it.
+    /// The ETR of this name, new or known, as its message says but for what is registered. It stays while something is
+    /// registered by it.
     pub(super) fn note_etr(&mut self, etr: Etr) -> EtrId {
         let name = (etr.site, etr.who);
         if let Some(id) = self.etr_ids.get(&name) {

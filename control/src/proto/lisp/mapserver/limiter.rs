@@ -1,9 +1,9 @@
-//! Token buckets by address, in a space that no flood makes larger: what comes too often is dropped before it is read, let
-//! alone hashed (E-07 of the requirements).
+//! Token buckets by address, in a space that no flood makes larger: what comes too often is dropped before it is read,
+//! let alone hashed (E-07 of the requirements).
 //!
-//! Key: an IPv4 address, or the first 64 bits of an IPv6 address, as a host has all of those. Each has a bucket in two rows,
-//! shared with whoever falls on the same place, and may go on if one of them lets it. 16 bytes a place, half a microsecond of
-//! nothing but two look-ups.
+//! Key: an IPv4 address, or the first 64 bits of an IPv6 address, as a host has all of those. Each has a bucket in two
+//! rows, shared with whoever falls on the same place, and may go on if one of them lets it. 8 bytes a bucket, 256 KiB
+//! in all; a look-up in each row.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

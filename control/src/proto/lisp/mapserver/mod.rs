@@ -8,9 +8,9 @@
 //!  encapsulated                    none: negative Map-Reply for the least-specific prefix that holds no EID of a site
 //! ```
 //!
-//! One machine is both, so a Map-Request needs no second hop. It has neither sockets nor a clock: [`Machine::handle_input`]
-//! takes what came over UDP port 4342, [`Machine::poll_output`] says what to send. Nonces outlive it: who runs it saves
-//! [`Machine::nonces`] and gives them back with [`Machine::restore_nonce`].
+//! One machine is both, so a Map-Request needs no second hop. It has neither sockets nor a clock:
+//! [`Machine::handle_input`] takes what came over UDP port 4342, [`Machine::poll_output`] says what to send. Nonces
+//! outlive it: who runs it saves [`Machine::nonces`] and gives them back with [`Machine::restore_nonce`].
 
 mod counters;
 mod database;

@@ -1,5 +1,5 @@
-//! Map-Notifies nobody asked for, sent until they are acknowledged (RFC 9301 5.7): three times at three seconds, then three
-//! more, each after twice the time.
+//! Map-Notifies nobody asked for, sent until they are acknowledged (RFC 9301 5.7): three times at three seconds, then
+//! three more, each after twice the time.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -153,9 +153,12 @@ impl Machine {
             return;
         };
         if !entry.proxy_reply() {
-            if let Some(to) = self.pick_etr(entry, nonce) {
-                self.counters.add(Counter::Forwarded);
-                self.send(None, SocketAddr::new(to, CONTROL_PORT), forwarded());
+            match self.pick_etr(entry, nonce) {
+                Some(to) => {
+                    self.counters.add(Counter::Forwarded);
+                    self.send(None, SocketAddr::new(to, CONTROL_PORT), forwarded());
+                }
+                None => self.counters.add(Counter::DropNoEtr),
             }
             return;
         }
@@ -201,8 +204,8 @@ impl Machine {
         }
     }
 
-    /// RFC 9301 8.3 and 8.4: the least specific prefix around the EID that holds no EID-prefix of any site, at most as wide as
-    /// the settings allow.
+    /// RFC 9301 8.3 and 8.4: the least specific prefix around the EID that holds no EID-prefix of any site, at most as
+    /// wide as the settings allow.
     fn negative(&mut self, asked: EidKey) -> Record {
         let (ttl, counter) = match self.sites.is_known(asked) {
             true => (TTL_UNREGISTERED, Counter::ReplyUnregistered),

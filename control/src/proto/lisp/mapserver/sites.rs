@@ -1,7 +1,7 @@
 //! Who may register what, and the nonces that make sure of it (RFC 9301 5.6, 8.2).
 //!
-//! A nonce is kept for each xTR-ID and key of a site: registers of routers that say no xTR-ID share one, which must rise over
-//! all of them. Sites keep their number over changes of the settings, by their name.
+//! A nonce is kept for each xTR-ID and key of a site: registers of routers that say no xTR-ID share one, which must
+//! rise over all of them. Sites keep their number over changes of the settings, by their name.
 
 use std::collections::BTreeMap;
 

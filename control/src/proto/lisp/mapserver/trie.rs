@@ -1,8 +1,8 @@
 //! Prefixes of one instance and family with a number each: a radix tree whose nodes skip the bits nobody branches at.
 //!
 //! Key: bits, left-aligned, and their number. Value: 32 bits. 32 bytes a node and less than two nodes a prefix; every
-//! operation costs at most one step for each bit of the address, most of them as many as prefixes lie on the way. It grows as
-//! long as there is memory: its owner says how many prefixes there may be.
+//! operation costs at most one step for each bit of the address, most of them as many as prefixes lie on the way. It
+//! grows as long as there is memory: its owner says how many prefixes there may be.
 
 /// No node, no value.
 const NONE: u32 = u32::MAX;

@@ -291,9 +291,9 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The key of one message of algorithm 3. RFC 9301 5.6: `KDF(nonce + PSK, s)`, where `+` joins and `s` is the salt of the
-/// message type. Which inputs of HKDF (RFC 5869) these are it does not say; taken here: the joined value is the input
-/// keying material, `s` the salt, the info is empty and the key has the 32 bytes of RFC 4868 2.1.1.
+/// The key of one message of algorithm 3. RFC 9301 5.6: `KDF(nonce + PSK, s)`, where `+` joins and `s` is the salt of
+/// the message type. Which inputs of HKDF (RFC 5869) these are it does not say; taken here: the joined value is the
+/// input keying material, `s` the salt, the info is empty and the key has the 32 bytes of RFC 4868 2.1.1.
 fn derive_key(secret: &Secret, nonce: u64, kind: u8) -> [u8; 32] {
     let salt: &[u8] = match kind {
         types::MAP_NOTIFY => b"Map-Notify Authentication",

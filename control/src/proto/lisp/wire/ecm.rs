@@ -84,8 +84,8 @@ impl Encapsulated {
         bytes
     }
 
-    /// A message that was received, to be sent on: what is inside stays as it is, bit for bit (RFC 9301 8.3), flags that
-    /// meant something to us only are cleared.
+    /// A message that was received, to be sent on: what is inside stays as it is, bit for bit (RFC 9301 8.3), flags
+    /// that meant something to us only are cleared.
     #[must_use]
     pub fn emit_forwarded(received: &[u8]) -> Vec<u8> {
         let mut bytes = first_word(types::ENCAPSULATED, 0, 0).to_vec();

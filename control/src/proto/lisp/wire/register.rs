@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The RFC gives a Map-Notify "the same contents" as its Map-Register and no I-bit to say that xTR-ID and Site-ID are
-//! among them. Deployed routers differ: so they are found by the bytes that are left after the last record, whatever the
-//! bit says, and the bit is sent where they are.
+//! among them. Deployed routers differ: so they are found by the bytes that are left after the last record, whatever
+//! the bit says, and the bit is sent where they are.
 
 use super::error::Error;
 use super::reader::Reader;

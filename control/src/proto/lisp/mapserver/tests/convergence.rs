@@ -1,5 +1,5 @@
-//! Routers and a Map-Server joined by a network that loses, repeats and reorders, while EIDs move at random: once things are
-//! quiet, what is answered is where the EIDs are.
+//! Routers and a Map-Server joined by a network that loses, repeats and reorders, while EIDs move at random: once
+//! things are quiet, what is answered is where the EIDs are.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ const REPEAT: Duration = Duration::from_secs(1);
 struct Etr {
     router: Router,
     rloc: String,
-    /// The last Map-Register while it waits for its Map-Notify: nonce, message, when it is repeated, the pause after that.
+    /// The last Map-Register while it waits for its Map-Notify: nonce, message, when it is repeated, the pause after
+    /// that.
     waiting: Option<(u64, Vec<u8>, Instant, Duration)>,
     register_at: Instant,
     told: usize,

@@ -276,7 +276,7 @@ fn a_request_is_sent_on_to_the_etr() {
     );
     let asked = question(0, "10.1.2.3");
     let sent = bench.give(ITR.parse().unwrap(), &asked);
-    assert_eq!(sent, [(ETR_A.parse().unwrap(), asked)]);
+    assert_eq!(sent, [(ETR_A.parse().unwrap(), asked.clone())]);
     // One that came as it is goes on encapsulated.
     let plain = emit(&Message::Request(request(0, "10.1.2.3")));
     let sent = bench.give(ITR.parse().unwrap(), &plain);
@@ -286,6 +286,13 @@ fn a_request_is_sent_on_to_the_etr() {
     assert_eq!(encapsulated.request, request(0, "10.1.2.3"));
     assert_eq!(encapsulated.destination.to_string(), "10.1.2.3:4342");
     assert_eq!(bench.count(Counter::Forwarded), 2);
+    // There is no way to one of another family.
+    let mut without_ipv6 = settings();
+    without_ipv6.families = [true, false];
+    bench.machine.configure(without_ipv6);
+    assert_eq!(bench.give(ITR.parse().unwrap(), &asked), []);
+    assert_eq!(bench.count(Counter::DropNoEtr), 1);
+    bench.machine.configure(settings());
     // One ETR that lets us answer is enough.
     let mut other = Router::new(ETR_B, "first").with_id(2);
     bench.register(&mut other, &[record(key(0, "10.1.0.0/16"), &["192.0.2.1"])]);

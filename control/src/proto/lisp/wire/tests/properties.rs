@@ -208,7 +208,8 @@ proptest! {
         prop_assert_eq!(parse(&emit(&message)), Ok(message));
     }
 
-    /// A message that was cut is refused, wherever it was cut; only a Map-Request or Map-Reply has an end that is left alone.
+    /// A message that was cut is refused, wherever it was cut; only a Map-Request or Map-Reply has an end that is left
+    /// alone.
     #[test]
     fn every_truncation_is_refused(message in any_message()) {
         let whole = emit(&message);
