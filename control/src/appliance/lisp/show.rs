@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 use pipelines::tables::{InterfaceId, VrfId};
 
 use super::super::Appliance;
+use super::LispState;
 use crate::admin::map::{MapQuery, PAGE_MAX};
 use crate::admin::protocol::Answer;
 use crate::admin::view::{
@@ -159,9 +160,15 @@ impl<P: Platform> Appliance<P> {
         let (keys, more_after) = self.page(query);
         for key in &keys {
             let vrf = self.lisp.vrfs.get(&key.instance).copied();
+            let LispState { cache, xtr, .. } = &mut self.lisp;
             let rib = &self.rib;
-            self.lisp.cache.note_use_of(now, *key, || {
-                vrf.is_some_and(|vrf| rib.was_used(vrf, key.eid))
+            cache.note_use_of(now, *key, || {
+                let is_used = vrf.is_some_and(|vrf| rib.was_used(vrf, key.eid));
+                // Whoever asks first is told, and nobody after.
+                if is_used {
+                    xtr.note_used(now, *key);
+                }
+                is_used
             });
         }
         let entries = keys.iter().filter_map(|key| self.lisp.cache.entry(*key));

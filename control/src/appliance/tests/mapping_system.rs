@@ -192,7 +192,12 @@ fn a_miss_asks_and_its_packet_leaves_encapsulated_with_the_answer() {
     assert_eq!(shown.map_resolvers, [SERVER]);
     // Unused, it is gone in time; in use, it is asked for again.
     bench.feed(INSIDE, &ping(HOST_ADDRESS, "2610:5::1", 2));
-    run(&mut bench, 102);
+    run(&mut bench, 2);
+    assert!(
+        mappings(&mut bench)[0].used_s.is_some(),
+        "looking at it does not hide its use"
+    );
+    run(&mut bench, 100);
     let again = self::request(&mut bench);
     assert_eq!(
         (again.asked[0].key, again.source),

@@ -1,5 +1,5 @@
-//! A tunnel router's part in the mapping system (RFC 9301): it asks for mappings ([`itr`]), answers for its own EIDs
-//! ([`etr`]) and registers them ([`registration`]).
+//! A tunnel router's part in the mapping system (RFC 9301): it asks for mappings (`itr`), answers for its own EIDs
+//! (`etr`) and registers them (`registration`).
 //!
 //! A value without sockets, clocks or randomness, called on the control thread. What arrives is the payload of a UDP
 //! datagram that came to an own RLOC, from or to [`CONTROL_PORT`], and whose checksum was found right (RFC 9301 5); what
