@@ -5,8 +5,8 @@
 //! inherit. What fails leaves nothing behind.
 
 use std::fs;
-use std::io;
-use std::time::Instant;
+use std::io::{self, Read as _};
+use std::time::{Instant, SystemTime};
 
 use dataplane::dpdk::{Mbuf, ThreadRegistration};
 use dataplane::reason::PuntReason;
@@ -126,6 +126,8 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
             publisher,
             workers: handles,
             rng: fastrand::Rng::new(),
+            seed: seed().map_err(RunError::system("read random bytes"))?,
+            unix_seconds: unix_seconds(),
         },
     )?;
     let crew = Crew::start(workers, |_| ThreadRegistration::register())?;
@@ -176,6 +178,19 @@ fn crew_config(config: &Config) -> CrewConfig {
         rings: RingSizes::default(),
         spread_seed: fastrand::u64(..),
     }
+}
+
+/// Random bytes of the kernel.
+fn seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    Ok(seed)
+}
+
+/// Seconds since 1970; 0 where the clock says an earlier time.
+fn unix_seconds() -> u64 {
+    let passed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    passed.map_or(0, |passed| passed.as_secs())
 }
 
 /// Keep the calling thread on a core.

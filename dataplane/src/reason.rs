@@ -126,6 +126,7 @@ reasons! {
         NeighborMiss = "neighbor_miss", "next hop on link needs address resolution", "RFC 4861 7.2.2";
         Echo = "echo", "echo request to one of our addresses", "RFC 4443 4.1";
         Arp = "arp", "ARP message", "RFC 826";
+        LispControl = "lisp_control", "LISP control message to an own RLOC", "RFC 9301 5";
         PathMtu = "path_mtu", "ICMP error that tells of the path to a locator", "RFC 9300 7.2";
         MapCacheMiss = "map_cache_miss", "destination EID has no mapping yet", "RFC 9300 6";
         Local = "local", "other ICMPv6 message to one of our addresses", "RFC 4443 2.4";

@@ -1,15 +1,17 @@
 //! Packets addressed to us: neighbour discovery and echo requests go to the control thread, the rest is refused the way
 //! a host without that service refuses it (RFC 4443 3.1, 3.4; RFC 1122 3.2.2.1).
 
+use std::net::IpAddr;
+
 use dataplane::frame::Frame;
 use dataplane::node::{Leaving, Node};
 use dataplane::reason::{DropReason, PuntReason};
 use dataplane::wire::ipv6::{self, proto};
-use dataplane::wire::{checksum, ext, icmpv4, icmpv6, ipv4, lisp};
+use dataplane::wire::{FromBytes, checksum, ext, icmpv4, icmpv6, ipv4, lisp};
 
 use crate::icmp_error::IcmpError;
 use crate::ingress::is_first;
-use crate::lisp::Roles;
+use crate::lisp::view::Lisp;
 use crate::meta::{Family, Meta, Next};
 use crate::tables::Tables;
 
@@ -37,9 +39,7 @@ impl<F: Frame> Node<F> for Local {
                 Family::V4 => receive_v4(packet),
             };
             let next = match &tables.lisp {
-                Some(lisp) if meta.vrf == lisp.underlay => {
-                    of_lisp(lisp.roles, packet, meta.family, next)
-                }
+                Some(lisp) if meta.vrf == lisp.underlay => of_lisp(lisp, packet, meta.family, next),
                 _ => next,
             };
             leaving.push(index, next);
@@ -47,9 +47,11 @@ impl<F: Frame> Node<F> for Local {
     }
 }
 
-/// The same where encapsulated packets come: what of them was not opened, and errors about those we sent.
-fn of_lisp(roles: Roles, packet: &[u8], family: Family, next: Next) -> Next {
-    let (protocol, message, is_fragment) = match family {
+/// The same where encapsulated packets come: what of them was not opened, control messages, and errors about packets we
+/// sent.
+fn of_lisp(router: &Lisp, packet: &[u8], family: Family, next: Next) -> Next {
+    let roles = router.roles;
+    let (protocol, message, is_fragment, to) = match family {
         Family::V6 => {
             let Some((header, payload)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
                 return next;
@@ -59,13 +61,20 @@ fn of_lisp(roles: Roles, packet: &[u8], family: Family, next: Next) -> Next {
             };
             let is_fragment = upper.fragment.is_some_and(|fragment| !fragment.is_atomic());
             let message = payload.get(upper.offset..).unwrap_or(&[]);
-            (upper.protocol, message, is_fragment)
+            let to = ipv6::Header::ref_from_prefix(packet).map(|(header, _)| header.destination());
+            (
+                upper.protocol,
+                message,
+                is_fragment,
+                to.ok().map(IpAddr::V6),
+            )
         }
         Family::V4 => match ipv4::parse(packet) {
             Ok(packet) => (
                 packet.header.protocol,
                 packet.payload,
                 packet.header.is_fragment(),
+                Some(IpAddr::V4(packet.header.destination())),
             ),
             Err(_) => return next,
         },
@@ -79,6 +88,15 @@ fn of_lisp(roles: Roles, packet: &[u8], family: Family, next: Next) -> Next {
             if roles.decapsulates() && u16::from_be_bytes([*high, *low]) == lisp::DATA_PORT =>
         {
             Next::Drop(DropReason::LispOuterOptions)
+        }
+        // RFC 9301 5: either port. Whether the checksum is right is seen by whoever reads the message.
+        (proto::UDP, [a, b, c, d, ..])
+            if !is_fragment
+                && [u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])]
+                    .contains(&lisp::CONTROL_PORT)
+                && to.is_some_and(|to| router.is_own_rloc(to)) =>
+        {
+            Next::Punt(PuntReason::LispControl)
         }
         // The checksum was wrong.
         _ if matches!(

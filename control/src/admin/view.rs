@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use lisp::{
-    Lisp, LispInstance, LocatorView, MapChanged, MappingView, Mappings, OwnRloc, RecentMiss, Rloc,
+    Lisp, LispInstance, LocatorView, MapChanged, MapServer, MappingView, Mappings, OwnRloc,
+    RecentMiss, Rloc,
 };
 
 /// `show instance`, and the answer to a ping.

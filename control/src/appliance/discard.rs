@@ -36,6 +36,8 @@ discards! {
     MapCacheMiss = "map_cache_miss", "no mapping for its destination EID", "RFC 9300 6";
     MissLimit = "miss_limit", "enough packets wait for a mapping", "RFC 9300 6";
     MissTimeout = "miss_timeout", "waited in vain for a mapping", "RFC 9300 6";
+    MappingUnfit = "mapping_unfit", "mapping was learned that cannot be used here", "RFC 9301 5.4";
+    LispControlInvalid = "lisp_control_invalid", "LISP control message without a right UDP checksum", "RFC 9301 5";
     PathMtuUnused = "path_mtu_unused", "ICMP error about a path, and path_mtu is stateless", "RFC 9300 7.1";
     PathMtuDisbelieved = "path_mtu_disbelieved", "ICMP error about a path that quotes no packet of ours", "RFC 6936 4";
     NoBuffer = "no_buffer", "no packet buffer for an own packet", "-";

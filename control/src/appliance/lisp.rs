@@ -1,14 +1,17 @@
-//! The map-cache, kept in step with the packet path: mappings of the configuration, mappings added at run time, and
-//! packets that met none.
+//! The map-cache, kept in step with the packet path: mappings of the configuration, mappings added at run time, those
+//! that were learned ([`control`]), and packets that met none.
 //!
 //! A mapping that was added stays over a reload, unless it does not fit the new configuration. What is in force reaches the
 //! packet path at once where the way to its locators is known there, else with the next publication; packets that waited
 //! for it follow.
 
+mod control;
+mod nonces;
 mod show;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use dataplane::frame::Frame;
@@ -26,6 +29,8 @@ use crate::config::lisp::rules::{Misfit, Rules};
 use crate::config::lisp::{Lisp, OnMiss, PathMtu};
 use crate::config::unusable_address;
 use crate::platform::Platform;
+use crate::proto::lisp::wire::EidAddress;
+use crate::proto::lisp::xtr::Xtr;
 use crate::proto::lisp::{
     Action, Deleted, EidKey, InstanceId, Limits, MapCache, Mapping, Miss, Misses, Origin, PathMtus,
 };
@@ -67,6 +72,10 @@ enum Unfit {
         "it stands in the configuration file, expected it to be removed there (or add another in its place)"
     )]
     OnlyStatic,
+    #[error(
+        "it was learned, expected it to end when its time is over (or add another in its place)"
+    )]
+    OnlyLearned,
     #[error("there is no such mapping")]
     Unknown,
 }
@@ -89,10 +98,16 @@ pub(super) struct LispState<F> {
     /// What is known of the paths to locators, with `path_mtu = "stateful"`.
     paths: PathMtus,
     seed: u64,
+    /// The mapping system.
+    xtr: Xtr,
+    /// Which own RLOCs can be used, in the order of the configuration.
+    usable: Vec<bool>,
+    /// The file that keeps nonces.
+    state: Option<PathBuf>,
 }
 
 impl<F> LispState<F> {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, xtr: Xtr) -> Self {
         Self {
             cache: MapCache::new(),
             rules: None,
@@ -100,12 +115,19 @@ impl<F> LispState<F> {
             misses: Misses::new(Limits::default()),
             paths: PathMtus::new(Duration::from_secs(600)),
             seed,
+            xtr,
+            usable: Vec::new(),
+            state: None,
         }
     }
 
     /// When something is due without an event.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let timeouts = [self.misses.poll_timeout(), self.paths.poll_timeout()];
+        let timeouts = [
+            self.misses.poll_timeout(),
+            self.paths.poll_timeout(),
+            self.xtr.poll_timeout(),
+        ];
         timeouts.into_iter().flatten().min()
     }
 
@@ -158,7 +180,8 @@ impl<F> LispState<F> {
                 match (is_added, found) {
                     (true, _) => Ok(Step::Delete(key)),
                     (false, Some(Origin::Static)) => Err(Unfit::OnlyStatic),
-                    (false, _) => Err(Unfit::Unknown),
+                    (false, Some(Origin::Learned)) => Err(Unfit::OnlyLearned),
+                    (false, Some(Origin::Admin) | None) => Err(Unfit::Unknown),
                 }
             }
             MapChange::Rloc(change) => {
@@ -175,7 +198,7 @@ impl<F> LispState<F> {
 
 impl<P: Platform> Appliance<P> {
     /// The configuration is another: what is in force follows. Says what of the added mappings had to go.
-    pub(super) fn configure_lisp(&mut self) -> Option<String> {
+    pub(super) fn configure_lisp(&mut self, now: Instant) -> Option<String> {
         let new = self.config.lisp.as_ref();
         let (interfaces, routes) = (&self.config.interfaces, &self.config.routes);
         self.lisp.rules = new.map(|lisp| Rules::new(lisp, interfaces, routes));
@@ -210,6 +233,16 @@ impl<P: Platform> Appliance<P> {
             self.lisp.cache.delete(*key);
             changed.push(*key);
         }
+        let learned = self.lisp.cache.learned();
+        let misfits = learned
+            .filter(|(key, mapping)| rules.is_none_or(|rules| rules.check(*key, mapping).is_err()));
+        let misfits: Vec<EidKey> = misfits.map(|(key, _)| key).collect();
+        for key in misfits {
+            self.lisp.xtr.forget(key);
+            if self.lisp.cache.unlearn(key) {
+                changed.push(key);
+            }
+        }
         let configured = new.map_or(&[][..], |lisp| &lisp.mappings);
         let configured = configured
             .iter()
@@ -231,6 +264,7 @@ impl<P: Platform> Appliance<P> {
         self.outdated = true;
         changed.retain(|key| self.put_in_force(*key));
         self.release(&changed);
+        self.configure_mapping_system(now);
         (!unfit.is_empty()).then(|| {
             format!(
                 "lisp: {} of the mappings added at run time did not fit any more and went",
@@ -331,12 +365,20 @@ impl<P: Platform> Appliance<P> {
             tracing::debug!("lisp: what was learned of the path to {rloc} is forgotten");
             self.rib.set_path_mtu(rloc, None);
         }
-        let LispState { cache, vrfs, .. } = &mut self.lisp;
+        let LispState {
+            cache, vrfs, xtr, ..
+        } = &mut self.lisp;
         let rib = &self.rib;
         cache.note_use(now, USE_PER_TICK, |key| {
             let vrf = vrfs.get(&key.instance);
-            vrf.is_some_and(|vrf| rib.was_used(*vrf, key.eid))
+            let is_used = vrf.is_some_and(|vrf| rib.was_used(*vrf, key.eid));
+            if is_used {
+                xtr.note_used(now, key);
+            }
+            is_used
         });
+        self.lisp.xtr.handle_timeout(now);
+        self.do_lisp_outputs();
     }
 
     /// An ICMP error that may be about a packet we encapsulated.
@@ -348,7 +390,7 @@ impl<P: Platform> Appliance<P> {
         };
         let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
         let LispState { cache, paths, .. } = &mut self.lisp;
-        let is_own = |address| lisp.rlocs.contains(&address);
+        let is_own = |address| lisp.own_rlocs().any(|own| own == address);
         let is_known = |address| cache.users(address) > 0;
         match paths.handle_input(now, packet, is_own, is_known) {
             Ok((rloc, Some(mtu))) => {
@@ -385,27 +427,38 @@ impl<P: Platform> Appliance<P> {
             eid: IpNet::from(miss.eid),
         };
         let known = self.lisp.cache.lookup(key);
+        // It met tables that did not know yet.
+        let is_answered = known.is_some_and(|entry| is_answer(entry.mapping));
         if let Some(waiting) = waiting {
-            // It met tables that did not know yet.
-            if known.is_some_and(|entry| is_answer(entry.mapping)) {
+            if is_answered {
                 self.let_go(waiting);
                 return;
             }
-            if self
-                .lisp
-                .misses
-                .note(now, miss, Some(waiting))
-                .refused
-                .is_some()
-            {
+            let noted = self.lisp.misses.note(now, miss, Some(waiting));
+            if noted.refused.is_some() {
                 self.discards.count(Discard::MissLimit);
+            }
+            if noted.is_noted {
+                self.ask_for(now, miss);
             }
             return;
         }
-        self.lisp.misses.note(now, miss, None);
+        let noted = self.lisp.misses.note(now, miss, None);
+        if noted.is_noted && !is_answered {
+            self.ask_for(now, miss);
+        }
         if !meta.went_on() {
             self.discards.count(Discard::MapCacheMiss);
         }
+    }
+
+    /// Somebody else may know where this EID is. What bounds misses bounds questions too.
+    fn ask_for(&mut self, now: Instant, miss: Miss) {
+        let eid = EidAddress {
+            instance: miss.instance,
+            address: miss.eid,
+        };
+        self.lisp.xtr.miss(now, eid, Some(miss.source));
     }
 }
 

@@ -37,6 +37,7 @@ use crate::admin::protocol::{Answer, Command, Refusal};
 use crate::admin::view::Link;
 use crate::config::Config;
 use crate::platform::Platform;
+use crate::proto::lisp::xtr::Xtr;
 use crate::proto::ndp::{InterfaceIndex, Machine};
 use crate::publish::{self, Network};
 use crate::slots::Slots;
@@ -71,6 +72,10 @@ pub struct Parts<P: Platform> {
     pub workers: Vec<WorkerHandle<P::Frame, Meta>>,
     /// Jitter of protocol timers.
     pub rng: fastrand::Rng,
+    /// From a good source of randomness: what others must not be able to guess is made of it.
+    pub seed: [u8; 32],
+    /// Seconds since 1970: what must rise over a restart and is kept nowhere begins with them.
+    pub unix_seconds: u64,
 }
 
 /// The control thread's state.
@@ -128,6 +133,8 @@ impl<P: Platform> Appliance<P> {
             publisher,
             workers,
             mut rng,
+            seed,
+            unix_seconds,
         } = parts;
         let ports = 0..config.ports.len();
         let macs = ports
@@ -137,7 +144,9 @@ impl<P: Platform> Appliance<P> {
         let links = ports
             .map(|port| platform.link(publish::port(port)))
             .collect();
-        let lisp = LispState::new(rng.u64(..));
+        // Nothing registers four thousand million times a second.
+        let xtr = Xtr::new(now, &seed, unix_seconds << 32);
+        let lisp = LispState::new(rng.u64(..), xtr);
         let mut appliance = Self {
             slots: Slots::default().assign(&config),
             machine: Machine::new(reload::settings(&config), rng),
@@ -168,7 +177,7 @@ impl<P: Platform> Appliance<P> {
         appliance.configure_machine(now, &Slots::default());
         appliance.counts.configurations_applied = 1;
         appliance.set_routes();
-        appliance.configure_lisp();
+        appliance.configure_lisp(now);
         let tables = appliance.build()?;
         // No worker has seen any tables yet.
         appliance.rib.commit();
@@ -184,6 +193,7 @@ impl<P: Platform> Appliance<P> {
         if now >= self.links_due {
             self.links_due = now + LINK_PERIOD;
             self.look_at_links(now);
+            self.look_at_rlocs(now);
         }
         self.do_outputs();
         if self.outdated && now >= self.published + PUBLISH_PAUSE {

@@ -1,5 +1,5 @@
-//! Packets from the workers: to neighbour discovery and ARP, to the echo responder, or to wait for their next hop; and what the
-//! protocols then want.
+//! Packets from the workers: to neighbour discovery and ARP, to the echo responder, to LISP, or to wait for their next hop; and
+//! what the protocols then want.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
@@ -69,6 +69,7 @@ impl<P: Platform> Appliance<P> {
             PuntReason::Echo => self.reply(now, worker, &frame, &meta),
             PuntReason::NeighborMiss => self.resolve(now, worker, frame, meta),
             PuntReason::MapCacheMiss => self.handle_miss(now, worker, frame, meta),
+            PuntReason::LispControl => self.handle_lisp_control(now, &frame, &meta),
             PuntReason::PathMtu => self.handle_path_mtu(now, &frame, &meta),
         }
     }
@@ -148,7 +149,7 @@ impl<P: Platform> Appliance<P> {
     }
 
     /// Send a packet of our own, from the IP header on, where the prefix table says.
-    fn originate(&mut self, worker: usize, packet: &[u8], meta: Meta) {
+    pub(super) fn originate(&mut self, worker: usize, packet: &[u8], meta: Meta) {
         // A worker overwrites the link header.
         let bytes = [&[0; ethernet::HEADER_LEN], packet].concat();
         match self.platform.allocate(&bytes) {

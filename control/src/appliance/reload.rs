@@ -80,9 +80,10 @@ impl<P: Platform> Appliance<P> {
         self.rules.rename(&new, &sums);
         self.config = new;
         self.set_routes();
-        changes.extend(self.configure_lisp());
+        changes.extend(self.configure_lisp(now));
         self.machine.set_settings(settings(&self.config));
         self.configure_machine(now, &old_slots);
+        self.look_at_rlocs(now);
         self.publish_anew(now);
         Ok(Reloaded {
             config: path,

@@ -34,15 +34,15 @@ impl<P: Platform> Appliance<P> {
             self.discards.count(Discard::NoBuffer);
             return;
         };
-        // Any worker reaches every port; always the same one keeps our packets in order.
-        let alive =
-            |worker: &&dataplane::worker::WorkerHandle<_, _>| worker.status.state() != State::Dead;
-        let worker = self
-            .workers
-            .iter()
-            .find(alive)
-            .map_or(0, |worker| worker.index);
+        let worker = self.first_alive();
         self.inject(worker, Injected::Transmit { port, frame });
+    }
+
+    /// Any worker reaches every port; always the same one keeps our packets in order.
+    pub(super) fn first_alive(&self) -> usize {
+        let mut workers = self.workers.iter();
+        let alive = workers.find(|worker| worker.status.state() != State::Dead);
+        alive.map_or(0, |worker| worker.index)
     }
 
     /// Hand a packet to a worker.

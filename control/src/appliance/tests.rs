@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 mod ipv4;
 mod lisp;
+mod mapping_system;
 mod neighbors;
 mod tables;
 mod views;

@@ -274,6 +274,7 @@ mod tests {
     fn what_is_dumped_is_what_is_loaded() {
         let view = MappingView {
             instance: 7,
+            expires_s: None,
             eid: "2001:db8:b::/48".to_owned(),
             source: "admin".to_owned(),
             action: None,

@@ -18,7 +18,9 @@ use super::scalar::{
     address, address_v6, boolean, choice, device, integer, mac, name, own_address, prefix,
     prefix_v6, reference, socket_path,
 };
-pub(super) use lisp::{InstanceTable, LispTable, LocatorTable, MappingTable};
+pub(super) use lisp::{
+    InstanceTable, LispTable, LocatorTable, MapServerTable, MappingTable, OwnRlocTable,
+};
 
 /// A file, section by section.
 pub(super) struct File {

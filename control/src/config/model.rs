@@ -331,7 +331,8 @@ impl Punt {
 }
 
 impl Default for Punt {
-    /// `nd`, `neighbor_miss`, `echo`, `arp`, `map_cache_miss` and `path_mtu`: 1,000 a second, 200 at once; `local`: 100 and 50.
+    /// `nd`, `neighbor_miss`, `echo`, `arp`, `map_cache_miss`, `lisp_control` and
+    /// `path_mtu`: 1,000 a second, 200 at once; `local`: 100 and 50.
     fn default() -> Self {
         let mut rates = [Rate {
             per_second: 1000,

@@ -179,6 +179,21 @@ pub(super) fn mac(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Mac> {
     None
 }
 
+/// A number of up to 128 bits in hexadecimal digits.
+pub(super) fn identifier<T: TryFrom<u128>>(
+    expected: &'static str,
+) -> impl Fn(Value<'_>, &mut Sink<'_>) -> Option<T> {
+    move |value, sink| {
+        let found = string(&value, sink)?;
+        let digits = Some(found).filter(|found| is_hex(found));
+        let number = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+        match number.and_then(|number| T::try_from(number).ok()) {
+            Some(number) => Some(number),
+            None => malformed(&value, found, "an identifier", expected, sink),
+        }
+    }
+}
+
 /// An address of either family without a prefix length.
 pub(super) fn address(value: Value<'_>, sink: &mut Sink<'_>) -> Option<IpAddr> {
     let expected = "an address such as 2001:db8::1 or 192.0.2.1, without a prefix length";

@@ -22,7 +22,7 @@ pub(crate) fn settings(lisp: &Lisp, seed: u64) -> Settings {
         map_request: instance.map_request.clone(),
     });
     Settings {
-        own_rlocs: lisp.rlocs.clone(),
+        own_rlocs: lisp.own_rlocs().collect(),
         underlay: vrf(lisp.vrf),
         roles: Roles {
             itr,

@@ -14,6 +14,7 @@ pub fn mappings(mappings: &[MappingView]) -> String {
         ("instance", Right),
         ("eid", Left),
         ("source", Left),
+        ("expires", Right),
         ("used", Right),
         ("action", Left),
         ("rloc", Left),
@@ -27,6 +28,7 @@ pub fn mappings(mappings: &[MappingView]) -> String {
             mapping.instance.to_string(),
             mapping.eid.clone(),
             mapping.source.clone(),
+            or_dash(mapping.expires_s.map(|seconds| format!("in {seconds} s"))),
             or_dash(mapping.used_s.map(|seconds| format!("{seconds} s ago"))),
             mapping
                 .action
@@ -73,7 +75,8 @@ mod tests {
         let two = MappingView {
             instance: 7,
             eid: "2001:db8:b::/48".to_owned(),
-            source: "static".to_owned(),
+            source: "learned".to_owned(),
+            expires_s: Some(59),
             action: None,
             locators: vec![
                 locator("2001:db8:ffff::3", 75, "up", 48),
@@ -85,6 +88,7 @@ mod tests {
         let native = MappingView {
             eid: "::/0".to_owned(),
             source: "admin".to_owned(),
+            expires_s: None,
             action: Some("native".to_owned()),
             locators: Vec::new(),
             used_s: None,
@@ -93,10 +97,10 @@ mod tests {
         assert_eq!(
             mappings(&[two, native]),
             "\
-INSTANCE  EID              SOURCE     USED  ACTION       RLOC              PRIORITY  WEIGHT  STATE   SHARE
-       7  2001:db8:b::/48  static  3 s ago  encapsulate  2001:db8:ffff::3         1      75  up     75.0 %
-                                                         192.0.2.3                1      25  up     25.0 %
-       7  ::/0             admin         -  native       -                        -       -  -           -
+INSTANCE  EID              SOURCE   EXPIRES     USED  ACTION       RLOC              PRIORITY  WEIGHT  STATE   SHARE
+       7  2001:db8:b::/48  learned  in 59 s  3 s ago  encapsulate  2001:db8:ffff::3         1      75  up     75.0 %
+                                                                   192.0.2.3                1      25  up     25.0 %
+       7  ::/0             admin          -        -  native       -                        -       -  -           -
 "
         );
         assert_eq!(mappings(&[]), "no mappings\n");

@@ -139,7 +139,8 @@ proptest! {
     #[test]
     fn pieces_make_the_packet_again(
         data_len in 1_usize..4000,
-        max in 300_usize..2000,
+        // As many pieces as there may be, with all options.
+        max in 320_usize..2000,
         base in 0_usize..7000,
         more: bool,
         options in 0_usize..11,

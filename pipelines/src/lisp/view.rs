@@ -164,6 +164,14 @@ impl Lisp {
         }
     }
 
+    /// Whether this is an own RLOC.
+    pub(crate) fn is_own_rloc(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.own4.contains(&address.octets()),
+            IpAddr::V6(address) => self.own6.contains(&address.octets()),
+        }
+    }
+
     /// Whether this outer packet is one to open: UDP to the LISP port of an own RLOC, without options or extension
     /// headers.
     #[inline(always)]

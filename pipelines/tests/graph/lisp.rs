@@ -3,6 +3,7 @@
 
 mod choice;
 mod concurrent;
+mod control;
 mod decap;
 mod encap;
 mod misses;

@@ -31,12 +31,40 @@ pub struct Lisp {
     pub mappings: usize,
     /// Of them, those added at run time.
     pub mappings_added: usize,
+    /// Mappings that were learned, in force or behind others.
+    #[serde(default)]
+    pub mappings_learned: usize,
+    /// Who is asked for mappings.
+    #[serde(default)]
+    pub map_resolvers: Vec<String>,
+    /// EIDs and prefixes that were asked for and not answered yet.
+    #[serde(default)]
+    pub requests_pending: usize,
+    /// Where own EIDs are registered.
+    #[serde(default)]
+    pub map_servers: Vec<MapServer>,
+    /// Control messages by what became of them.
+    #[serde(default)]
+    pub control_counters: BTreeMap<String, u64>,
     /// EIDs that were missed lately, the latest first; the first ones where there are many.
     pub misses: Vec<RecentMiss>,
     /// EIDs that are remembered as missed.
     pub misses_remembered: usize,
     /// Misses, packets that waited, and limits that were met.
     pub miss_counters: BTreeMap<String, u64>,
+}
+
+/// A Map-Server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapServer {
+    /// Its address.
+    pub address: String,
+    /// Whether it confirmed the registration, and keeps it.
+    pub registered: bool,
+    /// How long ago it last confirmed one, seconds; absent: never.
+    pub notified_s: Option<u64>,
+    /// Map-Registers that were sent to it.
+    pub sent: u64,
 }
 
 /// An own RLOC.
@@ -121,8 +149,11 @@ pub struct MappingView {
     pub instance: u32,
     /// Its EID prefix.
     pub eid: String,
-    /// `static`: of the configuration; `admin`: added at run time.
+    /// `static`: of the configuration; `admin`: added at run time; `learned`: of the mapping system.
     pub source: String,
+    /// How long a learned one holds, seconds.
+    #[serde(default)]
+    pub expires_s: Option<u64>,
     /// What becomes of packets, for a negative mapping.
     pub action: Option<String>,
     /// Where they go otherwise.

@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 use pipelines::tables::{InterfaceId, VrfId};
 
 use super::super::Appliance;
+use super::LispState;
 use crate::admin::map::{MapQuery, PAGE_MAX};
 use crate::admin::protocol::Answer;
 use crate::admin::view::{
@@ -61,10 +62,34 @@ impl<P: Platform> Appliance<P> {
             instances,
             mappings: state.cache.len(),
             mappings_added: state.cache.added(),
+            mappings_learned: state.xtr.learned(),
+            map_resolvers: lisp.map_or_else(Vec::new, |lisp| {
+                lisp.map_resolvers.iter().map(IpAddr::to_string).collect()
+            }),
+            requests_pending: state.xtr.pending(),
+            map_servers: self.map_servers(now),
+            control_counters: self.control_counters(),
             misses: misses.collect(),
             misses_remembered: state.misses.len(),
             miss_counters: self.miss_counters(),
         }
+    }
+
+    fn map_servers(&self, now: Instant) -> Vec<view::MapServer> {
+        let servers = self.lisp.xtr.servers(now).map(|server| view::MapServer {
+            address: server.address.to_string(),
+            registered: server.is_registered,
+            notified_s: server.notified.map(|then| milliseconds(now, then) / 1000),
+            sent: server.sent,
+        });
+        servers.collect()
+    }
+
+    fn control_counters(&self) -> BTreeMap<String, u64> {
+        let counters = self.lisp.xtr.counters().iter();
+        counters
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
     }
 
     fn miss_counters(&self) -> BTreeMap<String, u64> {
@@ -84,14 +109,11 @@ impl<P: Platform> Appliance<P> {
 
     fn own_rlocs(&self) -> Vec<OwnRloc> {
         let lisp = self.config.lisp.iter();
-        let own = lisp.flat_map(|lisp| lisp.rlocs.iter().map(|rloc| (lisp.vrf, *rloc)));
+        let own = lisp.flat_map(|lisp| lisp.own_rlocs().map(|rloc| (lisp.vrf, rloc)));
         let own = own.filter_map(|(vrf, rloc)| {
-            let mut interfaces = self.config.interfaces.iter().enumerate();
-            let (position, interface) = interfaces.find(|(_, interface)| {
-                let mut addresses = interface.addresses.iter();
-                interface.vrf == vrf && addresses.any(|address| address.addr() == rloc)
-            })?;
-            let index = InterfaceIndex(self.slots.id(position).0);
+            let (position, id) = self.owner(vrf, rloc)?;
+            let interface = self.config.interfaces.get(position)?;
+            let index = InterfaceIndex(id.0);
             let state = self.machine.address_state(index, rloc);
             let is_up = self.links[interface.port].up;
             Some(OwnRloc {
@@ -138,9 +160,15 @@ impl<P: Platform> Appliance<P> {
         let (keys, more_after) = self.page(query);
         for key in &keys {
             let vrf = self.lisp.vrfs.get(&key.instance).copied();
+            let LispState { cache, xtr, .. } = &mut self.lisp;
             let rib = &self.rib;
-            self.lisp.cache.note_use_of(now, *key, || {
-                vrf.is_some_and(|vrf| rib.was_used(vrf, key.eid))
+            cache.note_use_of(now, *key, || {
+                let is_used = vrf.is_some_and(|vrf| rib.was_used(vrf, key.eid));
+                // Whoever asks first is told, and nobody after.
+                if is_used {
+                    xtr.note_used(now, *key);
+                }
+                is_used
             });
         }
         let entries = keys.iter().filter_map(|key| self.lisp.cache.entry(*key));
@@ -204,6 +232,9 @@ impl<P: Platform> Appliance<P> {
             instance: entry.key.instance.get(),
             eid: entry.key.eid.to_string(),
             source: entry.origin.name().to_owned(),
+            expires_s: entry
+                .expires
+                .map(|expires| milliseconds(expires, now) / 1000),
             action,
             locators: vrf.map_or_else(Vec::new, |vrf| self.show_locators(vrf, entry)),
             map_version,

@@ -166,6 +166,8 @@ impl Bench {
             publisher,
             workers: handles,
             rng: fastrand::Rng::with_seed(7),
+            seed: [7; 32],
+            unix_seconds: 1000,
         };
         Self {
             appliance: Appliance::new(now, parts).unwrap(),

@@ -1,20 +1,27 @@
 //! `[lisp]` with its `[[lisp.instances]]` and `[[lisp.mappings]]`.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
+use toml::de::DeValue;
 
 use super::super::error::{Place, Sink};
 use super::super::lisp::{Dscp, Mode, OnMiss, PathMtu, ROLES, Role};
 use super::super::reader::{Field, List, Table, Value, list};
-use super::super::scalar::{address, boolean, choice, integer, prefix, reference};
+use super::super::scalar::{
+    address, boolean, choice, file_path, identifier, integer, prefix, reference, secret,
+};
 use crate::proto::lisp::mapping::LOCATORS_MAX;
+use crate::proto::lisp::wire::auth::Algorithm;
 use crate::proto::lisp::{Action, InstanceId, Locator};
 
 /// Own RLOCs, most.
 const RLOCS_MAX: usize = 16;
 /// Proxy ETRs, most.
 const PETR_MAX: usize = 8;
+/// Map-Resolvers, most.
+const RESOLVERS_MAX: usize = 8;
 /// Own EID prefixes of an instance, and prefixes of its EID space, most.
 const EIDS_MAX: usize = 4096;
 
@@ -23,7 +30,7 @@ pub(in crate::config) struct LispTable {
     pub(in crate::config) roles: Field<List<Role>>,
     pub(in crate::config) mode: Field<Mode>,
     pub(in crate::config) vrf: Field<String>,
-    pub(in crate::config) rlocs: Field<List<IpAddr>>,
+    pub(in crate::config) rlocs: Field<List<OwnRlocTable>>,
     pub(in crate::config) dscp: Field<Dscp>,
     pub(in crate::config) udp_checksum: Field<bool>,
     pub(in crate::config) gpe: Field<bool>,
@@ -35,8 +42,30 @@ pub(in crate::config) struct LispTable {
     pub(in crate::config) nonce: Field<bool>,
     pub(in crate::config) locator_status_bits: Field<bool>,
     pub(in crate::config) map_version: Field<u16>,
+    pub(in crate::config) map_resolvers: Field<List<IpAddr>>,
+    pub(in crate::config) xtr_id: Field<u128>,
+    pub(in crate::config) site_id: Field<u64>,
+    pub(in crate::config) state: Field<PathBuf>,
+    pub(in crate::config) map_servers: Field<Vec<MapServerTable>>,
     pub(in crate::config) instances: Field<Vec<InstanceTable>>,
     pub(in crate::config) mappings: Field<Vec<MappingTable>>,
+}
+
+/// An address alone, or a table.
+pub(in crate::config) struct OwnRlocTable {
+    pub(in crate::config) rloc: IpAddr,
+    /// Of the address.
+    pub(in crate::config) place: Place,
+    pub(in crate::config) priority: Field<u8>,
+    pub(in crate::config) weight: Field<u8>,
+}
+
+pub(in crate::config) struct MapServerTable {
+    pub(in crate::config) address: Field<IpAddr>,
+    pub(in crate::config) key: Field<String>,
+    pub(in crate::config) key_id: Field<u8>,
+    pub(in crate::config) algorithm: Field<Algorithm>,
+    pub(in crate::config) proxy_reply: Field<bool>,
 }
 
 pub(in crate::config) struct InstanceTable {
@@ -95,7 +124,10 @@ pub(super) fn lisp(mut table: Table<'_>, sink: &mut Sink<'_>) -> LispTable {
             "rlocs",
             "own addresses in the underlay",
             sink,
-            |value, sink| addresses(value, 1, RLOCS_MAX, "RLOCs", sink),
+            |value, sink| {
+                let (expected, what) = ("an array of addresses", "RLOCs");
+                list(value, expected, 1..=RLOCS_MAX, what, own_rloc, sink)
+            },
         ),
         dscp: table.optional("dscp", sink, choice(&DSCP)),
         udp_checksum: table.optional("udp_checksum", sink, boolean),
@@ -111,8 +143,31 @@ pub(super) fn lisp(mut table: Table<'_>, sink: &mut Sink<'_>) -> LispTable {
         nonce: table.optional("nonce", sink, boolean),
         locator_status_bits: table.optional("locator_status_bits", sink, boolean),
         map_version: table.optional("map_version", sink, map_version),
+        map_resolvers: table.optional("map_resolvers", sink, |value, sink| {
+            addresses(value, 0, RESOLVERS_MAX, "Map-Resolvers", sink)
+        }),
+        xtr_id: table.optional("xtr_id", sink, identifier("1 to 32 hexadecimal digits")),
+        site_id: table.optional("site_id", sink, identifier("1 to 16 hexadecimal digits")),
+        state: table.optional("state", sink, file_path),
+        map_servers: table.tables("map_servers", sink, map_server),
         instances: table.tables("instances", sink, instance),
         mappings: table.tables("mappings", sink, mapping),
+    };
+    table.finish(sink);
+    read
+}
+
+fn map_server(mut table: Table<'_>, sink: &mut Sink<'_>) -> MapServerTable {
+    let algorithms: Vec<(&str, Algorithm)> = Algorithm::ALL
+        .iter()
+        .map(|algorithm| (algorithm.name(), *algorithm))
+        .collect();
+    let read = MapServerTable {
+        address: table.required("address", "the Map-Server's address", sink, address),
+        key: table.required("key", "the secret that is shared with it", sink, secret),
+        key_id: table.optional("key_id", sink, integer(0..=255, "")),
+        algorithm: table.optional("algorithm", sink, choice(&algorithms)),
+        proxy_reply: table.optional("proxy_reply", sink, boolean),
     };
     table.finish(sink);
     read
@@ -162,6 +217,32 @@ fn locator(value: Value<'_>, sink: &mut Sink<'_>) -> Option<LocatorTable> {
     };
     table.finish(sink);
     Some(read)
+}
+
+fn own_rloc(value: Value<'_>, sink: &mut Sink<'_>) -> Option<OwnRlocTable> {
+    const EXAMPLE: &str = "a table such as { rloc = \"2001:db8::1\", priority = 1, weight = 100 }";
+    if !matches!(value.node, DeValue::Table(_)) {
+        let place = value.place.clone();
+        return address(value, sink).map(|rloc| OwnRlocTable {
+            rloc,
+            place,
+            priority: Field::Absent,
+            weight: Field::Absent,
+        });
+    }
+    let mut table = value.table(EXAMPLE, sink)?;
+    let rloc = table.required("rloc", "an own address", sink, address);
+    let weight_max = u32::from(Locator::WEIGHT_MAX);
+    let priority = table.optional("priority", sink, integer(0..=255, ""));
+    let weight = table.optional("weight", sink, integer(0..=weight_max, ""));
+    table.finish(sink);
+    let (rloc, place) = rloc.given()?;
+    Some(OwnRlocTable {
+        rloc: *rloc,
+        place: place.clone(),
+        priority,
+        weight,
+    })
 }
 
 fn instance_id(value: Value<'_>, sink: &mut Sink<'_>) -> Option<InstanceId> {

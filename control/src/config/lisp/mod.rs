@@ -6,12 +6,15 @@
 pub mod rules;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use super::model::as_seconds;
+use crate::proto::lisp::wire::Identity;
+use crate::proto::lisp::wire::auth::{Algorithm, Secret};
 use crate::proto::lisp::{Action, EidKey, InstanceId, Locator, Mapping};
 
 /// `[lisp]`. Every key may change on reload.
@@ -24,7 +27,7 @@ pub struct Lisp {
     /// `vrf`: of the underlay, index into [`Config::vrfs`](super::Config::vrfs). Default `main`.
     pub vrf: usize,
     /// `rlocs`: own addresses of interfaces in that VRF, 1 to 16.
-    pub rlocs: Vec<IpAddr>,
+    pub rlocs: Vec<OwnRloc>,
     /// `dscp`. Default `uniform`.
     pub dscp: Dscp,
     /// `udp_checksum`: whether the outer UDP checksum is computed. Default: as `gpe` (RFC 9305 4.3.1).
@@ -49,6 +52,15 @@ pub struct Lisp {
     /// `map_version`: of the own EID prefixes (RFC 9302), 1 to 4,095; 0: packets carry none. Default 0; only with
     /// `mode = "closed"`.
     pub map_version: u16,
+    /// `map_resolvers`: who is asked for mappings (RFC 9301 8.1), at most 8. Default: nobody.
+    pub map_resolvers: Vec<IpAddr>,
+    /// `[[lisp.map_servers]]`: where own EIDs are registered (RFC 9301 8.2), at most 8. Default: nowhere.
+    pub map_servers: Vec<MapServer>,
+    /// `xtr_id` and `site_id`: who registers (RFC 9301 5.6), both or none. Default: nobody in particular.
+    #[serde(serialize_with = "as_identifiers")]
+    pub identity: Option<Identity>,
+    /// `state`: the file that keeps what must not be forgotten over a restart. Default: none, and the clock serves.
+    pub state: Option<PathBuf>,
     /// `[[lisp.instances]]`, at least one.
     pub instances: Vec<Instance>,
     /// `[[lisp.mappings]]`: static map-cache entries.
@@ -56,11 +68,60 @@ pub struct Lisp {
 }
 
 impl Lisp {
+    /// Addresses of own RLOCs.
+    pub fn own_rlocs(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.rlocs.iter().map(|own| own.rloc)
+    }
+
     /// The instance with this number.
     #[must_use]
     pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
         self.instances.iter().find(|instance| instance.id == id)
     }
+}
+
+/// One of `rlocs`: what others are told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct OwnRloc {
+    /// `rloc`: the address.
+    pub rloc: IpAddr,
+    /// `priority`: others use the lowest, 255 never. Default 1.
+    pub priority: u8,
+    /// `weight`: share among those of the same priority, 0 to 100. Default 100.
+    pub weight: u8,
+}
+
+/// One of `[[lisp.map_servers]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MapServer {
+    /// `address`: another box's.
+    pub address: IpAddr,
+    /// `key`: the shared secret. Shown nowhere.
+    #[serde(skip)]
+    pub key: Secret,
+    /// `key_id`: its number, 0 to 255. Default 1.
+    pub key_id: u8,
+    /// `algorithm`: `hmac-sha1`, `hmac-sha256` or `hkdf-sha256` (RFC 9301 5.6). Default `hmac-sha256`.
+    #[serde(serialize_with = "as_name")]
+    pub algorithm: Algorithm,
+    /// `proxy_reply`: whether it answers for this box. Default false.
+    pub proxy_reply: bool,
+}
+
+fn as_name<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(algorithm.name())
+}
+
+/// As the file has them.
+fn as_identifiers<S: Serializer>(
+    identity: &Option<Identity>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let written = identity.map(|identity| {
+        let Identity { xtr_id, site_id } = identity;
+        [format!("{xtr_id:x}"), format!("{site_id:x}")]
+    });
+    written.serialize(serializer)
 }
 
 /// What a box does (RFC 9300 3, RFC 6832 2).

@@ -196,7 +196,7 @@ impl Rules {
         }
         Self {
             roles: lisp.roles,
-            own_rlocs: lisp.rlocs.clone(),
+            own_rlocs: lisp.own_rlocs().collect(),
             own_addresses: own_addresses(lisp.vrf, interfaces).collect(),
             has_versions: lisp.map_version != 0,
             has_petr: !lisp.petr.is_empty(),

@@ -28,7 +28,7 @@ const FULL: &str = r#"
 [lisp]
 roles = ["itr", "etr", "pitr"]
 mode = "closed"
-rlocs = ["2001:db8:ffff::2", "192.0.2.2"]
+rlocs = ["2001:db8:ffff::2", { rloc = "192.0.2.2", priority = 2, weight = 30 }]
 dscp = "pipe"
 udp_checksum = true
 path_mtu = "stateful"
@@ -99,7 +99,10 @@ fn every_lisp_value_arrives() {
     let addresses = |texts: &[&str]| -> Vec<std::net::IpAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     };
-    assert_eq!(lisp.rlocs, addresses(&["2001:db8:ffff::2", "192.0.2.2"]));
+    let own: Vec<_> = lisp.own_rlocs().collect();
+    assert_eq!(own, addresses(&["2001:db8:ffff::2", "192.0.2.2"]));
+    let shares = lisp.rlocs.iter().map(|own| (own.priority, own.weight));
+    assert_eq!(shares.collect::<Vec<_>>(), [(1, 100), (2, 30)]);
     assert_eq!(
         (lisp.dscp, lisp.udp_checksum, lisp.gpe),
         (Dscp::Pipe, true, false)
@@ -405,4 +408,167 @@ fn misses_go_to_a_proxy_only_where_there_is_one() {
         "lisp.miss: miss = \"petr\" without petr, expected both",
     );
     right(&least("miss = \"petr\"\npetr = [\"2001:db8::9\"]"));
+}
+
+const MAPPING_SYSTEM: &str = r#"
+map_resolvers = ["2001:db8:ffff::100"]
+xtr_id = "00000000000000000000000000000a01"
+site_id = "7"
+state = "/var/lib/sextant/nonce"
+[[lisp.map_servers]]
+address = "2001:db8:ffff::100"
+key = "nobody shall read this"
+key_id = 3
+algorithm = "hkdf-sha256"
+proxy_reply = true
+[[lisp.map_servers]]
+address = "2001:db8:ffff::101"
+key = "nor this"
+"#;
+
+/// RFC 9301 5.6, 8.1, 8.2.
+#[test]
+fn the_mapping_system_arrives_and_its_secrets_are_not_shown() {
+    use crate::config::lisp::MapServer;
+    use crate::proto::lisp::wire::Identity;
+    use crate::proto::lisp::wire::auth::{Algorithm, Secret};
+
+    let config = right(&least(MAPPING_SYSTEM));
+    let json = serde_json::to_value(&config).unwrap();
+    let text = format!("{json} {config:?}");
+    assert!(!text.contains("nobody shall") && !text.contains("nor this"));
+    assert_eq!(json["lisp"]["map_servers"][0]["algorithm"], "hkdf-sha256");
+    let lisp = config.lisp.unwrap();
+    let address = |text: &str| -> std::net::IpAddr { text.parse().unwrap() };
+    assert_eq!(lisp.map_resolvers, [address("2001:db8:ffff::100")]);
+    let (xtr_id, site_id) = (0xa01, 7);
+    assert_eq!(lisp.identity, Some(Identity { xtr_id, site_id }));
+    assert_eq!(
+        lisp.state.as_deref(),
+        Some(std::path::Path::new("/var/lib/sextant/nonce"))
+    );
+    assert_eq!(
+        lisp.map_servers,
+        [
+            MapServer {
+                address: address("2001:db8:ffff::100"),
+                key: Secret::new(b"nobody shall read this"),
+                key_id: 3,
+                algorithm: Algorithm::HkdfSha256,
+                proxy_reply: true,
+            },
+            MapServer {
+                address: address("2001:db8:ffff::101"),
+                key: Secret::new(b"nor this"),
+                key_id: 1,
+                algorithm: Algorithm::HmacSha256,
+                proxy_reply: false,
+            },
+        ]
+    );
+    let none = right(&least("")).lisp.unwrap();
+    assert!(none.map_resolvers.is_empty() && none.map_servers.is_empty());
+    assert_eq!((none.identity, none.state), (None, None));
+}
+
+#[test]
+fn a_mapping_system_that_cannot_be_reached_or_known_is_refused() {
+    let servers = |rest: &str| format!("[[lisp.map_servers]]\n{rest}");
+    for (more, expected) in [
+        (
+            "map_resolvers = [\"192.0.2.9\"]".to_owned(),
+            "no own RLOC is",
+        ),
+        (
+            "map_resolvers = [\"2001:db8:ffff::2\"]".to_owned(),
+            "is an own address",
+        ),
+        (
+            "map_resolvers = [\"ff02::1\"]".to_owned(),
+            "is a multicast address",
+        ),
+        (
+            "roles = [\"etr\"]\nmap_resolvers = [\"2001:db8:ffff::9\"]".to_owned(),
+            "mappings are for boxes that encapsulate",
+        ),
+        (
+            "xtr_id = \"1\"".to_owned(),
+            "xtr_id without site_id, expected both",
+        ),
+        (
+            "site_id = \"1\"".to_owned(),
+            "site_id without xtr_id, expected both",
+        ),
+        (
+            "xtr_id = \"x\"\nsite_id = \"1\"".to_owned(),
+            "expected 1 to 32 hexadecimal digits",
+        ),
+        (
+            "xtr_id = \"1\"\nsite_id = \"11112222333344445\"".to_owned(),
+            "expected 1 to 16 hexadecimal digits",
+        ),
+        ("state = \"nonce\"".to_owned(), "expected an absolute path"),
+        (
+            servers("key = \"x\""),
+            "missing, expected the Map-Server's address",
+        ),
+        (
+            servers("address = \"2001:db8:ffff::9\""),
+            "missing, expected the secret",
+        ),
+        (
+            servers("address = \"2001:db8:ffff::9\"\nkey = \"\""),
+            "no secret",
+        ),
+        (
+            servers("address = \"2001:db8:ffff::9\"\nkey = \"x\"\nalgorithm = \"md5\""),
+            "is not one of the choices",
+        ),
+        (
+            format!(
+                "roles = [\"itr\"]\n{}",
+                servers("address = \"2001:db8:ffff::9\"\nkey = \"x\"")
+            ),
+            "map_servers without etr among the roles",
+        ),
+        (
+            servers("address = \"2001:db8:ffff::9\"\nkey = \"x\"\n").repeat(2),
+            "Map-Server",
+        ),
+    ] {
+        one_error(&least(&more), expected);
+    }
+    let many: String = (1..=9)
+        .map(|number| {
+            servers(&format!(
+                "address = \"2001:db8:ffff::9{number}\"\nkey = \"x\"\n"
+            ))
+        })
+        .collect();
+    one_error(&least(&many), "9 Map-Servers, expected at most 8");
+}
+
+#[test]
+fn own_rlocs_as_tables_are_judged_like_addresses() {
+    let rlocs = |items: &str| least("").replace("[\"2001:db8:ffff::2\"]", &format!("[{items}]"));
+    right(&rlocs("{ rloc = \"2001:db8:ffff::2\" }"));
+    for (items, expected) in [
+        ("{ priority = 1 }", "missing, expected an own address"),
+        ("{ rloc = \"2001:db8:ffff::3\" }", "is no own address"),
+        (
+            "{ rloc = \"2001:db8:ffff::2\", weight = 101 }",
+            "expected 0 to 100",
+        ),
+        (
+            "{ rloc = \"2001:db8:ffff::2\", up = false }",
+            "unknown key \"up\"",
+        ),
+        (
+            "\"2001:db8:ffff::2\", { rloc = \"2001:db8:ffff::2\" }",
+            "stands twice",
+        ),
+        ("7", "expected a string"),
+    ] {
+        one_error(&rlocs(items), expected);
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Which mappings may stand is said by [`Rules`]; here every answer gets its place in the file.
 
+mod mapping_system;
 mod mappings;
 
 use std::net::IpAddr;
@@ -12,12 +13,13 @@ use ipnet::IpNet;
 use super::interfaces::Interfaces;
 use super::names::Seen;
 use crate::config::error::{Place, Sink};
-use crate::config::file::{InstanceTable, LispTable};
+use crate::config::file::{InstanceTable, LispTable, OwnRlocTable};
 use crate::config::lisp::rules::{Rules, check_eid_prefix, own_addresses};
-use crate::config::lisp::{Instance, Lisp, Mode, OnMiss, Roles};
+use crate::config::lisp::{Instance, Lisp, Mode, OnMiss, OwnRloc, Roles};
 use crate::config::model::Route;
 use crate::config::problem::Problem;
 use crate::config::reader::{Field, List};
+use crate::proto::lisp::Locator;
 
 /// How long a learned path MTU holds (RFC 8201 5.3).
 const PATH_MTU_AGE: Duration = Duration::from_secs(600);
@@ -55,6 +57,10 @@ pub(super) fn lisp(
         nonce: table.nonce.or(false),
         locator_status_bits: table.locator_status_bits.or(false),
         map_version: table.map_version.or(0),
+        map_resolvers: Vec::new(),
+        map_servers: Vec::new(),
+        identity: mapping_system::identity(&table.xtr_id, &table.site_id, sink),
+        state: table.state.optional(),
         instances: Vec::new(),
         mappings: Vec::new(),
     };
@@ -77,6 +83,10 @@ pub(super) fn lisp(
         let (found, other) = ("miss = \"petr\"", "petr");
         sink.push(place, Problem::Without { found, other });
     }
+    let resolvers = table.map_resolvers;
+    lisp.map_resolvers = mapping_system::map_resolvers(resolvers, &rules, rlocs_are_known, sink);
+    let servers = table.map_servers;
+    lisp.map_servers = mapping_system::map_servers(servers, roles, &rules, rlocs_are_known, sink);
     check_map_requests(&table.instances, &lisp.instances, &rules, sink);
     let rules = Rules::new(&lisp, interfaces.list(), routes);
     lisp.mappings = mappings::mappings(table.mappings, &rules, rlocs_are_known, sink);
@@ -150,24 +160,41 @@ fn all_are_known<T>(field: &Field<List<T>>) -> bool {
 
 /// Own RLOCs: own addresses in the underlay, each once.
 fn rlocs(
-    field: &Field<List<IpAddr>>,
+    field: &Field<List<OwnRlocTable>>,
     vrf: Option<usize>,
     interfaces: &Interfaces,
     sink: &mut Sink<'_>,
-) -> Vec<IpAddr> {
-    for (address, place) in field.value().iter().flat_map(|list| &list.items) {
-        let Some(vrf) = vrf else { break };
-        if interfaces.owner(vrf, *address).is_none() && interfaces.addresses_are_complete() {
+) -> Vec<OwnRloc> {
+    let mut seen = Seen::default();
+    let mut rlocs = Vec::new();
+    for (table, _) in field.value().iter().flat_map(|list| &list.items) {
+        let OwnRlocTable { rloc, place, .. } = table;
+        let default = Locator::new(*rloc);
+        rlocs.push(OwnRloc {
+            rloc: *rloc,
+            priority: table.priority.value().copied().unwrap_or(default.priority),
+            weight: table.weight.value().copied().unwrap_or(default.weight),
+        });
+        if let Some(first) = seen.insert(*rloc, place) {
+            let problem = Problem::Duplicate {
+                what: "RLOC",
+                found: rloc.to_string(),
+                scope: "once",
+            };
+            sink.push_related(place, problem, first, "first here");
+        }
+        let Some(vrf) = vrf else { continue };
+        if interfaces.owner(vrf, *rloc).is_none() && interfaces.addresses_are_complete() {
             let own = own_addresses(vrf, interfaces.list());
             let problem = Problem::NotOwnAddress {
-                found: *address,
+                found: *rloc,
                 vrf: interfaces.vrf_name(vrf).to_owned(),
                 expected: own.map(|own| own.to_string()).collect(),
             };
             sink.push(place, problem);
         }
     }
-    addresses_once(field.clone(), "RLOC", sink)
+    rlocs
 }
 
 fn addresses_once(

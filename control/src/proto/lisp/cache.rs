@@ -1,7 +1,7 @@
-//! The map-cache as the operator sees it: mappings of the configuration and mappings added at run time, which come
-//! first (RFC 9300 6).
+//! The map-cache as the operator sees it (RFC 9300 6): mappings added at run time, those of the configuration, and those
+//! that were learned from the mapping system; for one prefix they come in this order.
 //!
-//! Key: instance and EID prefix. Value: up to two mappings, the one in force in front. A million of them take some
+//! Key: instance and EID prefix. Value: up to three mappings, the one in force in front. A million of them take some
 //! 200 MB here; the packet path has a smaller form of its own. Every change is logarithmic in their number. Nothing is
 //! ever refused here: what may stand in it was judged before.
 
@@ -21,6 +21,8 @@ pub enum Origin {
     Static,
     /// Somebody at the admin socket.
     Admin,
+    /// The mapping system (RFC 9301), for a time.
+    Learned,
 }
 
 impl Origin {
@@ -30,6 +32,7 @@ impl Origin {
         match self {
             Self::Static => "static",
             Self::Admin => "admin",
+            Self::Learned => "learned",
         }
     }
 }
@@ -41,26 +44,38 @@ pub enum Deleted {
     Yes,
     /// There is only the configuration's, which stays.
     OnlyStatic,
+    /// There is only one that was learned, which goes when its time is over.
+    OnlyLearned,
     /// There is none.
     Unknown,
 }
 
-/// What is known of one key: one of the two mappings at least.
+/// What is known of one key: one of the three mappings at least.
 #[derive(Debug, Clone, Default)]
 struct Slot {
     configured: Option<Mapping>,
     added: Option<Mapping>,
+    /// On the heap: most slots of a large map-cache have none.
+    learned: Option<Box<Learned>>,
     /// When a packet was last known to have used it.
     used: Option<Instant>,
+}
+
+/// What was learned, and until when it holds.
+#[derive(Debug, Clone)]
+struct Learned {
+    mapping: Mapping,
+    expires: Instant,
 }
 
 impl Slot {
     fn in_force(&self) -> Option<(Origin, &Mapping)> {
         let added = self.added.as_ref().map(|mapping| (Origin::Admin, mapping));
-        added.or(self
-            .configured
-            .as_ref()
-            .map(|mapping| (Origin::Static, mapping)))
+        let configured = self.configured.as_ref();
+        let configured = configured.map(|mapping| (Origin::Static, mapping));
+        let learned = self.learned.as_ref();
+        let learned = learned.map(|learned| (Origin::Learned, &learned.mapping));
+        added.or(configured).or(learned)
     }
 }
 
@@ -75,6 +90,8 @@ pub struct Entry<'a> {
     pub mapping: &'a Mapping,
     /// When a packet was last known to have used it.
     pub used: Option<Instant>,
+    /// Until when it holds, if it was learned.
+    pub expires: Option<Instant>,
 }
 
 /// Instance, whether it is IPv4, prefix length.
@@ -184,12 +201,37 @@ impl MapCache {
     pub fn delete(&mut self, key: EidKey) -> Deleted {
         match self.slots.get(&key) {
             None => return Deleted::Unknown,
+            Some(Slot {
+                added: None,
+                configured: None,
+                ..
+            }) => return Deleted::OnlyLearned,
             Some(Slot { added: None, .. }) => return Deleted::OnlyStatic,
             Some(_) => {}
         }
         self.added -= 1;
         self.change(key, |slot| slot.added = None);
         Deleted::Yes
+    }
+
+    /// The mapping system says this until then. Whether another mapping is in force now.
+    pub fn learn(&mut self, key: EidKey, mapping: Mapping, expires: Instant) -> bool {
+        self.change(key, |slot| {
+            slot.learned = Some(Box::new(Learned { mapping, expires }));
+        })
+    }
+
+    /// What was learned does not hold any more. Whether another mapping, or none, is in force now.
+    pub fn unlearn(&mut self, key: EidKey) -> bool {
+        self.slots.contains_key(&key) && self.change(key, |slot| slot.learned = None)
+    }
+
+    /// Keys for which something was learned, in force or not.
+    pub fn learned(&self) -> impl Iterator<Item = (EidKey, &Mapping)> + '_ {
+        self.slots.iter().filter_map(|(key, slot)| {
+            let learned = slot.learned.as_ref()?;
+            Some((*key, &learned.mapping))
+        })
     }
 
     /// The configuration has these mappings now. Keys for which another mapping, or none, is in force afterwards.
@@ -317,5 +359,9 @@ fn entry(key: EidKey, slot: &Slot) -> Option<Entry<'_>> {
         origin,
         mapping,
         used: slot.used,
+        expires: match (origin, &slot.learned) {
+            (Origin::Learned, Some(learned)) => Some(learned.expires),
+            _ => None,
+        },
     })
 }

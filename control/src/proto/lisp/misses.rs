@@ -108,6 +108,8 @@ impl Limit {
 pub struct Noted<P> {
     /// Nobody had asked for this EID: whoever knows mappings should be asked.
     pub is_new: bool,
+    /// It is known now that this EID was missed: no limit stood against it.
+    pub is_noted: bool,
     /// The packet, where it does not wait, and why.
     pub refused: Option<(P, Limit)>,
 }
@@ -207,6 +209,7 @@ impl<P> Misses<P> {
             self.counters.limited[limit.index()] += 1;
             return Noted {
                 is_new: false,
+                is_noted: false,
                 refused: packet.map(|packet| (packet, limit)),
             };
         }
@@ -226,7 +229,11 @@ impl<P> Misses<P> {
         entry.count += 1;
         self.by_age.insert((now, key));
         let refused = packet.and_then(|packet| self.hold(now, key, packet).err());
-        Noted { is_new, refused }
+        Noted {
+            is_new,
+            is_noted: true,
+            refused,
+        }
     }
 
     /// Mappings for this prefix are known: the packets that waited, in the order they came. Its entries are forgotten.

@@ -1,4 +1,5 @@
-//! LISP on the control thread (RFC 9300, RFC 9301): what a mapping is, the map-cache, and packets that met no mapping.
+//! LISP on the control thread (RFC 9300, RFC 9301): what a mapping is, the map-cache, packets that met no mapping,
+//! and the two ends of the mapping system: the tunnel router ([`xtr`]) and the Map-Server ([`mapserver`]).
 //!
 //! Values without clocks or sockets, as all of [`proto`](super). The packet path has its own, compiled form of the
 //! map-cache; the appliance keeps the two in step.
@@ -9,6 +10,7 @@ pub mod mapserver;
 pub mod misses;
 pub mod path_mtu;
 pub mod wire;
+pub mod xtr;
 
 #[cfg(test)]
 mod tests;

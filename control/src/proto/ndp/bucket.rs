@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct TokenBucket {
+pub(in crate::proto) struct TokenBucket {
     /// Time in which one token comes back.
     interval: Duration,
     burst: u32,
@@ -13,7 +13,7 @@ pub(super) struct TokenBucket {
 impl TokenBucket {
     /// A full bucket. A rate or burst of zero counts as one: a bucket that never gives is a configuration error, and
     /// refusing everything would be the worst way to say so.
-    pub(super) fn new(now: Instant, per_second: u32, burst: u32) -> Self {
+    pub(in crate::proto) fn new(now: Instant, per_second: u32, burst: u32) -> Self {
         Self {
             interval: Duration::from_secs(1) / per_second.max(1),
             burst: burst.max(1),
@@ -22,13 +22,13 @@ impl TokenBucket {
     }
 
     /// Another rate and burst; what was taken stays taken.
-    pub(super) fn set_rate(&mut self, per_second: u32, burst: u32) {
+    pub(in crate::proto) fn set_rate(&mut self, per_second: u32, burst: u32) {
         self.interval = Duration::from_secs(1) / per_second.max(1);
         self.burst = burst.max(1);
     }
 
     /// Take a token unless fewer than `leave` would remain for those who are more important.
-    pub(super) fn take(&mut self, now: Instant, leave: u32) -> bool {
+    pub(in crate::proto) fn take(&mut self, now: Instant, leave: u32) -> bool {
         let allowed = self.interval * self.burst.saturating_sub(leave);
         let missing = self.full_at.saturating_duration_since(now) + self.interval;
         if missing > allowed {
@@ -39,7 +39,7 @@ impl TokenBucket {
     }
 
     /// How many tokens it holds when full.
-    pub(super) fn burst(&self) -> u32 {
+    pub(in crate::proto) fn burst(&self) -> u32 {
         self.burst
     }
 }

@@ -33,7 +33,7 @@
 
 mod address;
 mod arp;
-mod bucket;
+pub(in crate::proto) mod bucket;
 mod cache;
 mod interface;
 mod machine;

@@ -1,5 +1,6 @@
 //! `sextant show lisp` as tables.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::grid::Side::{Left, Right};
@@ -24,11 +25,14 @@ impl Shown for Lisp {
             (
                 "mappings",
                 format!(
-                    "{}, {} of them added at run time",
+                    "{}, {} of them added at run time, {} learned",
                     count(self.mappings),
-                    count(self.mappings_added)
+                    count(self.mappings_added),
+                    count(self.mappings_learned)
                 ),
             ),
+            ("resolvers", list(&self.map_resolvers)),
+            ("pending", count(self.requests_pending)),
         ] {
             text.push_str(&format!("{name:<16}{value}\n"));
         }
@@ -36,6 +40,8 @@ impl Shown for Lisp {
             + &self.own()
             + "\n"
             + &self.instances()
+            + "\n"
+            + &self.registrations()
             + "\n"
             + &self.remote()
             + "\n"
@@ -82,6 +88,30 @@ impl Lisp {
             ]);
         }
         grid.finish("no instances")
+    }
+
+    fn registrations(&self) -> String {
+        let columns = [
+            ("map-server", Left),
+            ("registered", Left),
+            ("last notify", Right),
+            ("sent", Right),
+        ];
+        let mut grid = Grid::new(&columns);
+        for server in &self.map_servers {
+            let ago = |seconds| duration(Duration::from_secs(seconds));
+            grid.row([
+                server.address.clone(),
+                if server.registered { "yes" } else { "no" }.to_owned(),
+                or_dash(server.notified_s.map(ago).as_ref()),
+                count(server.sent),
+            ]);
+        }
+        let text = grid.finish("no Map-Servers");
+        match counters(&self.control_counters) {
+            Some(line) => text + &line,
+            None => text,
+        }
     }
 
     fn remote(&self) -> String {
@@ -136,22 +166,25 @@ impl Lisp {
         if more > 0 {
             text.push_str(&format!("and {} more\n", count(more)));
         }
-        let counters = self.miss_counters.iter().filter(|(_, number)| **number > 0);
-        let counters = counters.map(|(name, number)| format!("{name} {}", count(*number)));
-        let counters: Vec<String> = counters.collect();
-        if !counters.is_empty() {
-            text.push_str(&format!("{}\n", counters.join(", ")));
+        if let Some(line) = counters(&self.miss_counters) {
+            text.push_str(&line);
         }
         text
     }
 }
 
+/// What happened at all, in a line.
+fn counters(counters: &BTreeMap<String, u64>) -> Option<String> {
+    let counters = counters.iter().filter(|(_, number)| **number > 0);
+    let counters = counters.map(|(name, number)| format!("{name} {}", count(*number)));
+    let counters: Vec<String> = counters.collect();
+    (!counters.is_empty()).then(|| format!("{}\n", counters.join(", ")))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::admin::view::{LispInstance, OwnRloc, RecentMiss, Rloc};
+    use crate::admin::view::{LispInstance, MapServer, OwnRloc, RecentMiss, Rloc};
 
     fn shown() -> Lisp {
         Lisp {
@@ -184,6 +217,16 @@ mod tests {
             }],
             mappings: 1200,
             mappings_added: 3,
+            mappings_learned: 4,
+            map_resolvers: vec!["192.0.2.100".to_owned()],
+            requests_pending: 2,
+            map_servers: vec![MapServer {
+                address: "192.0.2.101".to_owned(),
+                registered: true,
+                notified_s: Some(5),
+                sent: 9,
+            }],
+            control_counters: BTreeMap::from([("registered".to_owned(), 8)]),
             misses: vec![RecentMiss {
                 instance: 7,
                 eid: "10.9.0.1".to_owned(),
@@ -206,7 +249,10 @@ mod tests {
             .collect();
         for expected in [
             "roles itr, etr",
-            "mappings 1,200, 3 of them added at run time",
+            "mappings 1,200, 3 of them added at run time, 4 learned",
+            "resolvers 192.0.2.100",
+            "pending 2",
+            "registered 8",
             "192.0.2.2 core tentative no",
             "7 site 1,200 10.1.0.0/16 -",
             "192.0.2.3 up 1,200 1400 core -",
@@ -218,6 +264,11 @@ mod tests {
                 "{expected}: {lines:#?}"
             );
         }
+        let server = lines.iter().find(|line| line.starts_with("192.0.2.101"));
+        assert!(
+            server.is_some_and(|line| line.starts_with("192.0.2.101 yes 5")),
+            "{server:?}"
+        );
         let missed = lines.iter().find(|line| line.starts_with("7 10.9.0.1"));
         assert!(
             missed.is_some_and(|line| line.contains("10.1.0.10 2 ")),

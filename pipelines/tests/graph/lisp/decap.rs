@@ -182,7 +182,7 @@ fn d10_a_checksum_is_absent_or_right() {
         assert_eq!(site.drops(), [(DropReason::LispUdpChecksum, 2)]);
         let mut frame = Outer::from(rloc).frame(&six_back().build_ipv6());
         let port = if rloc == RLOC6 { 57 } else { 37 };
-        frame[port] = 0xf6; // 4342
+        frame[port] = 0xf7; // 4343
         let (_, answer) = site.pass(UNDERLAY, frame);
         if rloc == RLOC6 {
             assert_eq!(error6(&answer).0, 1);

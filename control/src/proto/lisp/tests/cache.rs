@@ -37,6 +37,41 @@ fn added_mapping_comes_before_the_configured_one_until_it_is_deleted() {
 }
 
 #[test]
+fn what_was_learned_comes_behind_what_the_operator_says() {
+    let mut cache = MapCache::new();
+    let eid = key(7, "2001:db8:b::/48");
+    let now = Instant::now();
+    let origin = |cache: &MapCache| cache.entry(eid).map(|entry| (entry.origin, entry.expires));
+    let soon = now + Duration::from_secs(60);
+    assert!(cache.learn(eid, locators(&[(1, 100)]), soon));
+    assert_eq!(origin(&cache), Some((Origin::Learned, Some(soon))));
+    assert_eq!(cache.users(rloc("2001:db8::1")), 1);
+    assert_eq!(cache.delete(eid), Deleted::OnlyLearned);
+    // The same for longer is nothing new to packets.
+    let later = now + Duration::from_secs(120);
+    assert!(!cache.learn(eid, locators(&[(1, 100)]), later));
+    assert_eq!(origin(&cache), Some((Origin::Learned, Some(later))));
+    assert_eq!(cache.configure([(eid, native())]), [eid]);
+    assert_eq!(origin(&cache), Some((Origin::Static, None)));
+    assert!(cache.add(eid, locators(&[(2, 1)])));
+    assert!(!cache.learn(eid, locators(&[(3, 1), (3, 2)]), later));
+    assert_eq!(origin(&cache), Some((Origin::Admin, None)));
+    assert_eq!(
+        cache.users(rloc("2001:db8::2")),
+        0,
+        "it is in force nowhere"
+    );
+    assert_eq!(cache.delete(eid), Deleted::Yes);
+    assert_eq!(cache.configure([]), [eid]);
+    assert_eq!(origin(&cache), Some((Origin::Learned, Some(later))));
+    assert_eq!(cache.users(rloc("2001:db8::2")), 1);
+    assert_eq!(cache.learned().count(), 1);
+    assert!(cache.unlearn(eid));
+    assert!(cache.is_empty() && cache.rlocs().next().is_none());
+    assert!(!cache.unlearn(eid), "there is nothing");
+}
+
+#[test]
 fn reload_keeps_what_was_added_and_names_only_what_changed() {
     let mut cache = MapCache::new();
     let (a, b, c, d) = (

@@ -94,6 +94,35 @@ impl Encapsulated {
     }
 }
 
+/// A packet with a datagram in it: where the datagram is from, where it goes, and what is in it. Its length and its checksum
+/// are right, and the checksum is there (RFC 9301 5).
+///
+/// # Errors
+/// With the first thing that is wrong.
+pub fn open(packet: &[u8]) -> Result<(SocketAddr, SocketAddr, &[u8]), Error> {
+    let Datagram {
+        source,
+        destination,
+        datagram,
+    } = Datagram::parse(packet)?;
+    let mut udp = Reader::new(datagram);
+    let (source_port, destination_port) = (udp.u16()?, udp.u16()?);
+    let payload = datagram.get(UDP_LEN..).ok_or(Error::InnerLength)?;
+    Ok((
+        SocketAddr::new(source, source_port),
+        SocketAddr::new(destination, destination_port),
+        payload,
+    ))
+}
+
+/// A message as a packet, from the IP header on, with right checksums; both ends are of one family.
+#[must_use]
+pub fn enclose(source: SocketAddr, destination: SocketAddr, message: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(message.len() + 48);
+    emit_packet(source, destination, message, &mut bytes);
+    bytes
+}
+
 /// The inner packet down to UDP, whose length and checksum are right.
 struct Datagram<'a> {
     source: IpAddr,

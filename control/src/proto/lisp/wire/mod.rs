@@ -24,7 +24,7 @@ mod request;
 mod tests;
 
 pub use address::EidAddress;
-pub use ecm::Encapsulated;
+pub use ecm::{Encapsulated, enclose, open};
 pub use error::Error;
 pub use record::{Act, LocatorRecord, Record};
 pub use register::{Identity, Notify, Register, RegisterFlags, Registration};

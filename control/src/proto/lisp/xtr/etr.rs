@@ -1,0 +1,159 @@
+//! Answering Map-Requests for own EIDs (RFC 9301 5.2 to 5.5, 7.1).
+//!
+//! An answer has the best match and every own prefix under it, with all own RLOCs. It goes from port 4342 to one of the
+//! request's ITR-RLOCs, to the port the request came from. Answers are limited, in all and for each of those they go to
+//! (P-07): a request costs nothing to forge.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::settings::{Settings, is_within};
+use super::{Context, is_unicast};
+use crate::proto::lisp::EidKey;
+use crate::proto::lisp::wire::{Record, Reply, ReplyFlags, Request, message_max};
+use crate::proto::ndp::bucket::TokenBucket;
+
+/// Answers a second, and at once.
+const ANSWERS: (u32, u32) = (1000, 500);
+/// The same to one RLOC: behind it may be many that ask.
+const ANSWERS_PER_RLOC: (u32, u32) = (10, 40);
+/// RLOCs whose answers are counted, most; where there are more, all begin anew, and the limit in all holds.
+const RLOCS_MAX: usize = 4096;
+
+/// Prefixes of one request that are looked up, most: others send one (RFC 9301 5.2).
+const ASKED_MAX: usize = 4;
+/// Records of an answer, most: as many of the smallest as a packet has room for.
+const RECORDS_MAX: usize = 64;
+
+pub(super) struct Etr {
+    answers: TokenBucket,
+    per_rloc: HashMap<IpAddr, TokenBucket>,
+}
+
+impl Etr {
+    pub(super) fn new(now: Instant) -> Self {
+        let (per_second, burst) = ANSWERS;
+        Self {
+            answers: TokenBucket::new(now, per_second, burst),
+            per_rloc: HashMap::new(),
+        }
+    }
+
+    /// `from` is where the request itself came from: for an encapsulated one, what stands inside. `to` is the own RLOC it
+    /// arrived at.
+    pub(super) fn handle_request(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        request: &Request,
+        from: SocketAddr,
+        to: IpAddr,
+        context: &mut Context,
+    ) {
+        if !settings.is_etr {
+            context.count("request_not_etr");
+            return;
+        }
+        // Solicited requests carry a D of their own.
+        if request.flags.solicit {
+            context.count("solicited_ignored");
+            return;
+        }
+        if request.flags.no_reply {
+            context.count("request_no_reply");
+            return;
+        }
+        let Some(destination) = destination(settings, request, from.ip()) else {
+            context.count("request_no_rloc");
+            return;
+        };
+        // From where the request went to, if that can be (P-08).
+        let source = Some(to).filter(|to| to.is_ipv4() == destination.is_ipv4());
+        let source = source.filter(|to| settings.is_own(*to));
+        let source = source.or_else(|| settings.source(destination.is_ipv4()));
+        let Some(source) = source else {
+            context.count("request_no_rloc");
+            return;
+        };
+        let probed = request.flags.probe.then_some(to);
+        let mut records: Vec<Record> = Vec::new();
+        let room = message_max(destination.is_ipv4()) - Reply::HEADER_LEN;
+        for asked in request.asked.iter().take(ASKED_MAX) {
+            for record in answer(settings, asked.key, probed, room) {
+                let used: usize = records.iter().map(Record::wire_len).sum();
+                let is_new = records.iter().all(|known| known.key != record.key);
+                if is_new && used + record.wire_len() <= room {
+                    records.push(record);
+                }
+            }
+        }
+        if records.is_empty() {
+            context.count("request_not_own");
+            return;
+        }
+        if !self.may_answer(now, destination) {
+            context.count("limit_answers");
+            return;
+        }
+        let reply = Reply {
+            flags: ReplyFlags {
+                probe: request.flags.probe,
+                echo_nonce: false,
+            },
+            nonce: request.nonce,
+            records,
+        };
+        context.count("sent_map_reply");
+        context.send(
+            source,
+            SocketAddr::new(destination, from.port()),
+            reply.emit(),
+        );
+    }
+
+    fn may_answer(&mut self, now: Instant, rloc: IpAddr) -> bool {
+        if self.per_rloc.len() >= RLOCS_MAX && !self.per_rloc.contains_key(&rloc) {
+            self.per_rloc.clear();
+        }
+        let (per_second, burst) = ANSWERS_PER_RLOC;
+        let bucket = self.per_rloc.entry(rloc);
+        let bucket = bucket.or_insert_with(|| TokenBucket::new(now, per_second, burst));
+        bucket.take(now, 0) && self.answers.take(now, 0)
+    }
+}
+
+/// The ITR-RLOC an answer goes to: the one that sent the request, else the first there is an own RLOC for.
+fn destination(settings: &Settings, request: &Request, from: IpAddr) -> Option<IpAddr> {
+    let usable = |rloc: &&IpAddr| {
+        is_unicast(**rloc) && !settings.is_own(**rloc) && settings.source(rloc.is_ipv4()).is_some()
+    };
+    let mut usable = request.itr_rlocs.iter().filter(usable);
+    let first = usable.clone().next().copied();
+    usable.find(|rloc| **rloc == from).copied().or(first)
+}
+
+/// The best match and all under it; where they do not fit in a message, what is asked alone, which nothing is under.
+fn answer(settings: &Settings, asked: EidKey, probed: Option<IpAddr>, room: usize) -> Vec<Record> {
+    let around = settings.eids.iter().filter(|own| is_within(asked, **own));
+    let Some(best) = around.max_by_key(|own| own.eid.prefix_len()).copied() else {
+        return Vec::new();
+    };
+    let under = settings.eids.iter().filter(|own| is_within(**own, best));
+    let mut keys: Vec<EidKey> = under.copied().collect();
+    keys.sort_unstable();
+    if keys.len() <= RECORDS_MAX {
+        let records = keys.iter().map(|key| settings.record(*key, probed));
+        let records: Vec<Record> = records.collect();
+        if records.iter().map(Record::wire_len).sum::<usize>() <= room {
+            return records;
+        }
+    }
+    if keys
+        .iter()
+        .any(|own| *own != asked && is_within(*own, asked))
+    {
+        return Vec::new();
+    }
+    vec![settings.record(asked, probed)]
+}

@@ -1,0 +1,373 @@
+//! Asking for mappings (RFC 9301 5.2, 5.3, 5.5).
+//!
+//! ```text
+//!             miss, refresh          try 2 to 10, 1 s apart
+//!    (none) ----------------> Asking ----------------------+
+//!      ^                      |  |  ^                      |
+//!      |                      |  |  +----------------------+
+//!      |   answered: until 1 s|  | 1 s after try 10: for 30 s
+//!      |   after the last try v  v
+//!      +------------------- Resting
+//!               over
+//! ```
+//!
+//! A question is for a host (a miss) or for a prefix that was learned (to refresh it). While one rests, nothing is asked
+//! for the same prefix, so that there is one Map-Request a second at most, and a pause where nobody answers (C-10). All
+//! tries of a question have one nonce: an answer to an earlier one is still an answer.
+//!
+//! A Map-Request goes to the Map-Resolvers in turn, encapsulated (RFC 9301 5.8). A Map-Reply is believed if it has the
+//! nonce of a question and a record that covers what was asked. Of its other records those under that one count too: an
+//! answer lists all more-specific prefixes (RFC 9301 5.5), so what was learned of others under it does not hold any more,
+//! and the prefix around holds no longer than they (C-07, C-08).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::learned::{Due, Learned};
+use super::settings::{Settings, is_within};
+use super::{Context, Event, Output};
+use crate::proto::lisp::EidKey;
+use crate::proto::lisp::wire::{
+    CONTROL_PORT, EidAddress, Encapsulated, Record, Reply, Request, RequestFlags,
+};
+
+/// Most questions.
+pub(super) const QUESTIONS_MAX: usize = 4096;
+/// Between two Map-Requests for one prefix (RFC 9301 5.3).
+const RETRY: Duration = Duration::from_secs(1);
+/// Map-Requests without an answer (RFC 9301 5.3).
+const TRIES: u8 = 10;
+/// And how long none is sent then.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a mapping holds whose TTL leaves that to us.
+const TTL_OF_OURS: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Waits for an answer with this nonce.
+    Asking { nonce: u64, tries: u8 },
+    /// Nothing is asked.
+    Resting,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Occurrence {
+    /// Somebody wants to know.
+    Wanted,
+    /// The time has come.
+    Due,
+    /// An answer was believed.
+    Answered,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    state: State,
+    /// Whose packet was the reason; none to refresh.
+    source: Option<EidAddress>,
+    /// When the last Map-Request left.
+    sent: Instant,
+    due: Instant,
+}
+
+pub(super) struct Itr {
+    questions: BTreeMap<EidKey, Question>,
+    by_nonce: HashMap<u64, EidKey>,
+    by_due: BTreeSet<(Instant, EidKey)>,
+    learned: Learned,
+    /// Which Map-Resolver is next.
+    turn: usize,
+}
+
+impl Itr {
+    pub(super) fn new() -> Self {
+        Self {
+            questions: BTreeMap::new(),
+            by_nonce: HashMap::new(),
+            by_due: BTreeSet::new(),
+            learned: Learned::default(),
+            turn: 0,
+        }
+    }
+
+    /// Nobody is asked any more; nothing that was learned holds.
+    pub(super) fn clear(&mut self, context: &mut Context) {
+        for key in self.learned.keys() {
+            context.outputs.push_back(Output::Forgotten(key));
+        }
+        *self = Self::new();
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.by_nonce.len()
+    }
+
+    pub(super) fn learned(&self) -> usize {
+        self.learned.len()
+    }
+
+    pub(super) fn note_used(&mut self, now: Instant, key: EidKey) {
+        self.learned.note_used(now, key);
+    }
+
+    pub(super) fn forget(&mut self, key: EidKey) {
+        self.learned.remove(key);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let question = self.by_due.first().map(|(due, _)| *due);
+        let timeouts = [question, self.learned.poll_timeout()];
+        timeouts.into_iter().flatten().min()
+    }
+
+    /// Somebody wants to know where `key` is.
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        key: EidKey,
+        source: Option<EidAddress>,
+        context: &mut Context,
+    ) {
+        if !self.questions.contains_key(&key) {
+            if self.questions.len() >= QUESTIONS_MAX {
+                context.count("limit_questions");
+                return;
+            }
+            let question = Question {
+                state: State::Resting,
+                source,
+                sent: now,
+                due: now,
+            };
+            self.questions.insert(key, question);
+            self.by_due.insert((now, key));
+        }
+        self.step(now, settings, key, Occurrence::Wanted, context);
+    }
+
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        context: &mut Context,
+    ) {
+        while let Some(due) = self.learned.poll_due(now) {
+            match due {
+                Due::Refresh(key) => self.ask(now, settings, key, None, context),
+                Due::Expired(key) => {
+                    context.count("mapping_expired");
+                    context.outputs.push_back(Output::Forgotten(key));
+                }
+            }
+        }
+        while let Some((due, key)) = self.by_due.first().copied()
+            && due <= now
+        {
+            self.step(now, settings, key, Occurrence::Due, context);
+        }
+    }
+
+    /// One transition of the diagram above.
+    fn step(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        key: EidKey,
+        occurrence: Occurrence,
+        context: &mut Context,
+    ) {
+        let Some(mut question) = self.questions.get(&key).copied() else {
+            return;
+        };
+        self.by_due.remove(&(question.due, key));
+        match (question.state, occurrence) {
+            (State::Resting, Occurrence::Wanted) if now >= question.due => {
+                let nonce = context.nonces.make();
+                self.by_nonce.insert(nonce, key);
+                question.state = State::Asking { nonce, tries: 1 };
+                self.send(now, settings, key, nonce, &mut question, context);
+            }
+            (State::Asking { nonce, tries }, Occurrence::Due) if tries < TRIES => {
+                let tries = tries + 1;
+                question.state = State::Asking { nonce, tries };
+                self.send(now, settings, key, nonce, &mut question, context);
+            }
+            (State::Asking { nonce, .. }, Occurrence::Due) => {
+                self.by_nonce.remove(&nonce);
+                context.count("request_unanswered");
+                context.event(Event::Unanswered { key });
+                question.state = State::Resting;
+                question.due = now + SILENCE;
+            }
+            (State::Asking { nonce, .. }, Occurrence::Answered) => {
+                self.by_nonce.remove(&nonce);
+                question.state = State::Resting;
+                question.due = question.sent + RETRY;
+            }
+            (State::Resting, Occurrence::Due) => {
+                self.questions.remove(&key);
+                return;
+            }
+            (State::Resting, Occurrence::Wanted | Occurrence::Answered)
+            | (State::Asking { .. }, Occurrence::Wanted) => {}
+        }
+        self.by_due.insert((question.due, key));
+        self.questions.insert(key, question);
+    }
+
+    /// A Map-Request to the next Map-Resolver that can be reached; where there is none, a try passes all the same.
+    fn send(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        key: EidKey,
+        nonce: u64,
+        question: &mut Question,
+        context: &mut Context,
+    ) {
+        question.sent = now;
+        question.due = now + RETRY;
+        let resolvers = settings.map_resolvers.len().max(1);
+        let turns = (0..resolvers).map(|number| (self.turn + number) % resolvers);
+        let mut reachable = turns.filter_map(|turn| {
+            let resolver = *settings.map_resolvers.get(turn)?;
+            Some((turn, resolver, settings.source(resolver.is_ipv4())?))
+        });
+        let Some((turn, resolver, source)) = reachable.next() else {
+            context.count("request_no_source");
+            return;
+        };
+        self.turn = (turn + 1) % resolvers;
+        let own = settings.rlocs.iter().filter(|own| own.up);
+        let request = Request {
+            flags: RequestFlags {
+                pitr: settings.is_proxy,
+                ..RequestFlags::default()
+            },
+            source: question.source,
+            ..Request::new(nonce, own.map(|own| own.rloc).collect(), key)
+        };
+        let eid = key.eid.addr();
+        let message = Encapsulated {
+            ddt: false,
+            source: SocketAddr::new(inner_source(settings, eid, question.source), CONTROL_PORT),
+            destination: SocketAddr::new(eid, CONTROL_PORT),
+            request,
+        };
+        context.count("sent_map_request");
+        let destination = SocketAddr::new(resolver, CONTROL_PORT);
+        context.send(source, destination, message.emit());
+    }
+
+    /// An answer.
+    pub(super) fn handle_reply(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        reply: &Reply,
+        context: &mut Context,
+    ) {
+        if reply.flags.probe {
+            context.count("reply_to_no_probe");
+            return;
+        }
+        let Some(asked) = self.by_nonce.get(&reply.nonce).copied() else {
+            context.count("reply_unknown_nonce");
+            return;
+        };
+        let covering = reply.records.iter().filter(|r| is_within(asked, r.key));
+        let Some(covering) = covering.max_by_key(|record| record.key.eid.prefix_len()) else {
+            context.count("reply_other_prefix");
+            return;
+        };
+        let mut records: BTreeMap<EidKey, &Record> = BTreeMap::new();
+        for record in &reply.records {
+            if !is_within(record.key, covering.key) {
+                context.count("record_outside");
+            } else if settings.eids.iter().any(|own| is_within(record.key, *own)) {
+                context.count("record_own_eid");
+            } else {
+                records.insert(record.key, record);
+            }
+        }
+        let answered = self.questions.range(covering.key..);
+        let answered = answered.take_while(|(key, _)| is_within(**key, covering.key));
+        let answered: Vec<EidKey> = answered.map(|(key, _)| *key).collect();
+        for key in answered {
+            self.step(now, settings, key, Occurrence::Answered, context);
+        }
+        let unlisted = self.learned.under(covering.key);
+        let unlisted: Vec<EidKey> = unlisted.filter(|key| !records.contains_key(key)).collect();
+        for key in unlisted {
+            self.learned.remove(key);
+            context.outputs.push_back(Output::Forgotten(key));
+        }
+        // The prefix around comes last: those under it are in force before packets to them could use it.
+        for (key, record) in records.iter().filter(|(key, _)| **key != covering.key) {
+            self.learn(now, *key, record, lifetime(record), context);
+        }
+        if let Some(record) = records.get(&covering.key) {
+            let lifetimes = records.values().map(|record| lifetime(record));
+            let shortest = lifetimes.filter(|lifetime| !lifetime.is_zero()).min();
+            let own = lifetime(record);
+            let lifetime = shortest.map_or(own, |shortest| own.min(shortest));
+            self.learn(now, covering.key, record, lifetime, context);
+        }
+    }
+
+    fn learn(
+        &mut self,
+        now: Instant,
+        key: EidKey,
+        record: &Record,
+        lifetime: Duration,
+        context: &mut Context,
+    ) {
+        if lifetime.is_zero() {
+            context.count("mapping_withdrawn");
+            if self.learned.remove(key) {
+                context.outputs.push_back(Output::Forgotten(key));
+            }
+            return;
+        }
+        let is_positive = !record.locators.is_empty();
+        context.count(if is_positive {
+            "learned"
+        } else {
+            "learned_negative"
+        });
+        if !is_positive && record.act.action().is_none() {
+            context.count("act_unassigned");
+        }
+        if let Some(evicted) = self.learned.insert(now, key, is_positive, lifetime) {
+            context.count("limit_learned");
+            context.outputs.push_back(Output::Forgotten(evicted));
+        }
+        context.outputs.push_back(Output::Learned {
+            key,
+            mapping: record.mapping(),
+            expires: self.learned.expires(key).unwrap_or(now),
+        });
+    }
+}
+
+/// RFC 9301 5.4: minutes; 0: no longer; all ones: as we like.
+fn lifetime(record: &Record) -> Duration {
+    match record.ttl_minutes {
+        Record::TTL_UNSAID => TTL_OF_OURS,
+        minutes => Duration::from_secs(u64::from(minutes) * 60),
+    }
+}
+
+/// Of the inner packet, which has the family of the EID: an own RLOC, else the host whose packet was the reason.
+fn inner_source(settings: &Settings, eid: IpAddr, source: Option<EidAddress>) -> IpAddr {
+    let host = source.map(|source| source.address);
+    let host = host.filter(|host| host.is_ipv4() == eid.is_ipv4());
+    let own = settings.source(eid.is_ipv4()).or(host);
+    own.unwrap_or(match eid {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    })
+}

@@ -1,0 +1,89 @@
+//! What a tunnel router is told to do.
+
+use std::net::IpAddr;
+
+use crate::proto::lisp::wire::auth::{Algorithm, Secret};
+use crate::proto::lisp::wire::{Identity, LocatorRecord, Record};
+use crate::proto::lisp::{EidKey, Locator};
+
+/// How long others may use what is said of own EIDs, minutes: the day that is usual (RFC 9301 5.4).
+const TTL_MINUTES: u32 = 1440;
+
+/// All of it. The default does nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// It asks for mappings, of those that are given here.
+    pub map_resolvers: Vec<IpAddr>,
+    /// It asks for hosts that have no EIDs (RFC 6832), and says so.
+    pub is_proxy: bool,
+    /// It answers for its own EIDs, and registers them.
+    pub is_etr: bool,
+    /// Own EID prefixes, of every instance.
+    pub eids: Vec<EidKey>,
+    /// Own RLOCs; those that are not up are told of as unreachable, and nothing is sent from them.
+    pub rlocs: Vec<Locator>,
+    /// Where own EIDs are registered.
+    pub map_servers: Vec<MapServer>,
+    /// Who registers.
+    pub identity: Option<Identity>,
+    /// Map-version of the own EIDs (RFC 9302); 0: none.
+    pub map_version: u16,
+}
+
+/// A Map-Server, and what is shared with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapServer {
+    /// Its address.
+    pub address: IpAddr,
+    /// The secret.
+    pub key: Secret,
+    /// Its number.
+    pub key_id: u8,
+    /// How messages are authenticated.
+    pub algorithm: Algorithm,
+    /// It is asked to answer for us.
+    pub proxy_reply: bool,
+}
+
+impl Settings {
+    /// Whether it asks at all.
+    pub(super) fn asks(&self) -> bool {
+        !self.map_resolvers.is_empty()
+    }
+
+    /// The own RLOC something to an address of this family is sent from.
+    pub(super) fn source(&self, is_v4: bool) -> Option<IpAddr> {
+        let mut own = self.rlocs.iter();
+        let own = own.find(|own| own.up && own.rloc.is_ipv4() == is_v4);
+        own.map(|own| own.rloc)
+    }
+
+    /// Whether this is an own RLOC.
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
+        self.rlocs.iter().any(|own| own.rloc == address)
+    }
+
+    /// What is said of a prefix of own EIDs. `probed` is the RLOC at which a probe arrived.
+    pub(super) fn record(&self, key: EidKey, probed: Option<IpAddr>) -> Record {
+        let locators = self.rlocs.iter().map(|own| LocatorRecord {
+            is_local: true,
+            is_probed: probed == Some(own.rloc),
+            ..LocatorRecord::new(*own)
+        });
+        let mut record = Record {
+            key,
+            ttl_minutes: TTL_MINUTES,
+            act: Default::default(),
+            is_authoritative: true,
+            map_version: self.map_version,
+            locators: locators.collect(),
+        };
+        record.sort_locators();
+        record
+    }
+}
+
+/// Whether one prefix is the other or under it.
+pub(super) fn is_within(inner: EidKey, outer: EidKey) -> bool {
+    inner.instance == outer.instance && outer.eid.contains(&inner.eid)
+}

@@ -1,0 +1,185 @@
+//! Mappings that move by themselves, with real processes: the demo's two sites without a static mapping, and
+//! `sextant mapserver` on the router between them.
+//!
+//! Needs root.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use control::demo::lisp::{CONFIG_A, CONFIG_B, PAIRS, Stage};
+use control::lab::{Process, run, traffic, wait_until};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+const SEXTANT: &str = env!("CARGO_BIN_EXE_sextant");
+/// An address of the router that both boxes reach.
+const SERVER: &str = "2001:db8:a1::1";
+
+/// A site of the demo that knows nobody and asks the Map-Server.
+fn asking(config: &str, key: &str, id: &str) -> String {
+    let own = config
+        .split("[[lisp.mappings]]")
+        .next()
+        .expect("the part in front");
+    let (before, instances) = own
+        .split_once("[[lisp.instances]]")
+        .expect("there are instances");
+    let before = before.replace("miss = \"hold\"\n", "");
+    format!(
+        r#"{before}miss = "hold"
+map_resolvers = ["{SERVER}"]
+xtr_id = "{id}"
+site_id = "1"
+[[lisp.map_servers]]
+address = "{SERVER}"
+key = "{key}"
+[[lisp.instances]]{instances}"#
+    )
+}
+
+fn server_config(folder: &Path) -> PathBuf {
+    let path = folder.join("mapserver.toml");
+    let text = format!(
+        r#"
+[mapserver]
+listen = ["{SERVER}"]
+state = "{}"
+
+[[sites]]
+name = "a"
+keys = [{{ id = 1, secret = "of a" }}]
+prefixes = [
+    {{ instance = 7, eid = "fd00:a::/48" }},
+    {{ instance = 7, eid = "10.1.0.0/16" }},
+]
+
+[[sites]]
+name = "b"
+keys = [{{ id = 1, secret = "of b" }}]
+prefixes = [
+    {{ instance = 7, eid = "fd00:b::/48" }},
+    {{ instance = 7, eid = "10.2.0.0/16" }},
+]
+"#,
+        folder.join("nonces").display()
+    );
+    std::fs::write(&path, text).expect("the configuration is written");
+    path
+}
+
+fn start_server(stage: &Stage, folder: &Path) -> Process {
+    let path = server_config(folder).display().to_string();
+    let words = [SEXTANT, "mapserver", "-c", &path];
+    stage.core.spawn(&words).expect("the Map-Server")
+}
+
+fn all_ping(stage: &Stage, what: &str) {
+    for pair in PAIRS {
+        let what = format!("{what}: {}", pair.name);
+        let limit = Duration::from_secs(60);
+        wait_until(&what, limit, || stage.pings(pair.a, pair.b)).unwrap_or_else(|error| {
+            let shown = stage.box_a.command(&["show", "lisp"]).unwrap_or_default();
+            let other = stage.box_b.command(&["show", "lisp"]).unwrap_or_default();
+            panic!("{error}\n{shown}\n{other}\n{}", stage.box_a.log());
+        });
+    }
+}
+
+/// What tshark finds strange in what passed the router.
+fn complaints(file: &Path) -> String {
+    let path = file.display().to_string();
+    let strange = "_ws.malformed || udp.checksum.status == 0 || _ws.expert.severity == error || \
+        (udp.port == 4342 && !lisp)";
+    run(&[
+        "tshark",
+        "-n",
+        "-r",
+        &path,
+        "-o",
+        "udp.check_checksum:TRUE",
+        "-Y",
+        strange,
+    ])
+    .expect("tshark")
+}
+
+fn kinds(file: &Path) -> Vec<String> {
+    let path = file.display().to_string();
+    let read = [
+        "tshark",
+        "-n",
+        "-r",
+        &path,
+        "-Y",
+        "lisp",
+        "-T",
+        "fields",
+        "-e",
+        "lisp.type",
+    ];
+    let text = run(&read).expect("tshark");
+    let mut kinds: Vec<String> = text.split([',', '\n']).map(str::to_owned).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
+}
+
+#[test]
+fn sites_find_each_other_by_a_map_server() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: namespaces and taps need root");
+        return;
+    }
+    let (a, b) = (asking(CONFIG_A, "of a", "a"), asking(CONFIG_B, "of b", "b"));
+    let stage = Stage::set(Path::new(SEXTANT), &a, &b).expect("the stage");
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("pcap");
+    let path = file.display().to_string();
+    let words = "tcpdump -n --immediate-mode -U -s 2048 -i sxl-core-b1 -w";
+    let words: Vec<&str> = words.split(' ').chain([&*path, "udp port 4342"]).collect();
+    let capture = stage.core.spawn(&words).expect("tcpdump");
+    let server = start_server(&stage, folder.path());
+    for appliance in [&stage.box_a, &stage.box_b] {
+        wait_until("the registration", Duration::from_secs(60), || {
+            let shown = appliance.show("lisp");
+            shown.is_ok_and(|shown| shown["map_servers"][0]["registered"] == true)
+        })
+        .unwrap_or_else(|error| {
+            let shown = appliance.command(&["show", "lisp"]).unwrap_or_default();
+            panic!("{error}\n{shown}\n{}", appliance.log());
+        });
+    }
+    all_ping(&stage, "by what was asked for");
+    let mapping = stage.mapping("fd00:b::/48").expect("it was learned");
+    assert_eq!(mapping["source"], "learned");
+    assert!(
+        mapping["expires_s"]
+            .as_u64()
+            .is_some_and(|seconds| seconds > 86_000),
+        "{mapping}"
+    );
+    assert_eq!(
+        mapping["locators"].as_array().map(Vec::len),
+        Some(3),
+        "{mapping}"
+    );
+    // What is known needs no Map-Server.
+    server.signal(Signal::TERM);
+    server
+        .wait(Duration::from_secs(5))
+        .expect("the Map-Server ends");
+    for pair in PAIRS {
+        assert!(stage.pings(pair.a, pair.b), "{}", pair.name);
+    }
+    capture.signal(Signal::INT);
+    capture.wait(Duration::from_secs(5)).expect("tcpdump ends");
+    assert_eq!(complaints(&file), "");
+    let kinds = kinds(&file);
+    for kind in ["1", "2", "3", "4", "8"] {
+        assert!(
+            kinds.iter().any(|found| found == kind),
+            "type {kind}: {kinds:?}"
+        );
+    }
+    traffic::conservation(&stage.box_a).expect("in = out + drops + punts");
+}
