@@ -2,7 +2,8 @@
 //!
 //! Everything here is counted by its users and made once: a set by all mappings that say the same, a locator by all sets
 //! that have it in the same instance. What readers may still be at is kept until they have passed. Prefix tables and
-//! next hops belong to the [`Rib`](crate::tables::Rib), which calls this.
+//! next hops belong to the [`Rib`](crate::tables::Rib), which calls this. `sets` has the sets and locators, `routers` the way
+//! to each router.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -16,13 +17,14 @@ use dataplane::table::lpm::Grace;
 use dataplane::table::region::Line;
 use ipnet::IpNet;
 
-use super::buckets::{self, Share};
-use super::flow::mix;
+use super::buckets;
 use super::numbers::Numbers;
 use super::spec::{Act, LOCATORS_MAX, LocatorSpec, MappingSpec, Settings};
-use super::table::{self, LEAF, NO_MTU, NO_SLOT, Shared, State, USED, kind_number, place_of};
-use super::template;
+use super::table::{self, LEAF, Shared, USED};
 use crate::tables::VrfId;
+
+mod routers;
+mod sets;
 
 /// An EID prefix in its instance's VRF.
 pub(crate) type Eid = (VrfId, IpNet);
@@ -217,86 +219,6 @@ impl MapCache {
         is_ready
     }
 
-    /// Routers whose way through the underlay is not known yet.
-    pub(crate) fn unknown(&self) -> impl Iterator<Item = IpAddr> {
-        let unknown = self
-            .rlocs
-            .iter()
-            .filter(|(_, rloc)| rloc.next_hop.is_none());
-        unknown.map(|(address, _)| *address)
-    }
-
-    /// All routers.
-    pub(crate) fn rlocs(&self) -> impl Iterator<Item = IpAddr> {
-        self.rlocs.keys().copied()
-    }
-
-    /// The way to a router: its next hop's number, 0 when there is none. Workers use it at once. The number it had
-    /// before is returned.
-    pub(crate) fn stack(&mut self, address: IpAddr, next_hop: u32) -> Option<u32> {
-        let rloc = self.rlocs.get_mut(&address)?;
-        let before = rloc.next_hop.replace(next_hop);
-        self.refresh(address);
-        before
-    }
-
-    /// The number of a router's next hop.
-    pub(crate) fn next_hop_of(&self, address: IpAddr) -> Option<u32> {
-        self.rlocs.get(&address)?.next_hop
-    }
-
-    /// Take a router out of use, or back.
-    pub(crate) fn set_up(&mut self, address: IpAddr, up: bool) {
-        self.rlocs.entry(address).or_default().is_down = !up;
-        self.refresh(address);
-    }
-
-    /// What was learned of the path to a router; `None`: nothing any more (F-06).
-    pub(crate) fn set_path_mtu(&mut self, address: IpAddr, mtu: Option<u16>) {
-        if let Some(rloc) = self.rlocs.get_mut(&address) {
-            rloc.path_mtu = mtu;
-            self.refresh(address);
-        }
-    }
-
-    /// Write what is known of a router to its locators, and to the sets that have them.
-    fn refresh(&mut self, address: IpAddr) {
-        let Some(rloc) = self.rlocs.get(&address) else {
-            return;
-        };
-        let write_states = || {
-            for number in &rloc.locators {
-                self.write_state(*number, rloc, address);
-            }
-        };
-        // Nobody shall be led to a router that has lost its way, nor before it has one.
-        let is_usable = rloc.is_usable(address);
-        if is_usable {
-            write_states();
-        }
-        let sets = rloc
-            .locators
-            .iter()
-            .filter_map(|number| self.locators.get(number));
-        for set in sets.flat_map(|locator| &locator.sets) {
-            if let Some(set_info) = self.sets.get(set) {
-                self.write_buckets(*set, set_info);
-            }
-        }
-        if !is_usable {
-            write_states();
-        }
-    }
-
-    fn write_state(&self, number: u32, rloc: &Rloc, address: IpAddr) {
-        let state = State {
-            next_hop: rloc.next_hop.unwrap_or(0),
-            path_mtu: rloc.path_mtu.unwrap_or(NO_MTU),
-            is_v4: address.is_ipv4(),
-        };
-        self.shared.locators.at(number).0[0].store(state.word(), Release);
-    }
-
     /// Make or change a mapping whose locators are [ready](MapCache::is_ready); returns its leaf. `native`: the number of
     /// the next hop for [`Act::Native`].
     pub(crate) fn install(&mut self, eid: Eid, spec: &MappingSpec, native: u32) -> u32 {
@@ -477,205 +399,6 @@ impl MapCache {
         self.released.extend(ways.filter_map(|rloc| rloc.next_hop));
         std::mem::take(&mut self.released)
     }
-
-    fn take_set(&mut self, vrf: VrfId, spec: &MappingSpec, native: u32) -> u32 {
-        let instance = self.instances.get(&vrf).copied().unwrap_or(0);
-        let key = match spec {
-            MappingSpec::Negative(act) => SetKey::Negative(*act, native),
-            MappingSpec::Locators { locators, version } => {
-                let mut locators = locators.clone();
-                locators.sort_unstable();
-                SetKey::Locators {
-                    instance,
-                    version: *version,
-                    generation: self.generation,
-                    locators,
-                }
-            }
-        };
-        if let Some(number) = self.set_numbers.get(&key) {
-            let number = *number;
-            if let Some(set) = self.sets.get_mut(&number) {
-                set.users += 1;
-            }
-            if native != 0 {
-                // The set has the next hop already.
-                self.released.push(native);
-            }
-            return number;
-        }
-        let number = self.free_sets.take();
-        self.set_numbers.insert(key.clone(), number);
-        let mut slots = ArrayVec::new();
-        if let SetKey::Locators {
-            locators, version, ..
-        } = &key
-        {
-            // Sorted by priority, heavier ones first where not all have room.
-            let mut best: Vec<_> = locators.clone();
-            best.sort_by_key(|locator| (locator.priority, std::cmp::Reverse(locator.weight)));
-            for locator in best.into_iter().take(LOCATORS_MAX) {
-                let key = LocatorKey {
-                    rloc: locator.rloc,
-                    instance,
-                    version: *version,
-                    generation: self.generation,
-                };
-                slots.push((locator, self.take_locator(key, number)));
-            }
-        }
-        let set = Set {
-            key,
-            users: 1,
-            slots,
-        };
-        self.write_set(number, &set);
-        self.sets.insert(number, set);
-        number
-    }
-
-    fn release_set(&mut self, number: u32) {
-        let Some(set) = self.sets.get_mut(&number) else {
-            return;
-        };
-        set.users -= 1;
-        if set.users == 0 {
-            self.set_numbers.remove(&set.key);
-            self.unmarked.push(Gone::Set(number));
-        }
-    }
-
-    /// Nobody is at this set any more, nor by it at its locators.
-    fn free_set(&mut self, number: u32) {
-        let Some(set) = self.sets.remove(&number) else {
-            return;
-        };
-        if let SetKey::Negative(_, native) = set.key
-            && native != 0
-        {
-            self.released.push(native);
-        }
-        for (_, locator) in set.slots {
-            self.release_locator(locator, number);
-        }
-        self.free_sets.give_back(number);
-    }
-
-    fn take_locator(&mut self, key: LocatorKey, set: u32) -> u32 {
-        if let Some(number) = self.locator_numbers.get(&key) {
-            if let Some(locator) = self.locators.get_mut(number) {
-                locator.sets.insert(set);
-            }
-            return *number;
-        }
-        let number = self.free_locators.take();
-        let line = self.shared.locators.at(number);
-        let words = template::words(&self.settings, &key);
-        for (cell, word) in line.0[1..].iter().zip(words) {
-            cell.store(word, Relaxed);
-        }
-        let rloc = self.rlocs.entry(key.rloc).or_default();
-        rloc.locators.push(number);
-        self.locator_numbers.insert(key, number);
-        self.locators.insert(
-            number,
-            LocatorInfo {
-                key,
-                sets: HashSet::from([set]),
-            },
-        );
-        self.write_state(number, &self.rlocs[&key.rloc], key.rloc);
-        number
-    }
-
-    fn release_locator(&mut self, number: u32, set: u32) {
-        let Entry::Occupied(mut locator) = self.locators.entry(number) else {
-            return;
-        };
-        let sets = &mut locator.get_mut().sets;
-        sets.remove(&set);
-        if sets.is_empty() {
-            let LocatorInfo { key, .. } = locator.remove();
-            self.locator_numbers.remove(&key);
-            if let Some(rloc) = self.rlocs.get_mut(&key.rloc) {
-                rloc.locators.retain(|user| *user != number);
-            }
-            self.free_locators.give_back(number);
-        }
-    }
-
-    /// Write a set that no mapping leads to yet.
-    fn write_set(&self, number: u32, set: &Set) {
-        let mut words = [0_u64; 8];
-        let mut place = |slot: u64, value: u32| {
-            if let Some((word, shift)) = place_of(slot) {
-                words[word] |= u64::from(value) << shift;
-            }
-        };
-        match &set.key {
-            SetKey::Negative(act, native) => {
-                place(0, *native);
-                words[0] |= kind_number(*act);
-            }
-            SetKey::Locators { .. } => {
-                for (slot, (_, locator)) in (0..).zip(&set.slots) {
-                    place(slot, *locator);
-                }
-            }
-        }
-        let cells = &self.shared.sets.at(number).0;
-        for (cell, word) in cells.iter().zip(words) {
-            cell.store(word, Relaxed);
-        }
-        self.write_buckets(number, set);
-    }
-
-    /// Lead every bucket of a set to a locator that can be used now: one store for each 16 buckets.
-    fn write_buckets(&self, number: u32, set: &Set) {
-        let buckets = buckets::fill(&self.shares(set));
-        let cells = &self.shared.sets.at(number).0;
-        for (index, cell) in cells[1..=table::BUCKETS / 16].iter().enumerate() {
-            let mut word = 0;
-            for at in 0..16 {
-                let slot = buckets.map_or(NO_SLOT, |buckets| u64::from(buckets[index * 16 + at]));
-                word |= slot << (at * 4);
-            }
-            cell.store(word, Release);
-        }
-    }
-
-    fn shares(&self, set: &Set) -> ArrayVec<Share, LOCATORS_MAX> {
-        let share = |(spec, _): &(LocatorSpec, u32)| {
-            let rloc = self.rlocs.get(&spec.rloc);
-            Share {
-                priority: spec.priority,
-                weight: spec.weight,
-                identity: identity(spec.rloc),
-                is_usable: spec.up && rloc.is_some_and(|rloc| rloc.is_usable(spec.rloc)),
-            }
-        };
-        set.slots.iter().map(share).collect()
-    }
-}
-
-impl Rloc {
-    /// Whether packets may go there: nobody took it out of use, the underlay leads there, and the path carries what every
-    /// IPv6 host may send (F-08).
-    fn is_usable(&self, address: IpAddr) -> bool {
-        let smallest = 1280 + template::overhead(address.is_ipv4()); // ipv6::MIN_MTU
-        !self.is_down
-            && self.next_hop.is_some_and(|number| number != 0)
-            && self.path_mtu.is_none_or(|mtu| mtu >= smallest)
-    }
-}
-
-/// The same in every box.
-fn identity(rloc: IpAddr) -> u64 {
-    let bits = match rloc {
-        IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
-        IpAddr::V6(address) => u128::from(address),
-    };
-    mix(mix((bits >> 64) as u64) ^ bits as u64) // `as`: the two halves
 }
 
 /// A locator of a test.
