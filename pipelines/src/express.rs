@@ -109,9 +109,7 @@ impl Express {
         };
         count(<Ingress<'_> as Node<F>>::INDEX, burst.len());
         self.apart.begin();
-        if let Some(lisp) = tables.opens(port)
-            && apart::may_be_opened(burst)
-        {
+        if let Some(lisp) = tables.opens(port) {
             self.open(tables, lisp, port, burst, counters);
             count(<Decap<'_> as Node<F>>::INDEX, burst.len());
             if port.has_rules {

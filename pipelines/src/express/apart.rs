@@ -6,9 +6,6 @@
 use arrayvec::ArrayVec;
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::{BURST_MAX, Frame};
-use dataplane::wire::ethernet::ETHERTYPE_IPV6;
-use dataplane::wire::ipv6::proto;
-use dataplane::wire::lisp::DATA_PORT;
 use dataplane::wire::{ipv4, ipv6};
 
 use super::{Express, Finished, HOP_LIMIT, L3, admit_odd, destination_of, finish_odd, header_mut};
@@ -202,22 +199,6 @@ impl Apart {
             start += count;
         }
     }
-}
-
-/// Whether some frame of a burst may be an encapsulated packet: IPv6 to the LISP port, or anything else but IPv6 with a
-/// transport header. Most bursts of a site have none, and need not be looked at closer.
-#[inline(always)]
-pub(super) fn may_be_opened<F: Frame>(frames: &[F]) -> bool {
-    let mut may_be = false;
-    for frame in frames {
-        let Some(head) = frame.bytes().first_chunk::<58>() else {
-            return true;
-        };
-        let is_v6 = head[12..14] == ETHERTYPE_IPV6.to_be_bytes();
-        let is_plain = is_v6 && (head[20] != proto::UDP || head[56..] != DATA_PORT.to_be_bytes());
-        may_be |= !is_plain;
-    }
-    may_be
 }
 
 impl Express {
