@@ -33,10 +33,7 @@ pub use request::{Asked, ITR_RLOCS_MAX, Request, RequestFlags};
 
 use reader::Reader;
 
-/// The UDP port of control messages (RFC 9301 5).
-pub const CONTROL_PORT: u16 = 4342;
-/// The UDP port of encapsulated packets (RFC 9300 5.3).
-pub const DATA_PORT: u16 = 4341;
+pub use dataplane::wire::lisp::{CONTROL_PORT, DATA_PORT};
 
 /// Types of messages (RFC 9301 5.1).
 pub mod types {
