@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use crate::admin::protocol::Subject;
+use crate::admin::protocol::{LispPart, Subject};
 use crate::demo::Part;
 use crate::exit;
 use crate::lab::peer::Peer;
@@ -184,6 +184,17 @@ pub struct ShowArgs {
     pub watch: Option<Duration>,
 }
 
+/// Arguments of `show lisp`.
+#[derive(Debug, Args)]
+pub struct ShowLispArgs {
+    /// Only this part, in full
+    #[arg(value_name = "PART")]
+    pub part: Option<LispPart>,
+    /// How.
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
 /// What can be shown.
 #[derive(Debug, Subcommand)]
 pub enum Show {
@@ -199,8 +210,8 @@ pub enum Show {
     Neighbors(ShowArgs),
     /// NPT66 rules and what they translated
     Npt66(ShowArgs),
-    /// LISP: roles, RLOCs and whether they can be used, instances, misses
-    Lisp(ShowArgs),
+    /// LISP: roles, RLOCs and whether they can be used, instances, misses; or one part in full
+    Lisp(ShowLispArgs),
     /// All counters: what came in, what went out, and where the difference is
     Counters(ShowArgs),
     /// Drops and punts by reason, with the clause that asks for each
@@ -220,7 +231,7 @@ impl Show {
             Self::Routes(args) => (Subject::Routes, args),
             Self::Neighbors(args) => (Subject::Neighbors, args),
             Self::Npt66(args) => (Subject::Npt66, args),
-            Self::Lisp(args) => (Subject::Lisp, args),
+            Self::Lisp(args) => (Subject::Lisp, &args.show),
             Self::Counters(args) => (Subject::Counters, args),
             Self::Drops(args) => (Subject::Drops, args),
             Self::Instance(args) => (Subject::Instance, args),

@@ -44,6 +44,11 @@ pub enum Command {
         /// Of what.
         subject: Subject,
     },
+    /// One part of what is known of LISP. A Map-Server without an edge answers those it has.
+    ShowLisp {
+        /// Which.
+        part: LispPart,
+    },
     /// Read the configuration file again.
     Reload,
     /// Trace the next packets; what an earlier trace left is forgotten.
@@ -97,6 +102,37 @@ subjects! {
     Counters = "counters",
     Drops = "drops",
     Instance = "instance",
+}
+
+/// A part of LISP that can be shown by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LispPart {
+    /// Mappings in force and their locators; the first page of them, [`Command::MapShow`] has the others
+    MapCache,
+    /// Own EID prefixes and the RLOCs that are told of them
+    Database,
+    /// Registrations: where own EIDs are registered, or who registered with this Map-Server
+    Registrations,
+    /// Locators: why each can be used or not, since when, and what probes found
+    Rlocs,
+    /// What was counted: control messages, probes, misses
+    Statistics,
+    /// What happened lately, and why
+    Events,
+}
+
+impl fmt::Display for LispPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MapCache => "map-cache",
+            Self::Database => "database",
+            Self::Registrations => "registrations",
+            Self::Rlocs => "rlocs",
+            Self::Statistics => "statistics",
+            Self::Events => "events",
+        })
+    }
 }
 
 /// An answer.
@@ -190,6 +226,8 @@ pub fn parse_request(line: &[u8]) -> Result<Command, Answer> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
+
     use super::*;
 
     #[test]
@@ -214,6 +252,11 @@ mod tests {
     fn names_in_json_and_on_the_command_line_are_the_same() {
         for subject in Subject::ALL {
             assert_eq!(serde_json::to_value(subject).unwrap(), subject.to_string());
+        }
+        for part in LispPart::value_variants() {
+            let argument = part.to_possible_value().expect("none is hidden");
+            assert_eq!(argument.get_name(), part.to_string());
+            assert_eq!(serde_json::to_value(part).unwrap(), part.to_string());
         }
     }
 

@@ -6,7 +6,9 @@
 //! for it follow.
 
 mod control;
+mod events;
 mod nonces;
+mod parts;
 mod show;
 
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +37,7 @@ use crate::proto::lisp::{
     Action, Deleted, EidKey, InstanceId, Limits, MapCache, Mapping, Miss, Misses, Origin, PathMtus,
 };
 use crate::publish;
+use events::Events;
 
 /// Mappings that are asked in one tick whether they were used.
 const USE_PER_TICK: usize = 64;
@@ -104,6 +107,8 @@ pub(super) struct LispState<F> {
     usable: Vec<bool>,
     /// The file that keeps nonces.
     state: Option<PathBuf>,
+    /// What happened lately.
+    events: Events,
 }
 
 impl<F> LispState<F> {
@@ -118,6 +123,7 @@ impl<F> LispState<F> {
             xtr,
             usable: Vec::new(),
             state: None,
+            events: Events::default(),
         }
     }
 
@@ -378,7 +384,7 @@ impl<P: Platform> Appliance<P> {
             is_used
         });
         self.lisp.xtr.handle_timeout(now);
-        self.do_lisp_outputs();
+        self.do_lisp_outputs(now);
     }
 
     /// An ICMP error that may be about a packet we encapsulated.

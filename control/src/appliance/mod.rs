@@ -233,6 +233,7 @@ impl<P: Platform> Appliance<P> {
         match command {
             Command::Ping => Answer::done(self.show_instance(now)),
             Command::Show { subject } => self.show(now, subject),
+            Command::ShowLisp { part } => self.show_lisp_part(now, part),
             Command::Reload => self.reload(now),
             Command::Trace { packets } if (1..=1000).contains(&packets) => {
                 self.trace.arm(&mut self.workers, packets);

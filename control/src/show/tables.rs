@@ -2,6 +2,7 @@
 
 mod counts;
 mod lisp;
+mod lisp_parts;
 #[cfg(test)]
 mod tests;
 

@@ -15,7 +15,7 @@ use crate::config::lisp::Lisp;
 use crate::config::lisp::rules::Rules;
 use crate::platform::Platform;
 use crate::proto::lisp::wire;
-use crate::proto::lisp::xtr::{Datagram, Event, MapServer, Output, Settings};
+use crate::proto::lisp::xtr::{Datagram, MapServer, Output, Settings};
 use crate::proto::lisp::{Action, EidKey, Locator, Mapping};
 use crate::proto::ndp::{AddressState, InterfaceIndex};
 
@@ -44,7 +44,7 @@ impl<P: Platform> Appliance<P> {
         }
         self.lisp.usable = usable;
         self.lisp.xtr.set_settings(now, settings);
-        self.do_lisp_outputs();
+        self.do_lisp_outputs(now);
     }
 
     /// Whether own RLOCs can be used, seen from time to time.
@@ -108,7 +108,7 @@ impl<P: Platform> Appliance<P> {
     }
 
     /// Do what the machine wants.
-    pub(in crate::appliance) fn do_lisp_outputs(&mut self) {
+    pub(in crate::appliance) fn do_lisp_outputs(&mut self, now: Instant) {
         let mut answered = Vec::new();
         while let Some(output) = self.lisp.xtr.poll_output() {
             match output {
@@ -128,7 +128,7 @@ impl<P: Platform> Appliance<P> {
                     }
                 }
                 Output::KeepNonce(nonce) => self.keep_nonce(nonce),
-                Output::Event(event) => log(event),
+                Output::Event(event) => self.lisp.events.note(now, event),
             }
         }
         self.release(&answered);
@@ -242,22 +242,5 @@ fn fitting(lisp: &Lisp, rules: &Rules, mapping: Mapping) -> Mapping {
         }
         Mapping::Negative(Action::Native) if lisp.roles.pitr => Mapping::Negative(Action::Drop),
         negative @ Mapping::Negative(_) => negative,
-    }
-}
-
-fn log(event: Event) {
-    match event {
-        Event::Registered { server } => {
-            tracing::info!("lisp: Map-Server {server} has our registration");
-        }
-        Event::RegistrationLost { server } => {
-            tracing::error!("lisp: Map-Server {server} does not confirm our registration any more");
-        }
-        Event::NotifiedUnasked { server } => {
-            tracing::info!("lisp: Map-Server {server} says that a registration changed");
-        }
-        Event::Unanswered { key } => {
-            tracing::debug!("lisp: nobody says where {key} is");
-        }
     }
 }

@@ -57,7 +57,7 @@ impl<P: Platform> Appliance<P> {
             vrf: lisp.map_or_else(String::new, |lisp| self.config.vrfs[lisp.vrf].clone()),
             miss: lisp.map_or_else(String::new, |lisp| lisp.miss.name().to_owned()),
             own_rlocs: self.own_rlocs(),
-            rlocs: self.rlocs(),
+            rlocs: self.rlocs(LISTED_MAX),
             rlocs_total: state.cache.rlocs().count(),
             instances,
             mappings: state.cache.len(),
@@ -75,7 +75,7 @@ impl<P: Platform> Appliance<P> {
         }
     }
 
-    fn map_servers(&self, now: Instant) -> Vec<view::MapServer> {
+    pub(super) fn map_servers(&self, now: Instant) -> Vec<view::MapServer> {
         let servers = self.lisp.xtr.servers(now).map(|server| view::MapServer {
             address: server.address.to_string(),
             registered: server.is_registered,
@@ -85,14 +85,14 @@ impl<P: Platform> Appliance<P> {
         servers.collect()
     }
 
-    fn control_counters(&self) -> BTreeMap<String, u64> {
+    pub(super) fn control_counters(&self) -> BTreeMap<String, u64> {
         let counters = self.lisp.xtr.counters().iter();
         counters
             .map(|(name, count)| (name.to_owned(), count))
             .collect()
     }
 
-    fn miss_counters(&self) -> BTreeMap<String, u64> {
+    pub(super) fn miss_counters(&self) -> BTreeMap<String, u64> {
         let counters = self.lisp.misses.counters();
         let named = [
             ("misses", counters.misses),
@@ -126,8 +126,8 @@ impl<P: Platform> Appliance<P> {
         own.collect()
     }
 
-    fn rlocs(&self) -> Vec<view::Rloc> {
-        let rlocs = self.lisp.cache.rlocs().take(LISTED_MAX);
+    pub(super) fn rlocs(&self, most: usize) -> Vec<view::Rloc> {
+        let rlocs = self.lisp.cache.rlocs().take(most);
         let rlocs = rlocs.map(|(rloc, mappings)| {
             let way = self.rib.way_to(rloc);
             let path_mtu = self.lisp.paths.mtu(rloc);
@@ -267,7 +267,7 @@ impl<P: Platform> Appliance<P> {
     }
 }
 
-fn milliseconds(now: Instant, then: Instant) -> u64 {
+pub(super) fn milliseconds(now: Instant, then: Instant) -> u64 {
     let passed = now.saturating_duration_since(then).as_millis();
     u64::try_from(passed).unwrap_or(u64::MAX)
 }

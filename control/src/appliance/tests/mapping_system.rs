@@ -6,7 +6,7 @@ use dataplane::testing::builder::Packet;
 
 use super::bench::*;
 use crate::admin::map::MapQuery;
-use crate::admin::protocol::{Command, Subject};
+use crate::admin::protocol::{Command, LispPart, Subject};
 use crate::admin::view;
 use crate::proto::lisp::wire::auth::{self, Secret};
 use crate::proto::lisp::wire::{
@@ -334,6 +334,21 @@ fn own_eids_are_registered_and_the_operator_sees_it() {
     assert!(server(&mut bench).registered);
     bench.run(3000);
     assert_eq!(server(&mut bench).notified_s, Some(3));
+    let shown: view::LispRegistrations = bench.show_lisp(LispPart::Registrations);
+    assert!(shown.map_servers[0].registered && shown.eids == 1);
+    let shown: view::LispDatabase = bench.show_lisp(LispPart::Database);
+    assert_eq!(shown.eids[0].eid, "fd01:203:405::/48");
+    assert_eq!(shown.rlocs[0].rloc, OWN);
+    assert!(shown.rlocs[0].reachable);
+    let shown: view::LispStatistics = bench.show_lisp(LispPart::Statistics);
+    assert_eq!(shown.counters["control"]["registered"], 1);
+    let shown: view::LispEvents = bench.show_lisp(LispPart::Events);
+    let event = shown.events.last().unwrap();
+    assert_eq!(
+        event.text,
+        format!("Map-Server {SERVER} has our registration")
+    );
+    assert!((3000..3100).contains(&event.age_ms));
     assert!(self::register(&mut bench).is_none());
     // Started again, it goes on where it stopped.
     std::fs::write(&path, format!("{}\n", u64::MAX / 2)).unwrap();
