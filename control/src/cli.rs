@@ -1,5 +1,6 @@
 //! The command line: one tree, from which help, manual pages and completions are made too.
 
+mod lisp;
 mod map;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use crate::exit;
 use crate::lab::peer::Peer;
 use crate::proto::lisp::InstanceId;
 
+pub use lisp::{Lisp, LispClearArgs, LispProbeArgs};
 pub use map::{Map, MapAddArgs, MapDelArgs, MapDumpArgs, MapLoadArgs, MapRlocArgs, MapShowArgs};
 
 /// Where the admin socket is when nothing else is said: the default of the configuration's `[system]`.
@@ -56,6 +58,9 @@ pub enum Command {
     /// deleted or the instance ends; a reload keeps it.
     #[command(subcommand)]
     Map(Map),
+    /// Probe locators of LISP, or forget what was learned from the mapping system, in the running instance
+    #[command(subcommand)]
+    Lisp(Lisp),
     /// Run a LISP Map-Server and Map-Resolver (RFC 9301) in the foreground, without DPDK and as an ordinary user
     ///
     /// Listens on UDP port 4342 of the addresses in its configuration, which is a file of its own kind, until SIGINT or

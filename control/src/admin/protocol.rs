@@ -11,11 +11,14 @@
 //! version; an answer never loses one.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::map::{MapChange, MapQuery};
+use crate::proto::lisp::InstanceId;
 
 /// The version this program speaks.
 pub const VERSION: u32 = 1;
@@ -62,6 +65,26 @@ pub enum Command {
     MapChange {
         /// In this order.
         changes: Vec<MapChange>,
+    },
+    /// Probe locators, or see what became of it.
+    LispProbe {
+        /// Of the EID.
+        #[serde(default)]
+        instance: InstanceId,
+        /// A locator, or an EID, whose locators are meant; all of them where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<IpAddr>,
+        /// Whether they are probed now.
+        send: bool,
+    },
+    /// Forget what was learned from the mapping system.
+    LispClear {
+        /// Of this instance; of all where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instance: Option<InstanceId>,
+        /// For this prefix and those under it; for all where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prefix: Option<IpNet>,
     },
     /// Read the map-cache, page by page.
     MapShow(MapQuery),

@@ -16,7 +16,7 @@ pub use lisp::{
     RecentMiss, Rloc,
 };
 pub use lisp_parts::{
-    DatabaseRloc, LispDatabase, LispEvent, LispEvents, LispRegistrations, LispRlocs,
+    DatabaseRloc, LispCleared, LispDatabase, LispEvent, LispEvents, LispRegistrations, LispRlocs,
     LispStatistics, OwnEid,
 };
 

@@ -243,7 +243,13 @@ impl<P: Platform> Appliance<P> {
                 Answer::refused(Refusal::Request, "a trace follows 1 to 1000 packets")
             }
             Command::Records => Answer::done(self.trace.take()),
-            Command::MapChange { changes } => self.change_mappings(changes),
+            Command::MapChange { changes } => self.change_mappings(now, changes),
+            Command::LispProbe {
+                instance,
+                target,
+                send,
+            } => self.probe_rlocs(now, target.map(|target| (instance, target)), send),
+            Command::LispClear { instance, prefix } => self.clear_learned(now, instance, prefix),
             Command::MapShow(query) => self.show_mappings(now, &query),
         }
     }

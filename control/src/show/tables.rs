@@ -8,6 +8,8 @@ mod tests;
 
 use std::time::Duration;
 
+pub use lisp_parts::probed;
+
 use super::grid::Side::{Left, Right};
 use super::grid::{Grid, Side, bit_rate, count, duration, list, or_dash, rate};
 use crate::admin::view::{

@@ -67,6 +67,13 @@ pub struct LispRlocs {
     pub total: usize,
 }
 
+/// `lisp clear`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LispCleared {
+    /// Mappings that are forgotten.
+    pub forgotten: usize,
+}
+
 /// `show lisp statistics`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LispStatistics {

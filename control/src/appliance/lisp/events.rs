@@ -27,6 +27,20 @@ impl Events {
                 tracing::info!("lisp: {text}");
             }
         }
+        self.remember(now, text);
+    }
+
+    /// The same of something in words; `is_good`: nobody has to look.
+    pub(super) fn note_text(&mut self, now: Instant, is_good: bool, text: String) {
+        if is_good {
+            tracing::info!("lisp: {text}");
+        } else {
+            tracing::warn!("lisp: {text}");
+        }
+        self.remember(now, text);
+    }
+
+    fn remember(&mut self, now: Instant, text: String) {
         if self.last.len() >= EVENTS_MAX {
             self.last.pop_front();
             self.forgotten += 1;

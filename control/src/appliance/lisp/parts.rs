@@ -29,7 +29,7 @@ impl<P: Platform> Appliance<P> {
             }),
             LispPart::Rlocs => Answer::done(LispRlocs {
                 monotonic_ns: self.clock(now),
-                rlocs: self.rlocs(RLOCS_MAX),
+                rlocs: self.rlocs(now, RLOCS_MAX),
                 total: self.lisp.cache.rlocs().count(),
             }),
             LispPart::Statistics => Answer::done(LispStatistics {

@@ -151,7 +151,7 @@ pub(super) fn map_servers(servers: &[MapServer]) -> String {
 }
 
 /// Locators of mappings, of which there are `total`.
-pub(super) fn rlocs(rlocs: &[Rloc], total: usize) -> String {
+fn rlocs(rlocs: &[Rloc], total: usize) -> String {
     let mut grid = Grid::new(&[
         ("rloc", Left),
         ("state", Left),
@@ -207,6 +207,11 @@ mod tests {
                 address: "192.0.2.3".to_owned(),
                 mappings: 1200,
                 state: "up".to_owned(),
+                reason: "answers probes".to_owned(),
+                since_ms: 1000,
+                round_trip_us: Some(1234),
+                probes_sent: 5,
+                probes_answered: 4,
                 path_mtu: Some(1400),
                 interface: Some("core".to_owned()),
                 via: None,

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::super::grid::Side::{Left, Right};
-use super::super::grid::{Grid, count, duration, rate};
+use super::super::grid::{Grid, count, duration, or_dash, rate};
 use super::super::map;
-use super::lisp::{map_servers, rlocs};
+use super::lisp::map_servers;
 use super::{Earlier, Shown, with_rates};
 use crate::admin::view::{
-    LispDatabase, LispEvents, LispRegistrations, LispRlocs, LispStatistics, Mappings,
+    LispDatabase, LispEvents, LispRegistrations, LispRlocs, LispStatistics, Mappings, Rloc,
 };
 
 impl Shown for Mappings {
@@ -74,8 +74,65 @@ impl Shown for LispRlocs {
     }
 
     fn render(&self, _earlier: Earlier<'_, Self>, _watch: bool) -> String {
-        rlocs(&self.rlocs, self.total)
+        let mut grid = Grid::new(&[
+            ("rloc", Left),
+            ("state", Left),
+            ("since", Right),
+            ("reason", Left),
+            ("round trip", Right),
+            ("probes", Right),
+            ("answered", Right),
+            ("mappings", Right),
+            ("path mtu", Right),
+            ("interface", Left),
+            ("via", Left),
+        ]);
+        for rloc in &self.rlocs {
+            grid.row([
+                rloc.address.clone(),
+                rloc.state.clone(),
+                duration(Duration::from_millis(rloc.since_ms)),
+                rloc.reason.clone(),
+                or_dash(rloc.round_trip_us.map(milliseconds)),
+                count(rloc.probes_sent),
+                count(rloc.probes_answered),
+                count(rloc.mappings),
+                or_dash(rloc.path_mtu),
+                or_dash(rloc.interface.as_ref()),
+                or_dash(rloc.via.as_ref()),
+            ]);
+        }
+        let text = grid.finish("no locators");
+        match self.total.saturating_sub(self.rlocs.len()) {
+            0 => text,
+            more => format!("{text}and {} more\n", count(more)),
+        }
     }
+}
+
+/// What became of probes.
+#[must_use]
+pub fn probed(rlocs: &[Rloc]) -> String {
+    let mut grid = Grid::new(&[
+        ("rloc", Left),
+        ("round trip", Right),
+        ("state", Left),
+        ("reason", Left),
+    ]);
+    for rloc in rlocs {
+        let round_trip = rloc.round_trip_us.map(milliseconds);
+        grid.row([
+            rloc.address.clone(),
+            round_trip.unwrap_or_else(|| "no answer".to_owned()),
+            rloc.state.clone(),
+            rloc.reason.clone(),
+        ]);
+    }
+    grid.finish("no locators")
+}
+
+fn milliseconds(microseconds: u64) -> String {
+    format!("{}.{:03} ms", microseconds / 1000, microseconds % 1000)
 }
 
 impl Shown for LispStatistics {
