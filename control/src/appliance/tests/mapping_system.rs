@@ -415,3 +415,46 @@ fn nothing_is_sent_from_an_rloc_that_is_not_usable() {
     bench.run(1000);
     assert!(!sent(&mut bench).is_empty());
 }
+
+/// `sextant lisp clear`: what was learned is forgotten, and asked for again.
+#[test]
+fn what_was_learned_can_be_cleared() {
+    let mut bench = started(&lisp("", ""));
+    let learn = |bench: &mut Bench| {
+        bench.feed(INSIDE, &ping(HOST_ADDRESS, "2610:5::1", 1));
+        bench.run(1100);
+        let request = request(bench);
+        answer(bench, request.nonce, positive("2610:5::/32", &[PEER], 2));
+        assert_eq!(mappings(bench).len(), 1);
+    };
+    let clear = |bench: &mut Bench, prefix: Option<&str>| {
+        let command = Command::LispClear {
+            instance: Some(InstanceId::default()),
+            prefix: prefix.map(|prefix| prefix.parse().unwrap()),
+        };
+        let answer = bench.appliance.answer(bench.now, command);
+        let cleared: view::LispCleared = serde_json::from_value(answer.data).unwrap();
+        cleared.forgotten
+    };
+    for (other, prefix) in [
+        (Some("2610:6::/32"), Some("2610:5::/32")),
+        (Some("2610:5::/48"), Some("2610::/16")),
+        (None, None),
+    ] {
+        learn(&mut bench);
+        if other.is_some() {
+            assert_eq!(clear(&mut bench, other), 0);
+            assert_eq!(mappings(&mut bench).len(), 1);
+        }
+        assert_eq!(clear(&mut bench, prefix), 1);
+        assert!(mappings(&mut bench).is_empty());
+        bench.run(5);
+        encapsulated(&mut bench);
+        bench.feed(INSIDE, &ping(HOST_ADDRESS, "2610:5::1", 2));
+        bench.run(2);
+        assert!(encapsulated(&mut bench).is_empty());
+        bench.run(2500);
+        sent(&mut bench);
+    }
+    bench.assert_conserved();
+}
