@@ -329,7 +329,7 @@ fn icmp_only_makes_the_next_probe_due() {
     assert_eq!(far.probes.len(), probes + 1, "of this one alone");
     assert_eq!(far.state(FIRST), words("up", "answers probes"));
     let said = format!("locator {FIRST} is suspected: ICMP of 2001:db8:5::1 says: no route");
-    assert_eq!(far.events(), [said.clone()]);
+    assert_eq!(far.events(), [said]);
     // It is true.
     far.deaf = vec![FIRST];
     far.run(1000);

@@ -1,5 +1,8 @@
 //! Probes and what follows from their answers: RFC 9301 7.1, 5.4.
 
+mod answers;
+mod many;
+
 use super::*;
 
 const RLOC: &str = "2001:db8:ffff::9";
@@ -110,7 +113,7 @@ impl Site {
         self.bench.xtr.is_up(ip(rloc))
     }
 
-    fn elapsed(&self) -> Duration {
+    fn at(&self) -> Duration {
         self.bench.now - self.bench.start
     }
 }
@@ -214,7 +217,7 @@ fn a_locator_that_falls_silent_goes_down_and_comes_back() {
     let mut site = Site::new(normal(), &[RLOC, RLOC_V4]);
     site.run(seconds(100));
     site.deaf = vec![ip(RLOC)];
-    let died = site.elapsed();
+    let died = site.at();
     site.run(seconds(40));
     let [(at, rloc, is_up)] = site.said[..] else {
         panic!("{:?}", site.said)
@@ -245,7 +248,7 @@ fn in_fast_mode_a_failure_is_found_within_400_ms() {
         site.run(seconds(2) + milliseconds(seed * 7));
         assert!(site.said.is_empty());
         site.deaf = vec![ip(RLOC)];
-        let died = site.elapsed();
+        let died = site.at();
         site.run(seconds(1));
         let [(at, rloc, false)] = site.said[..] else {
             panic!("{:?}", site.said)
@@ -254,7 +257,7 @@ fn in_fast_mode_a_failure_is_found_within_400_ms() {
         let took = at - died;
         assert!(took <= milliseconds(270), "{took:?}");
         site.deaf.clear();
-        let back = site.elapsed();
+        let back = site.at();
         site.run(seconds(2));
         let (at, _, is_up) = site.said[1];
         assert!(is_up && at - back <= milliseconds(700), "{:?}", at - back);
@@ -342,56 +345,6 @@ fn the_first_silence_says_nothing() {
     assert_eq!(site.said.len(), 1);
 }
 
-/// B-02, P-05, Q-03: a nonce that was sent, from an ETR, on the locator that was probed.
-#[test]
-fn answers_that_are_not_right_change_nothing() {
-    let mut site = Site::new(normal(), &[RLOC, RLOC_V4]);
-    site.deaf = vec![ip(RLOC), ip(RLOC_V4)];
-    site.run(seconds(1));
-    let position = site
-        .probes
-        .iter()
-        .position(|(_, d, _)| d.destination.ip() == ip(RLOC));
-    let nonce = site.probes[position.unwrap()].2.nonce;
-    let right = marked(key(PREFIX), &[ip(RLOC), ip(RLOC_V4)]);
-    let mut proxied = right.clone();
-    proxied.is_authoritative = false;
-    let mut unmarked = right.clone();
-    unmarked.locators[0].is_probed = false;
-    let other = marked(key(PREFIX), &[ip(RLOC_V4), ip(RLOC)]);
-    for (nonce, records, cause) in [
-        (nonce ^ 1, vec![right.clone()], "probe_reply_unknown_nonce"),
-        (
-            nonce,
-            vec![proxied.clone()],
-            "probe_reply_not_authoritative",
-        ),
-        (
-            nonce,
-            vec![right.clone(), proxied],
-            "probe_reply_not_authoritative",
-        ),
-        (nonce, vec![unmarked], "probe_reply_unmarked"),
-        (nonce, Vec::new(), "probe_reply_unmarked"),
-        (nonce, vec![other], "probe_reply_other_rloc"),
-    ] {
-        let before = site.bench.count(cause);
-        site.bench.receive(PEER, &probe_reply(nonce, records));
-        assert_eq!(site.bench.count(cause), before + 1, "{cause}");
-        for rloc in [RLOC, RLOC_V4] {
-            assert_eq!(site.state(rloc).liveness, Liveness::Unproven, "{cause}");
-        }
-    }
-    // Of several that are marked the first counts.
-    let mut twice = right.clone();
-    twice.locators[1].is_probed = true;
-    site.bench.receive(PEER, &probe_reply(nonce, vec![twice]));
-    assert_eq!(site.state(RLOC).liveness, Liveness::Up);
-    assert_eq!(site.state(RLOC_V4).liveness, Liveness::Unproven);
-    site.bench.receive(PEER, &probe_reply(nonce, vec![right]));
-    assert_eq!(site.bench.count("probe_reply_unknown_nonce"), 2, "once");
-}
-
 /// B-04: what ICMP says can be forged, so it only brings the next probe forward.
 #[test]
 fn a_suspicion_brings_a_probe_and_nothing_else() {
@@ -413,7 +366,7 @@ fn a_suspicion_brings_a_probe_and_nothing_else() {
     site.deaf = vec![ip(RLOC)];
     site.run(seconds(1));
     let now = site.bench.now;
-    let begun = site.elapsed();
+    let begun = site.at();
     site.bench.xtr.suspect(now, ip(RLOC));
     site.run(seconds(3));
     let (at, ..) = site.said[0];
@@ -484,206 +437,4 @@ fn a_locator_that_cannot_be_asked_is_not_judged() {
         site.probes.is_empty(),
         "nor one of which no prefix is known"
     );
-}
-
-/// B-03: an answer may bring what the ETR knows of the prefix: of that prefix, where it was learned before the probe.
-#[test]
-fn an_answer_refreshes_the_mapping_it_was_asked_for() {
-    let mut site = Site::new(normal(), &[]);
-    let learn = |site: &mut Site| {
-        site.bench.miss("2001:db8:b::7");
-        let sent = site.bench.sent(Duration::ZERO).into_iter();
-        let mut requests = sent.filter_map(|(_, datagram)| match parse(&datagram.payload) {
-            Ok(Message::Encapsulated(encapsulated)) => Some(encapsulated.request.nonce),
-            _ => None,
-        });
-        let nonce = requests.next().unwrap();
-        site.bench
-            .receive(PEER, &reply(nonce, vec![positive(PREFIX, 3)]));
-        assert_eq!(site.bench.changes(), [(PREFIX.to_owned(), Some(180))]);
-    };
-    let probe = |site: &mut Site| {
-        let now = site.bench.now;
-        assert!(site.bench.xtr.probe(now, ip(RLOC)));
-        let sent = site.bench.sent(Duration::ZERO).into_iter();
-        let mut requests = sent.filter_map(|(_, datagram)| match parse(&datagram.payload) {
-            Ok(Message::Request(request)) => Some(request.nonce),
-            _ => None,
-        });
-        requests.next().unwrap()
-    };
-    let record = |prefix: &str, ttl_minutes| Record {
-        ttl_minutes,
-        ..marked(key(prefix), &[ip(RLOC), ip(RLOC_V4)])
-    };
-    site.watch(RLOC, &[PREFIX], true);
-    // Not what was never learned.
-    let nonce = probe(&mut site);
-    site.bench
-        .receive(PEER, &probe_reply(nonce, vec![record(PREFIX, 5)]));
-    assert_eq!(site.bench.changes(), []);
-    learn(&mut site);
-    // Unused: the locators are those of the ETR now, its time is what it was.
-    site.bench.now += seconds(10);
-    let nonce = probe(&mut site);
-    site.bench
-        .receive(PEER, &probe_reply(nonce, vec![record(PREFIX, 5)]));
-    let outputs = site.bench.outputs();
-    let [
-        (
-            _,
-            Output::Learned {
-                mapping, expires, ..
-            },
-        ),
-    ] = &outputs[..]
-    else {
-        panic!("{outputs:?}")
-    };
-    assert_eq!(mapping.locators().len(), 2);
-    assert_eq!(*expires, site.bench.now + seconds(170));
-    // In use: it holds as long as the ETR says.
-    let now = site.bench.now;
-    site.bench.xtr.note_used(now, key(PREFIX));
-    let nonce = probe(&mut site);
-    site.bench
-        .receive(PEER, &probe_reply(nonce, vec![record(PREFIX, 5)]));
-    assert_eq!(site.bench.changes(), [(PREFIX.to_owned(), Some(300))]);
-    // Of another prefix, or of several, it says nothing.
-    for records in [
-        vec![record("2001:db8:b:1::/64", 5)],
-        vec![record("2001:db8::/32", 5)],
-        vec![record(PREFIX, 5), record("2001:db8:b:1::/64", 5)],
-    ] {
-        let nonce = probe(&mut site);
-        site.bench.receive(PEER, &probe_reply(nonce, records));
-        assert_eq!(site.bench.changes(), []);
-    }
-    // Nor of what was learned meanwhile: the EID may have moved.
-    let nonce = probe(&mut site);
-    site.bench.now += seconds(2);
-    site.bench.xtr.forget(key(PREFIX));
-    learn(&mut site);
-    site.bench
-        .receive(PEER, &probe_reply(nonce, vec![record(PREFIX, 5)]));
-    assert_eq!(site.bench.changes(), []);
-    // It may withdraw it.
-    let nonce = probe(&mut site);
-    site.bench
-        .receive(PEER, &probe_reply(nonce, vec![record(PREFIX, 0)]));
-    assert_eq!(site.bench.changes(), [(PREFIX.to_owned(), None)]);
-}
-
-/// Thousands of locators are probed one after the other, and none of them is judged by the waiting.
-#[test]
-fn many_locators_take_turns() {
-    let mut site = Site::new(fast(), &[]);
-    for number in 0..1500 {
-        site.watch(&format!("2001:db8:ffff:1::{number:x}"), &[PREFIX], true);
-    }
-    site.run(seconds(3));
-    let sent = site.probes.len();
-    assert!(sent <= 400 + 3 * 4000, "{sent}");
-    assert!(site.bench.count("limit_probes") > 0);
-    assert!(site.said.is_empty());
-    let asked = (0..1500).filter(|number| {
-        site.state(&format!("2001:db8:ffff:1::{number:x}")).liveness == Liveness::Up
-    });
-    assert_eq!(asked.count(), 1500);
-}
-
-#[test]
-fn locators_are_bounded() {
-    let mut bench = Bench::new(normal());
-    for number in 0..20_000_u32 {
-        let rloc = IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + number));
-        bench.xtr.watch(bench.now, rloc, vec![key(PREFIX)], true);
-    }
-    assert_eq!(bench.count("limit_rlocs"), 20_000 - 16_384);
-}
-
-/// Two machines: one's probes are answered by the other.
-#[test]
-fn our_own_answers_are_right() {
-    let mut far = Bench::new(Settings {
-        eids: vec![key(PREFIX)],
-        rlocs: vec![Locator::new(ip(RLOC)), Locator::new(ip(RLOC_V4))],
-        ..settings()
-    });
-    let mut site = Site::new(normal(), &[RLOC, RLOC_V4]);
-    site.deaf = vec![ip(RLOC), ip(RLOC_V4)];
-    site.run(seconds(1));
-    for (_, probe, _) in site.probes.clone() {
-        let to = probe.destination.ip();
-        far.xtr
-            .handle_input(far.now, probe.source, to, &probe.payload);
-        let (_, reply) = far.sent(Duration::ZERO).pop().expect("an answer");
-        assert_eq!(reply.destination, probe.source);
-        let now = site.bench.now;
-        site.bench
-            .xtr
-            .handle_input(now, reply.source, reply.destination.ip(), &reply.payload);
-    }
-    for rloc in [RLOC, RLOC_V4] {
-        assert_eq!(site.state(rloc).liveness, Liveness::Up);
-    }
-}
-
-/// Random losses, delays and changes: what is said of a locator is what is known of it, and what is up answers.
-#[test]
-fn random_events_keep_the_invariants() {
-    for seed in 0..20 {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let mut site = Site::new(fast(), &[]);
-        let rlocs = [RLOC, RLOC_V4, "2001:db8:ffff::a"];
-        let mut known = [true; 3];
-        let mut watched = [false; 3];
-        for _ in 0..300 {
-            let which = rng.usize(0..3);
-            let rloc = ip(rlocs[which]);
-            let now = site.bench.now;
-            match rng.u8(0..8) {
-                0 => {
-                    site.watch(rlocs[which], &[PREFIX], rng.bool());
-                    watched[which] = true;
-                }
-                1 => {
-                    site.bench.xtr.unwatch(rloc);
-                    (watched[which], known[which]) = (false, true);
-                }
-                2 => site.deaf.push(rloc),
-                3 => site.deaf.clear(),
-                4 => site.bench.xtr.set_way(now, rloc, rng.bool()),
-                5 => site.bench.xtr.suspect(now, rloc),
-                6 => drop(site.bench.xtr.probe(now, rloc)),
-                _ => site.round_trip = milliseconds(rng.u64(0..200)),
-            }
-            let said = site.said.len();
-            site.run(milliseconds(rng.u64(0..400)));
-            for (_, rloc, is_up) in &site.said[said..] {
-                let which = rlocs.iter().position(|known| ip(known) == *rloc).unwrap();
-                assert_ne!(known[which], *is_up, "nothing is said twice");
-                known[which] = *is_up;
-            }
-            for (which, rloc) in rlocs.iter().enumerate() {
-                assert_eq!(site.is_up(rloc), known[which]);
-                assert_eq!(
-                    site.bench.xtr.rloc_state(ip(rloc)).is_some(),
-                    watched[which]
-                );
-            }
-        }
-        // Whatever happened, who answers comes back.
-        site.deaf.clear();
-        site.round_trip = milliseconds(5);
-        for rloc in rlocs {
-            site.watch(rloc, &[PREFIX], true);
-            let now = site.bench.now;
-            site.bench.xtr.set_way(now, ip(rloc), true);
-        }
-        site.run(seconds(5));
-        for rloc in rlocs {
-            assert_eq!(site.state(rloc).liveness, Liveness::Up, "seed {seed}");
-        }
-    }
 }
