@@ -23,6 +23,7 @@ fn probing(period: Duration, least_wait: u64) -> Settings {
             period,
             misses: 3,
             least_wait: Duration::from_millis(least_wait),
+            per_second: 500,
         }),
         ..settings()
     }
@@ -342,6 +343,23 @@ fn the_first_silence_says_nothing() {
     site.run(milliseconds(4900));
     assert!(site.said.is_empty());
     site.run(seconds(1));
+    assert_eq!(site.said.len(), 1);
+}
+
+/// While control messages are dropped in the box itself, nobody is taken for silent; afterwards they are.
+#[test]
+fn a_flood_of_messages_takes_no_locator_down() {
+    let mut site = Site::new(fast(), &[RLOC]);
+    site.run(seconds(2));
+    site.deaf = vec![ip(RLOC)];
+    for _ in 0..100 {
+        let now = site.bench.now;
+        site.bench.xtr.note_unheard(now);
+        site.run(milliseconds(20));
+    }
+    assert!(site.said.is_empty(), "{:?}", site.said);
+    assert!(site.bench.count("probe_unheard") > 10);
+    site.run(milliseconds(400));
     assert_eq!(site.said.len(), 1);
 }
 
