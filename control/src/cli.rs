@@ -1,5 +1,6 @@
 //! The command line: one tree, from which help, manual pages and completions are made too.
 
+mod lisp;
 mod map;
 
 use std::net::IpAddr;
@@ -9,12 +10,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use crate::admin::protocol::Subject;
+use crate::admin::protocol::{LispPart, Subject};
 use crate::demo::Part;
 use crate::exit;
 use crate::lab::peer::Peer;
 use crate::proto::lisp::InstanceId;
 
+pub use lisp::{Lisp, LispClearArgs, LispProbeArgs};
 pub use map::{Map, MapAddArgs, MapDelArgs, MapDumpArgs, MapLoadArgs, MapRlocArgs, MapShowArgs};
 
 /// Where the admin socket is when nothing else is said: the default of the configuration's `[system]`.
@@ -56,6 +58,9 @@ pub enum Command {
     /// deleted or the instance ends; a reload keeps it.
     #[command(subcommand)]
     Map(Map),
+    /// Probe locators of LISP, or forget what was learned from the mapping system, in the running instance
+    #[command(subcommand)]
+    Lisp(Lisp),
     /// Run a LISP Map-Server and Map-Resolver (RFC 9301) in the foreground, without DPDK and as an ordinary user
     ///
     /// Listens on UDP port 4342 of the addresses in its configuration, which is a file of its own kind, until SIGINT or
@@ -184,6 +189,17 @@ pub struct ShowArgs {
     pub watch: Option<Duration>,
 }
 
+/// Arguments of `show lisp`.
+#[derive(Debug, Args)]
+pub struct ShowLispArgs {
+    /// Only this part, in full
+    #[arg(value_name = "PART")]
+    pub part: Option<LispPart>,
+    /// How.
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
 /// What can be shown.
 #[derive(Debug, Subcommand)]
 pub enum Show {
@@ -199,8 +215,8 @@ pub enum Show {
     Neighbors(ShowArgs),
     /// NPT66 rules and what they translated
     Npt66(ShowArgs),
-    /// LISP: roles, RLOCs and whether they can be used, instances, misses
-    Lisp(ShowArgs),
+    /// LISP: roles, RLOCs and whether they can be used, instances, misses; or one part in full
+    Lisp(ShowLispArgs),
     /// All counters: what came in, what went out, and where the difference is
     Counters(ShowArgs),
     /// Drops and punts by reason, with the clause that asks for each
@@ -220,7 +236,7 @@ impl Show {
             Self::Routes(args) => (Subject::Routes, args),
             Self::Neighbors(args) => (Subject::Neighbors, args),
             Self::Npt66(args) => (Subject::Npt66, args),
-            Self::Lisp(args) => (Subject::Lisp, args),
+            Self::Lisp(args) => (Subject::Lisp, &args.show),
             Self::Counters(args) => (Subject::Counters, args),
             Self::Drops(args) => (Subject::Drops, args),
             Self::Instance(args) => (Subject::Instance, args),

@@ -1,5 +1,6 @@
 //! Each command of the command line, and what the program then ends with.
 
+mod lisp;
 mod map;
 
 use std::fs;
@@ -50,6 +51,12 @@ pub enum Failure {
         /// Packets that were asked for.
         wanted: u32,
     },
+    /// `lisp probe` was not answered by all.
+    #[error("{silent} of the locators did not answer")]
+    ProbesUnanswered {
+        /// How many.
+        silent: usize,
+    },
     /// `demo` could not go on.
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -94,6 +101,7 @@ impl Failure {
             Self::DemoNeedsRoot => Exit::Unable,
             Self::Show(ShowError::Output(_))
             | Self::TraceTimedOut { .. }
+            | Self::ProbesUnanswered { .. }
             | Self::Changes { .. }
             | Self::Lab(_)
             | Self::Demo
@@ -142,6 +150,7 @@ pub fn execute(command: &Command) -> Result<(), Failure> {
         Command::Check(args) => check(args),
         Command::Reload(args) => reload(args),
         Command::Map(command) => map::execute(command),
+        Command::Lisp(command) => lisp::execute(command),
         Command::Mapserver(args) => Ok(mapserver::run(args)?),
         Command::Lig(args) => lig(args),
         Command::Show(subject) => Ok(show::show(subject)?),

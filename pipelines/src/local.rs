@@ -106,15 +106,18 @@ fn of_lisp(router: &Lisp, packet: &[u8], family: Family, next: Next) -> Next {
         {
             next
         }
-        (proto::ICMPV6, [icmpv6::types::PACKET_TOO_BIG, ..])
-        | (
-            ipv4::proto::ICMP,
+        (
+            proto::ICMPV6,
             [
-                icmpv4::types::DESTINATION_UNREACHABLE,
-                icmpv4::codes::UNREACHABLE_FRAGMENTATION_NEEDED,
+                icmpv6::types::PACKET_TOO_BIG | icmpv6::types::DESTINATION_UNREACHABLE,
                 ..,
             ],
-        ) if !is_fragment && roles.encapsulates() => Next::Punt(PuntReason::PathMtu),
+        )
+        | (ipv4::proto::ICMP, [icmpv4::types::DESTINATION_UNREACHABLE, ..])
+            if !is_fragment && roles.encapsulates() =>
+        {
+            Next::Punt(PuntReason::PathMtu)
+        }
         _ => next,
     }
 }

@@ -141,6 +141,14 @@ impl Client {
     /// As for [`Client::ask`].
     pub fn ask_for<T: DeserializeOwned>(&mut self, command: Command) -> Result<T, ClientError> {
         let data = self.ask(command)?;
+        self.read(data)
+    }
+
+    /// Read an answer's data as `T`.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn read<T: DeserializeOwned>(&self, data: Value) -> Result<T, ClientError> {
         serde_json::from_value(data).map_err(|error| self.protocol(error))
     }
 

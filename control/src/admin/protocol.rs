@@ -11,11 +11,14 @@
 //! version; an answer never loses one.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::map::{MapChange, MapQuery};
+use crate::proto::lisp::InstanceId;
 
 /// The version this program speaks.
 pub const VERSION: u32 = 1;
@@ -44,6 +47,11 @@ pub enum Command {
         /// Of what.
         subject: Subject,
     },
+    /// One part of what is known of LISP. A Map-Server without an edge answers those it has.
+    ShowLisp {
+        /// Which.
+        part: LispPart,
+    },
     /// Read the configuration file again.
     Reload,
     /// Trace the next packets; what an earlier trace left is forgotten.
@@ -57,6 +65,26 @@ pub enum Command {
     MapChange {
         /// In this order.
         changes: Vec<MapChange>,
+    },
+    /// Probe locators, or see what became of it.
+    LispProbe {
+        /// Of the EID.
+        #[serde(default)]
+        instance: InstanceId,
+        /// A locator, or an EID, whose locators are meant; all of them where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<IpAddr>,
+        /// Whether they are probed now.
+        send: bool,
+    },
+    /// Forget what was learned from the mapping system.
+    LispClear {
+        /// Of this instance; of all where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instance: Option<InstanceId>,
+        /// For this prefix and those under it; for all where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prefix: Option<IpNet>,
     },
     /// Read the map-cache, page by page.
     MapShow(MapQuery),
@@ -97,6 +125,37 @@ subjects! {
     Counters = "counters",
     Drops = "drops",
     Instance = "instance",
+}
+
+/// A part of LISP that can be shown by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LispPart {
+    /// Mappings in force and their locators; the first page of them, [`Command::MapShow`] has the others
+    MapCache,
+    /// Own EID prefixes and the RLOCs that are told of them
+    Database,
+    /// Registrations: where own EIDs are registered, or who registered with this Map-Server
+    Registrations,
+    /// Locators: why each can be used or not, since when, and what probes found
+    Rlocs,
+    /// What was counted: control messages, probes, misses
+    Statistics,
+    /// What happened lately, and why
+    Events,
+}
+
+impl fmt::Display for LispPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MapCache => "map-cache",
+            Self::Database => "database",
+            Self::Registrations => "registrations",
+            Self::Rlocs => "rlocs",
+            Self::Statistics => "statistics",
+            Self::Events => "events",
+        })
+    }
 }
 
 /// An answer.
@@ -190,6 +249,8 @@ pub fn parse_request(line: &[u8]) -> Result<Command, Answer> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
+
     use super::*;
 
     #[test]
@@ -214,6 +275,11 @@ mod tests {
     fn names_in_json_and_on_the_command_line_are_the_same() {
         for subject in Subject::ALL {
             assert_eq!(serde_json::to_value(subject).unwrap(), subject.to_string());
+        }
+        for part in LispPart::value_variants() {
+            let argument = part.to_possible_value().expect("none is hidden");
+            assert_eq!(argument.get_name(), part.to_string());
+            assert_eq!(serde_json::to_value(part).unwrap(), part.to_string());
         }
     }
 

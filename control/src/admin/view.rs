@@ -5,6 +5,7 @@
 //! or unknown, and stands in JSON as null.
 
 mod lisp;
+mod lisp_parts;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,10 @@ use serde::{Deserialize, Serialize};
 pub use lisp::{
     Lisp, LispInstance, LocatorView, MapChanged, MapServer, MappingView, Mappings, OwnRloc,
     RecentMiss, Rloc,
+};
+pub use lisp_parts::{
+    DatabaseRloc, LispCleared, LispDatabase, LispEvent, LispEvents, LispRegistrations, LispRlocs,
+    LispStatistics, OwnEid,
 };
 
 /// `show instance`, and the answer to a ping.

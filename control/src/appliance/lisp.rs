@@ -6,7 +6,10 @@
 //! for it follow.
 
 mod control;
+mod events;
+mod liveness;
 mod nonces;
+mod parts;
 mod show;
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,8 +36,11 @@ use crate::proto::lisp::wire::EidAddress;
 use crate::proto::lisp::xtr::Xtr;
 use crate::proto::lisp::{
     Action, Deleted, EidKey, InstanceId, Limits, MapCache, Mapping, Miss, Misses, Origin, PathMtus,
+    unreachable,
 };
 use crate::publish;
+use events::Events;
+use liveness::Verdict;
 
 /// Mappings that are asked in one tick whether they were used.
 const USE_PER_TICK: usize = 64;
@@ -104,6 +110,14 @@ pub(super) struct LispState<F> {
     usable: Vec<bool>,
     /// The file that keeps nonces.
     state: Option<PathBuf>,
+    /// What happened lately.
+    events: Events,
+    /// Whether locators can be used, and why not.
+    verdicts: BTreeMap<IpAddr, Verdict>,
+    /// Where looking at their ways goes on.
+    looked_at: Option<IpAddr>,
+    /// When it was last told that one is suspected.
+    suspected: Option<Instant>,
 }
 
 impl<F> LispState<F> {
@@ -118,6 +132,10 @@ impl<F> LispState<F> {
             xtr,
             usable: Vec::new(),
             state: None,
+            events: Events::default(),
+            verdicts: BTreeMap::new(),
+            looked_at: None,
+            suspected: None,
         }
     }
 
@@ -274,7 +292,7 @@ impl<P: Platform> Appliance<P> {
     }
 
     /// Change the map-cache, all or nothing.
-    pub(super) fn change_mappings(&mut self, changes: Vec<MapChange>) -> Answer {
+    pub(super) fn change_mappings(&mut self, now: Instant, changes: Vec<MapChange>) -> Answer {
         let steps = match self.lisp.judge(changes) {
             Ok(steps) => steps,
             Err(refused) => return Answer::refused(Refusal::Failed, refused),
@@ -301,7 +319,7 @@ impl<P: Platform> Appliance<P> {
                 }
                 Step::Rloc(rloc, up) => {
                     self.lisp.cache.set_rloc(rloc, up);
-                    self.rib.set_locator(rloc, up);
+                    self.set_liveness(now, rloc);
                     changed.concerned += self.lisp.cache.users(rloc);
                 }
             }
@@ -322,7 +340,7 @@ impl<P: Platform> Appliance<P> {
         self.rib.set_mapping(*vrf, key.eid, spec);
         // The packet path forgets what is said of locators that no mapping names.
         for locator in in_force.map_or(&[][..], Mapping::locators) {
-            if !self.lisp.cache.is_up(locator.rloc) {
+            if !self.lisp.may_use(locator.rloc) {
                 self.rib.set_locator(locator.rloc, false);
             }
             if let Some(mtu) = self.lisp.paths.mtu(locator.rloc) {
@@ -377,14 +395,14 @@ impl<P: Platform> Appliance<P> {
             }
             is_used
         });
+        self.watch_rlocs(now);
         self.lisp.xtr.handle_timeout(now);
-        self.do_lisp_outputs();
+        self.do_lisp_outputs(now);
     }
 
     /// An ICMP error that may be about a packet we encapsulated.
     pub(super) fn handle_path_mtu(&mut self, now: Instant, frame: &P::Frame, meta: &Meta) {
-        let stateful = |lisp: &&Lisp| lisp.path_mtu == PathMtu::Stateful;
-        let Some(lisp) = self.config.lisp.as_ref().filter(stateful) else {
+        let Some(lisp) = self.config.lisp.as_ref() else {
             self.discards.count(Discard::PathMtuUnused);
             return;
         };
@@ -392,6 +410,17 @@ impl<P: Platform> Appliance<P> {
         let LispState { cache, paths, .. } = &mut self.lisp;
         let is_own = |address| lisp.own_rlocs().any(|own| own == address);
         let is_known = |address| cache.users(address) > 0;
+        match unreachable::parse(packet, is_own, is_known) {
+            None => {}
+            Some(Ok(said)) => return self.suspect_rloc(now, said),
+            Some(Err(why)) => {
+                tracing::debug!("lisp: an ICMP error about a locator is not believed: {why:?}");
+                return self.discards.count(Discard::PathMtuDisbelieved);
+            }
+        }
+        if lisp.path_mtu != PathMtu::Stateful {
+            return self.discards.count(Discard::PathMtuUnused);
+        }
         match paths.handle_input(now, packet, is_own, is_known) {
             Ok((rloc, Some(mtu))) => {
                 tracing::info!("lisp: the path to {rloc} carries {mtu} bytes");

@@ -233,6 +233,7 @@ impl<P: Platform> Appliance<P> {
         match command {
             Command::Ping => Answer::done(self.show_instance(now)),
             Command::Show { subject } => self.show(now, subject),
+            Command::ShowLisp { part } => self.show_lisp_part(now, part),
             Command::Reload => self.reload(now),
             Command::Trace { packets } if (1..=1000).contains(&packets) => {
                 self.trace.arm(&mut self.workers, packets);
@@ -242,7 +243,13 @@ impl<P: Platform> Appliance<P> {
                 Answer::refused(Refusal::Request, "a trace follows 1 to 1000 packets")
             }
             Command::Records => Answer::done(self.trace.take()),
-            Command::MapChange { changes } => self.change_mappings(changes),
+            Command::MapChange { changes } => self.change_mappings(now, changes),
+            Command::LispProbe {
+                instance,
+                target,
+                send,
+            } => self.probe_rlocs(now, target.map(|target| (instance, target)), send),
+            Command::LispClear { instance, prefix } => self.clear_learned(now, instance, prefix),
             Command::MapShow(query) => self.show_mappings(now, &query),
         }
     }

@@ -13,10 +13,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use map::mappings;
+pub use tables::probed;
 pub use trace::{Traced, trace};
 
 use crate::admin::client::{Client, ClientError};
-use crate::admin::protocol::{Command, Subject};
+use crate::admin::map::MapQuery;
+use crate::admin::protocol::{Command, LispPart, Subject};
 use crate::admin::view;
 use crate::cli::{Show, ShowArgs};
 use tables::Shown;
@@ -41,37 +43,77 @@ pub enum ShowError {
 /// When the instance cannot be asked, or standard output fails.
 pub fn show(command: &Show) -> Result<(), ShowError> {
     let (subject, args) = command.parts();
+    if let Show::Lisp(lisp) = command
+        && let Some(part) = lisp.part
+    {
+        return show_lisp(part, args);
+    }
+    let name = subject.to_string();
+    let ask = |client: &mut Client| client.ask(Command::Show { subject });
     match subject {
-        Subject::Ports => run::<view::Ports>(subject, args),
-        Subject::Interfaces => run::<view::Interfaces>(subject, args),
-        Subject::Workers => run::<view::Workers>(subject, args),
-        Subject::Routes => run::<view::Routes>(subject, args),
-        Subject::Neighbors => run::<view::Neighbors>(subject, args),
-        Subject::Npt66 => run::<view::Npt66>(subject, args),
-        Subject::Lisp => run::<view::Lisp>(subject, args),
-        Subject::Counters => run::<view::Counters>(subject, args),
-        Subject::Drops => run::<view::Drops>(subject, args),
-        Subject::Instance => run::<view::Instance>(subject, args),
+        Subject::Ports => run::<view::Ports>(&name, args, ask),
+        Subject::Interfaces => run::<view::Interfaces>(&name, args, ask),
+        Subject::Workers => run::<view::Workers>(&name, args, ask),
+        Subject::Routes => run::<view::Routes>(&name, args, ask),
+        Subject::Neighbors => run::<view::Neighbors>(&name, args, ask),
+        Subject::Npt66 => run::<view::Npt66>(&name, args, ask),
+        Subject::Lisp => run::<view::Lisp>(&name, args, ask),
+        Subject::Counters => run::<view::Counters>(&name, args, ask),
+        Subject::Drops => run::<view::Drops>(&name, args, ask),
+        Subject::Instance => run::<view::Instance>(&name, args, ask),
     }
 }
 
-fn run<T: Shown + DeserializeOwned>(subject: Subject, args: &ShowArgs) -> Result<(), ShowError> {
+fn show_lisp(part: LispPart, args: &ShowArgs) -> Result<(), ShowError> {
+    let name = format!("lisp {part}");
+    let ask = |client: &mut Client| client.ask(Command::ShowLisp { part });
+    match part {
+        LispPart::MapCache => run::<view::Mappings>(&name, args, all_mappings),
+        LispPart::Database => run::<view::LispDatabase>(&name, args, ask),
+        LispPart::Registrations => run::<view::LispRegistrations>(&name, args, ask),
+        LispPart::Rlocs => run::<view::LispRlocs>(&name, args, ask),
+        LispPart::Statistics => run::<view::LispStatistics>(&name, args, ask),
+        LispPart::Events => run::<view::LispEvents>(&name, args, ask),
+    }
+}
+
+/// All pages of the map-cache as one.
+fn all_mappings(client: &mut Client) -> Result<Value, ClientError> {
+    let part = LispPart::MapCache;
+    let mut all: view::Mappings = client.ask_for(Command::ShowLisp { part })?;
+    while let Some(after) = all.more_after {
+        let query = MapQuery {
+            after: Some(after),
+            ..MapQuery::default()
+        };
+        let page: view::Mappings = client.ask_for(Command::MapShow(query))?;
+        all.mappings.extend(page.mappings);
+        all.more_after = page.more_after;
+    }
+    Ok(serde_json::to_value(all).expect("views have string keys only"))
+}
+
+fn run<T: Shown + DeserializeOwned>(
+    name: &str,
+    args: &ShowArgs,
+    mut ask: impl FnMut(&mut Client) -> Result<Value, ClientError>,
+) -> Result<(), ShowError> {
     let mut client = Client::connect(&args.socket.socket)?;
     let mut earlier: Option<T> = None;
     let clear = args.watch.is_some() && !args.json && io::stdout().is_terminal();
     let mut due = Instant::now();
     loop {
+        let data = ask(&mut client)?;
         let text = if args.json {
-            let data = client.ask(Command::Show { subject })?;
             as_json(&data, args.watch.is_some())
         } else {
-            let data: T = client.ask_for(Command::Show { subject })?;
+            let data: T = client.read(data)?;
             let rates = earlier
                 .as_ref()
                 .and_then(|earlier| interval(earlier.monotonic_ns(), data.monotonic_ns()));
             let earlier_and_interval = earlier.as_ref().zip(rates);
             let text = match args.watch {
-                Some(period) => watched(subject, period, &data.render(earlier_and_interval, true)),
+                Some(period) => watched(name, period, &data.render(earlier_and_interval, true)),
                 None => data.render(None, false),
             };
             earlier = Some(data);
@@ -106,9 +148,9 @@ fn as_json(data: &Value, one_line: bool) -> String {
     text.unwrap_or_default() + "\n"
 }
 
-fn watched(subject: Subject, period: Duration, text: &str) -> String {
+fn watched(name: &str, period: Duration, text: &str) -> String {
     format!(
-        "sextant {subject}, every {} s\n\n{text}\n",
+        "sextant {name}, every {} s\n\n{text}\n",
         period.as_secs_f64()
     )
 }

@@ -2,10 +2,13 @@
 
 mod counts;
 mod lisp;
+mod lisp_parts;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
+
+pub use lisp_parts::probed;
 
 use super::grid::Side::{Left, Right};
 use super::grid::{Grid, Side, bit_rate, count, duration, list, or_dash, rate};

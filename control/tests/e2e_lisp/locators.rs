@@ -10,20 +10,20 @@ use serde_json::Value;
 use crate::underlay::Capture;
 use crate::{assert_all_answered, finish, ready};
 
-const SHARED: &str = "fd00:b:0:2::/64";
-const FLOWS: usize = 400;
+pub(crate) const SHARED: &str = "fd00:b:0:2::/64";
+pub(crate) const FLOWS: usize = 400;
 
 /// Flows, by their source ports, that were seen on the way to each locator of site B, and which locator the last
 /// datagrams went to, as many as there are flows.
 #[derive(Debug)]
-struct Seen {
-    first: BTreeSet<u16>,
-    second: BTreeSet<u16>,
-    at_last: BTreeSet<String>,
+pub(crate) struct Seen {
+    pub(crate) first: BTreeSet<u16>,
+    pub(crate) second: BTreeSet<u16>,
+    pub(crate) at_last: BTreeSet<String>,
 }
 
 /// Send `rounds` datagrams in each flow, do something meanwhile, and see where they went.
-fn flows(stage: &Stage, rounds: &str, meanwhile: impl FnOnce()) -> (Value, Seen) {
+pub(crate) fn flows(stage: &Stage, rounds: &str, meanwhile: impl FnOnce()) -> (Value, Seen) {
     let capture = Capture::start(stage, "any");
     let at = traffic::socket(HOST_B_SHARED, 7007);
     let _echo: Process =

@@ -6,6 +6,7 @@
 mod families;
 mod locators;
 mod mappings;
+mod probing;
 mod underlay;
 
 use std::path::Path;

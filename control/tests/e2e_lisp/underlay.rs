@@ -39,6 +39,11 @@ pub struct Capture {
 impl Capture {
     /// On a link of the router, or on `any`, where each packet is seen when it leaves.
     pub fn start(stage: &Stage, link: &str) -> Self {
+        Self::start_of(stage, link, 4341)
+    }
+
+    /// The same of another port than that of encapsulated packets.
+    pub fn start_of(stage: &Stage, link: &str, port: u16) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("pcap");
         let path = file.display().to_string();
@@ -46,7 +51,8 @@ impl Capture {
         let direction = if link == "any" { "out" } else { "inout" };
         let words =
             format!("tcpdump -n --immediate-mode -U -s 2048 -B 16384 -Q {direction} -i {link} -w");
-        let words: Vec<&str> = words.split(' ').chain([&*path, "udp port 4341"]).collect();
+        let filter = format!("udp port {port}");
+        let words: Vec<&str> = words.split(' ').chain([&*path, &filter]).collect();
         let process = stage.core.spawn(&words).expect("tcpdump");
         let listens = || std::fs::metadata(&file).is_ok_and(|file| file.len() >= 24);
         wait_until("tcpdump", Duration::from_secs(5), listens).expect("listens");
@@ -89,6 +95,13 @@ impl Packets {
         rows.lines()
             .map(|row| row.split('\t').map(values).collect())
             .collect()
+    }
+
+    /// Each is a LISP control message to tshark, and none of them strange.
+    pub fn assert_sound_control(&self) {
+        let strange = "!lisp || _ws.malformed || lisp.undecoded || udp.checksum.status == 0 || \
+            udp.checksum == 0 || _ws.expert.severity == error";
+        assert_eq!(self.read(&["-Y", strange]), "");
     }
 
     /// Each is LISP to tshark, and none of them strange.

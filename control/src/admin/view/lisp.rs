@@ -87,9 +87,24 @@ pub struct Rloc {
     pub address: String,
     /// Mappings that name it.
     pub mappings: usize,
-    /// `up`; `down`: taken out of use by hand; `unreachable`: the underlay does not lead to it; `path_too_small`: the path
-    /// does not carry what every IPv6 host may send.
+    /// `up`; `down`: taken out of use by hand, or silent to probes; `unreachable`: the underlay does not lead to it;
+    /// `path_too_small`: the path does not carry what every IPv6 host may send.
     pub state: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// How long its state has been so, milliseconds.
+    #[serde(default)]
+    pub since_ms: u64,
+    /// The last round trip of a probe, microseconds; absent: none was answered.
+    #[serde(default)]
+    pub round_trip_us: Option<u64>,
+    /// Probes that were sent to it.
+    #[serde(default)]
+    pub probes_sent: u64,
+    /// Of them, those that were answered.
+    #[serde(default)]
+    pub probes_answered: u64,
     /// What was learned of the path, bytes; absent: nothing.
     #[serde(default)]
     pub path_mtu: Option<u16>,
@@ -175,7 +190,7 @@ pub struct LocatorView {
     pub weight: u8,
     /// Whether the mapping says that it may be used.
     pub up: bool,
-    /// `up`; `down`: taken out of use by hand, here or everywhere; `unreachable`: the underlay does not lead to it;
+    /// `up`; `down`: taken out of use by hand, here or everywhere, or silent to probes; `unreachable`: the underlay does not lead to it;
     /// `pending`: the packet path does not know it yet.
     pub state: String,
     /// Of 64 flows of the mapping, those that go there now.

@@ -5,18 +5,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use dataplane::frame::Frame;
+use ipnet::IpNet;
 use pipelines::tables::InterfaceId;
 use pipelines::{Family, Meta};
 
 use super::super::Appliance;
 use super::super::discard::Discard;
-use super::{is_answer, nonces};
+use super::{Refused, is_answer, nonces};
+use crate::admin::protocol::{Answer, Refusal};
+use crate::admin::view::LispCleared;
 use crate::config::lisp::Lisp;
 use crate::config::lisp::rules::Rules;
 use crate::platform::Platform;
 use crate::proto::lisp::wire;
-use crate::proto::lisp::xtr::{Datagram, Event, MapServer, Output, Settings};
-use crate::proto::lisp::{Action, EidKey, Locator, Mapping};
+use crate::proto::lisp::xtr::{Datagram, MapServer, Output, Settings};
+use crate::proto::lisp::{Action, EidKey, InstanceId, Locator, Mapping};
 use crate::proto::ndp::{AddressState, InterfaceIndex};
 
 impl<P: Platform> Appliance<P> {
@@ -44,10 +47,10 @@ impl<P: Platform> Appliance<P> {
         }
         self.lisp.usable = usable;
         self.lisp.xtr.set_settings(now, settings);
-        self.do_lisp_outputs();
+        self.do_lisp_outputs(now);
     }
 
-    /// Whether own RLOCs can be used, seen from time to time.
+    /// Whether own RLOCs can be used and those of others reached, seen from time to time.
     pub(in crate::appliance) fn look_at_rlocs(&mut self, now: Instant) {
         let Some(lisp) = &self.config.lisp else {
             return;
@@ -56,6 +59,7 @@ impl<P: Platform> Appliance<P> {
         if !usable.eq(self.lisp.usable.iter().copied()) {
             self.configure_mapping_system(now);
         }
+        self.look_at_ways(now);
     }
 
     fn is_usable(&self, lisp: &Lisp, rloc: IpAddr) -> bool {
@@ -108,7 +112,7 @@ impl<P: Platform> Appliance<P> {
     }
 
     /// Do what the machine wants.
-    pub(in crate::appliance) fn do_lisp_outputs(&mut self) {
+    pub(in crate::appliance) fn do_lisp_outputs(&mut self, now: Instant) {
         let mut answered = Vec::new();
         while let Some(output) = self.lisp.xtr.poll_output() {
             match output {
@@ -127,8 +131,9 @@ impl<P: Platform> Appliance<P> {
                         answered.push(key);
                     }
                 }
+                Output::Liveness { rloc, .. } => self.set_liveness(now, rloc),
                 Output::KeepNonce(nonce) => self.keep_nonce(nonce),
-                Output::Event(event) => log(event),
+                Output::Event(event) => self.lisp.events.note(now, event),
             }
         }
         self.release(&answered);
@@ -151,6 +156,38 @@ impl<P: Platform> Appliance<P> {
         }
         let in_force = self.lisp.cache.entry(key);
         in_force.is_some_and(|entry| is_answer(entry.mapping))
+    }
+
+    /// What was learned for a prefix and all under it does not hold any more; packets ask anew.
+    pub(in crate::appliance) fn clear_learned(
+        &mut self,
+        now: Instant,
+        instance: Option<InstanceId>,
+        prefix: Option<IpNet>,
+    ) -> Answer {
+        if self.config.lisp.is_none() {
+            return Answer::refused(Refusal::Failed, Refused::NotConfigured);
+        }
+        let prefix = prefix.map(|prefix| prefix.trunc());
+        let learned = self.lisp.cache.learned().map(|(key, _)| key);
+        let wanted = learned.filter(|key| {
+            instance.is_none_or(|instance| instance == key.instance)
+                && prefix.is_none_or(|prefix| prefix.contains(&key.eid))
+        });
+        let wanted: Vec<EidKey> = wanted.collect();
+        for key in &wanted {
+            self.lisp.xtr.forget(*key);
+            if self.lisp.cache.unlearn(*key) {
+                self.put_in_force(*key);
+            }
+        }
+        self.release(&[]);
+        let forgotten = wanted.len();
+        if forgotten > 0 {
+            let text = format!("{forgotten} learned mappings were forgotten by hand");
+            self.lisp.events.note_text(now, true, text);
+        }
+        Answer::done(LispCleared { forgotten })
     }
 
     fn send_datagram(&mut self, datagram: &Datagram) {
@@ -215,6 +252,7 @@ fn settings(lisp: &Lisp, usable: &[bool]) -> Settings {
         map_servers: map_servers.collect(),
         identity: lisp.identity,
         map_version: lisp.map_version,
+        probing: lisp.probing.schedule(),
     }
 }
 
@@ -242,22 +280,5 @@ fn fitting(lisp: &Lisp, rules: &Rules, mapping: Mapping) -> Mapping {
         }
         Mapping::Negative(Action::Native) if lisp.roles.pitr => Mapping::Negative(Action::Drop),
         negative @ Mapping::Negative(_) => negative,
-    }
-}
-
-fn log(event: Event) {
-    match event {
-        Event::Registered { server } => {
-            tracing::info!("lisp: Map-Server {server} has our registration");
-        }
-        Event::RegistrationLost { server } => {
-            tracing::error!("lisp: Map-Server {server} does not confirm our registration any more");
-        }
-        Event::NotifiedUnasked { server } => {
-            tracing::info!("lisp: Map-Server {server} says that a registration changed");
-        }
-        Event::Unanswered { key } => {
-            tracing::debug!("lisp: nobody says where {key} is");
-        }
     }
 }

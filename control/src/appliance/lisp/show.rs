@@ -57,7 +57,7 @@ impl<P: Platform> Appliance<P> {
             vrf: lisp.map_or_else(String::new, |lisp| self.config.vrfs[lisp.vrf].clone()),
             miss: lisp.map_or_else(String::new, |lisp| lisp.miss.name().to_owned()),
             own_rlocs: self.own_rlocs(),
-            rlocs: self.rlocs(),
+            rlocs: self.rlocs(now, LISTED_MAX),
             rlocs_total: state.cache.rlocs().count(),
             instances,
             mappings: state.cache.len(),
@@ -75,7 +75,7 @@ impl<P: Platform> Appliance<P> {
         }
     }
 
-    fn map_servers(&self, now: Instant) -> Vec<view::MapServer> {
+    pub(super) fn map_servers(&self, now: Instant) -> Vec<view::MapServer> {
         let servers = self.lisp.xtr.servers(now).map(|server| view::MapServer {
             address: server.address.to_string(),
             registered: server.is_registered,
@@ -85,14 +85,14 @@ impl<P: Platform> Appliance<P> {
         servers.collect()
     }
 
-    fn control_counters(&self) -> BTreeMap<String, u64> {
+    pub(super) fn control_counters(&self) -> BTreeMap<String, u64> {
         let counters = self.lisp.xtr.counters().iter();
         counters
             .map(|(name, count)| (name.to_owned(), count))
             .collect()
     }
 
-    fn miss_counters(&self) -> BTreeMap<String, u64> {
+    pub(super) fn miss_counters(&self) -> BTreeMap<String, u64> {
         let counters = self.lisp.misses.counters();
         let named = [
             ("misses", counters.misses),
@@ -126,29 +126,29 @@ impl<P: Platform> Appliance<P> {
         own.collect()
     }
 
-    fn rlocs(&self) -> Vec<view::Rloc> {
-        let rlocs = self.lisp.cache.rlocs().take(LISTED_MAX);
-        let rlocs = rlocs.map(|(rloc, mappings)| {
-            let way = self.rib.way_to(rloc);
-            let path_mtu = self.lisp.paths.mtu(rloc);
-            let state = match (self.lisp.cache.is_up(rloc), way) {
-                (false, _) => "down",
-                (true, None) => "unreachable",
-                (true, Some(_)) if path_mtu.is_some_and(|mtu| mtu < smallest(rloc)) => {
-                    "path_too_small"
-                }
-                (true, Some(_)) => "up",
-            };
-            view::Rloc {
-                address: rloc.to_string(),
-                mappings,
-                state: state.to_owned(),
-                path_mtu,
-                interface: way.map(|(interface, _)| self.name_of(interface)),
-                via: way.and_then(|(_, via)| via).map(|via| via.to_string()),
-            }
-        });
-        rlocs.collect()
+    pub(super) fn rlocs(&self, now: Instant, most: usize) -> Vec<view::Rloc> {
+        let rlocs = self.lisp.cache.rlocs().take(most);
+        rlocs.map(|(rloc, _)| self.show_rloc(now, rloc)).collect()
+    }
+
+    pub(super) fn show_rloc(&self, now: Instant, rloc: IpAddr) -> view::Rloc {
+        let way = self.rib.way_to(rloc);
+        let probed = self.lisp.xtr.rloc_state(rloc);
+        let verdict = self.lisp.verdict(now, rloc, self.why(rloc));
+        let round_trip = probed.and_then(|probed| probed.round_trip);
+        view::Rloc {
+            address: rloc.to_string(),
+            mappings: self.lisp.cache.users(rloc),
+            state: verdict.why.state().to_owned(),
+            reason: verdict.reason(probed.map(|probed| probed.liveness)),
+            since_ms: milliseconds(now, verdict.since),
+            round_trip_us: round_trip.map(|time| time.as_micros() as u64), // `as`: at most ten seconds
+            probes_sent: probed.map_or(0, |probed| probed.sent),
+            probes_answered: probed.map_or(0, |probed| probed.answered),
+            path_mtu: self.lisp.paths.mtu(rloc),
+            interface: way.map(|(interface, _)| self.name_of(interface)),
+            via: way.and_then(|(_, via)| via).map(|via| via.to_string()),
+        }
     }
 
     fn name_of(&self, interface: InterfaceId) -> String {
@@ -247,7 +247,7 @@ impl<P: Platform> Appliance<P> {
         let locators = entry.mapping.locators().iter().map(|locator| {
             let mut states = states.iter();
             let found = states.find(|state| state.spec.rloc == locator.rloc);
-            let is_up = locator.up && self.lisp.cache.is_up(locator.rloc);
+            let is_up = locator.up && self.lisp.may_use(locator.rloc);
             let state = match (is_up, found.map(|state| state.is_reachable)) {
                 (false, _) => "down",
                 (true, Some(true)) => "up",
@@ -267,13 +267,13 @@ impl<P: Platform> Appliance<P> {
     }
 }
 
-fn milliseconds(now: Instant, then: Instant) -> u64 {
+pub(super) fn milliseconds(now: Instant, then: Instant) -> u64 {
     let passed = now.saturating_duration_since(then).as_millis();
     u64::try_from(passed).unwrap_or(u64::MAX)
 }
 
 /// The smallest path to a locator that carries what every IPv6 host may send (RFC 8200 5): what a locator of its family adds
 /// to 1,280 bytes, included.
-fn smallest(rloc: IpAddr) -> u16 {
+pub(super) fn smallest(rloc: IpAddr) -> u16 {
     1280 + pipelines::lisp::overhead(rloc.is_ipv4())
 }

@@ -21,7 +21,7 @@ use pipelines::tables::Builder;
 use tempfile::TempDir;
 
 use super::super::{Appliance, Parts};
-use crate::admin::protocol::{Answer, Command, Subject};
+use crate::admin::protocol::{Answer, Command, LispPart, Subject};
 use crate::admin::view::{self, Link};
 use crate::platform::{Platform, PortFacts};
 use crate::{config, publish};
@@ -214,6 +214,12 @@ impl Bench {
 
     pub(super) fn show<T: serde::de::DeserializeOwned>(&mut self, subject: Subject) -> T {
         let answer = self.appliance.answer(self.now, Command::Show { subject });
+        assert!(answer.ok, "{answer:?}");
+        serde_json::from_value(answer.data).unwrap()
+    }
+
+    pub(super) fn show_lisp<T: serde::de::DeserializeOwned>(&mut self, part: LispPart) -> T {
+        let answer = self.appliance.answer(self.now, Command::ShowLisp { part });
         assert!(answer.ok, "{answer:?}");
         serde_json::from_value(answer.data).unwrap()
     }

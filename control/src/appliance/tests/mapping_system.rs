@@ -6,7 +6,7 @@ use dataplane::testing::builder::Packet;
 
 use super::bench::*;
 use crate::admin::map::MapQuery;
-use crate::admin::protocol::{Command, Subject};
+use crate::admin::protocol::{Command, LispPart, Subject};
 use crate::admin::view;
 use crate::proto::lisp::wire::auth::{self, Secret};
 use crate::proto::lisp::wire::{
@@ -334,6 +334,21 @@ fn own_eids_are_registered_and_the_operator_sees_it() {
     assert!(server(&mut bench).registered);
     bench.run(3000);
     assert_eq!(server(&mut bench).notified_s, Some(3));
+    let shown: view::LispRegistrations = bench.show_lisp(LispPart::Registrations);
+    assert!(shown.map_servers[0].registered && shown.eids == 1);
+    let shown: view::LispDatabase = bench.show_lisp(LispPart::Database);
+    assert_eq!(shown.eids[0].eid, "fd01:203:405::/48");
+    assert_eq!(shown.rlocs[0].rloc, OWN);
+    assert!(shown.rlocs[0].reachable);
+    let shown: view::LispStatistics = bench.show_lisp(LispPart::Statistics);
+    assert_eq!(shown.counters["control"]["registered"], 1);
+    let shown: view::LispEvents = bench.show_lisp(LispPart::Events);
+    let event = shown.events.last().unwrap();
+    assert_eq!(
+        event.text,
+        format!("Map-Server {SERVER} has our registration")
+    );
+    assert!((3000..3100).contains(&event.age_ms));
     assert!(self::register(&mut bench).is_none());
     // Started again, it goes on where it stopped.
     std::fs::write(&path, format!("{}\n", u64::MAX / 2)).unwrap();
@@ -399,4 +414,47 @@ fn nothing_is_sent_from_an_rloc_that_is_not_usable() {
     bench.advertise(OUTSIDE, address_of(SERVER), ROUTER);
     bench.run(1000);
     assert!(!sent(&mut bench).is_empty());
+}
+
+/// `sextant lisp clear`: what was learned is forgotten, and asked for again.
+#[test]
+fn what_was_learned_can_be_cleared() {
+    let mut bench = started(&lisp("", ""));
+    let learn = |bench: &mut Bench| {
+        bench.feed(INSIDE, &ping(HOST_ADDRESS, "2610:5::1", 1));
+        bench.run(1100);
+        let request = request(bench);
+        answer(bench, request.nonce, positive("2610:5::/32", &[PEER], 2));
+        assert_eq!(mappings(bench).len(), 1);
+    };
+    let clear = |bench: &mut Bench, prefix: Option<&str>| {
+        let command = Command::LispClear {
+            instance: Some(InstanceId::default()),
+            prefix: prefix.map(|prefix| prefix.parse().unwrap()),
+        };
+        let answer = bench.appliance.answer(bench.now, command);
+        let cleared: view::LispCleared = serde_json::from_value(answer.data).unwrap();
+        cleared.forgotten
+    };
+    for (other, prefix) in [
+        (Some("2610:6::/32"), Some("2610:5::/32")),
+        (Some("2610:5::/48"), Some("2610::/16")),
+        (None, None),
+    ] {
+        learn(&mut bench);
+        if other.is_some() {
+            assert_eq!(clear(&mut bench, other), 0);
+            assert_eq!(mappings(&mut bench).len(), 1);
+        }
+        assert_eq!(clear(&mut bench, prefix), 1);
+        assert!(mappings(&mut bench).is_empty());
+        bench.run(5);
+        encapsulated(&mut bench);
+        bench.feed(INSIDE, &ping(HOST_ADDRESS, "2610:5::1", 2));
+        bench.run(2);
+        assert!(encapsulated(&mut bench).is_empty());
+        bench.run(2500);
+        sent(&mut bench);
+    }
+    bench.assert_conserved();
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::super::error::{Place, Sink};
-use super::super::lisp::{Dscp, Mode, OnMiss, PathMtu, ROLES, Role};
+use super::super::lisp::{Dscp, Mode, OnMiss, PathMtu, ProbeMode, ROLES, Role};
 use super::super::reader::{Field, List, Table, Value, list};
 use super::super::scalar::{
     address, boolean, choice, file_path, identifier, integer, prefix, reference, secret,
@@ -46,6 +46,11 @@ pub(in crate::config) struct LispTable {
     pub(in crate::config) xtr_id: Field<u128>,
     pub(in crate::config) site_id: Field<u64>,
     pub(in crate::config) state: Field<PathBuf>,
+    pub(in crate::config) probing: Field<ProbeMode>,
+    pub(in crate::config) probe_period: Field<u32>,
+    pub(in crate::config) probe_misses: Field<u32>,
+    pub(in crate::config) fast_probe_period_ms: Field<u32>,
+    pub(in crate::config) fast_probe_misses: Field<u32>,
     pub(in crate::config) map_servers: Field<Vec<MapServerTable>>,
     pub(in crate::config) instances: Field<Vec<InstanceTable>>,
     pub(in crate::config) mappings: Field<Vec<MappingTable>>,
@@ -99,6 +104,11 @@ pub(super) fn lisp(mut table: Table<'_>, sink: &mut Sink<'_>) -> LispTable {
         ("stateless", PathMtu::Stateless),
         ("stateful", PathMtu::Stateful),
     ];
+    const PROBING: [(&str, ProbeMode); 3] = [
+        ("off", ProbeMode::Off),
+        ("normal", ProbeMode::Normal),
+        ("fast", ProbeMode::Fast),
+    ];
     const MISS: [(&str, OnMiss); 4] = [
         (OnMiss::Drop.name(), OnMiss::Drop),
         (OnMiss::Hold.name(), OnMiss::Hold),
@@ -149,6 +159,15 @@ pub(super) fn lisp(mut table: Table<'_>, sink: &mut Sink<'_>) -> LispTable {
         xtr_id: table.optional("xtr_id", sink, identifier("1 to 32 hexadecimal digits")),
         site_id: table.optional("site_id", sink, identifier("1 to 16 hexadecimal digits")),
         state: table.optional("state", sink, file_path),
+        probing: table.optional("probing", sink, choice(&PROBING)),
+        probe_period: table.optional("probe_period", sink, integer(10..=3600, "seconds")),
+        probe_misses: table.optional("probe_misses", sink, integer(1..=10, "")),
+        fast_probe_period_ms: table.optional(
+            "fast_probe_period_ms",
+            sink,
+            integer(100..=5000, "ms"),
+        ),
+        fast_probe_misses: table.optional("fast_probe_misses", sink, integer(2..=10, "")),
         map_servers: table.tables("map_servers", sink, map_server),
         instances: table.tables("instances", sink, instance),
         mappings: table.tables("mappings", sink, mapping),

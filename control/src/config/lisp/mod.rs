@@ -3,6 +3,7 @@
 //! What a mapping is stands in [`crate::proto::lisp`]; which mappings may stand beside this configuration, whether they
 //! come from the file or from the admin socket, in [`rules`].
 
+mod probing;
 pub mod rules;
 
 use std::net::IpAddr;
@@ -16,6 +17,8 @@ use super::model::as_seconds;
 use crate::proto::lisp::wire::Identity;
 use crate::proto::lisp::wire::auth::{Algorithm, Secret};
 use crate::proto::lisp::{Action, EidKey, InstanceId, Locator, Mapping};
+
+pub use probing::{Mode as ProbeMode, Probing};
 
 /// `[lisp]`. Every key may change on reload.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,6 +64,9 @@ pub struct Lisp {
     pub identity: Option<Identity>,
     /// `state`: the file that keeps what must not be forgotten over a restart. Default: none, and the clock serves.
     pub state: Option<PathBuf>,
+    /// How locators of mappings are probed.
+    #[serde(flatten)]
+    pub probing: Probing,
     /// `[[lisp.instances]]`, at least one.
     pub instances: Vec<Instance>,
     /// `[[lisp.mappings]]`: static map-cache entries.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::lisp::{Dscp, Instance, Mode, OnMiss, PathMtu, Roles};
+use crate::proto::lisp::xtr::ProbeSchedule;
 use crate::proto::lisp::{Action, EidKey, InstanceId, Locator, Mapping};
 
 /// Two VRFs with addresses of both families.
@@ -38,6 +39,9 @@ petr = ["2001:db8:ffff::9"]
 miss = "petr"
 locator_status_bits = true
 map_version = 5
+probing = "fast"
+fast_probe_period_ms = 250
+fast_probe_misses = 2
 
 [[lisp.instances]]
 id = 7
@@ -187,11 +191,57 @@ fn lisp_as_json_reads_like_the_file() {
     assert_eq!(lisp["path_mtu_age"], 900);
     assert_eq!(lisp["miss"], "petr");
     assert_eq!(
+        (&lisp["probing"], &lisp["fast_probe_period_ms"]),
+        (&"fast".into(), &250.into())
+    );
+    assert_eq!(
         lisp["mappings"][1],
         serde_json::json!({ "instance": 7, "eid": "::/0", "action": "petr" })
     );
     assert_eq!(lisp["mappings"][0]["locators"][1]["up"], false);
     assert_eq!(lisp["mappings"][0]["map_version"], 9);
+}
+
+/// B-01, B-08: what each mode makes of its keys; those of the other are refused.
+#[test]
+fn probing_has_modes_with_keys_of_their_own() {
+    let schedule = |lines: &str| right(&least(lines)).lisp.unwrap().probing.schedule();
+    let expected = |period, misses, least_wait| {
+        let [period, least_wait] = [period, least_wait].map(Duration::from_millis);
+        Some(ProbeSchedule {
+            period,
+            misses,
+            least_wait,
+        })
+    };
+    assert_eq!(schedule(""), expected(30_000, 3, 500));
+    assert_eq!(schedule("probing = \"off\""), None);
+    let normal = "probe_period = 10\nprobe_misses = 1";
+    assert_eq!(schedule(normal), expected(10_000, 1, 500));
+    assert_eq!(schedule("probing = \"fast\""), expected(100, 3, 50));
+    let fast = "fast_probe_period_ms = 400\nfast_probe_misses = 5";
+    let with_mode = format!("probing = \"fast\"\n{fast}");
+    assert_eq!(schedule(&with_mode), expected(400, 5, 200));
+    for (lines, key, mode) in [
+        ("fast_probe_misses = 2", "fast_probe_misses", "fast"),
+        ("fast_probe_period_ms = 200", "fast_probe_period_ms", "fast"),
+        (
+            "probing = \"fast\"\nprobe_misses = 2",
+            "probe_misses",
+            "normal",
+        ),
+        (
+            "probing = \"off\"\nprobe_period = 60",
+            "probe_period",
+            "normal",
+        ),
+    ] {
+        one_error(
+            &least(lines),
+            &format!("{key} without probing = \"{mode}\", expected both"),
+        );
+    }
+    one_error(&least("probing = \"quick\"\nprobe_period = 60"), "quick");
 }
 
 /// D-09: on the public Internet nothing that can be forged has an effect.

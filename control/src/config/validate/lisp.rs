@@ -4,6 +4,7 @@
 
 mod mapping_system;
 mod mappings;
+mod probing;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub(super) fn lisp(
     let roles = roles(&table.roles, sink);
     let rlocs_are_known = all_are_known(&table.rlocs) && interfaces.addresses_are_complete();
     let rlocs = rlocs(&table.rlocs, vrf, interfaces, sink);
+    let probing = probing::probing(&table, sink);
     let gpe = table.gpe.or(false);
     let mut lisp = Lisp {
         roles,
@@ -60,6 +62,7 @@ pub(super) fn lisp(
         map_resolvers: Vec::new(),
         map_servers: Vec::new(),
         identity: mapping_system::identity(&table.xtr_id, &table.site_id, sink),
+        probing,
         state: table.state.optional(),
         instances: Vec::new(),
         mappings: Vec::new(),

@@ -5,6 +5,8 @@
 //! 200 MB here; the packet path has a smaller form of its own. Every change is logarithmic in their number. Nothing is
 //! ever refused here: what may stand in it was judged before.
 
+mod rlocs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::Bound;
@@ -13,6 +15,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use super::mapping::{EidKey, InstanceId, Mapping};
+use rlocs::Rlocs;
 
 /// Who said it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +104,8 @@ type Length = (InstanceId, bool, u8);
 #[derive(Debug, Default)]
 pub struct MapCache {
     slots: BTreeMap<EidKey, Slot>,
-    /// Mappings in force that name each locator.
-    rlocs: BTreeMap<IpAddr, usize>,
+    /// Locators of mappings in force.
+    rlocs: Rlocs,
     /// Locators taken out of use everywhere.
     down: BTreeSet<IpAddr>,
     /// Slots of each instance, family and prefix length.
@@ -175,13 +178,24 @@ impl MapCache {
 
     /// Every locator of a mapping in force, and of how many.
     pub fn rlocs(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
-        self.rlocs.iter().map(|(rloc, users)| (*rloc, *users))
+        self.rlocs.iter()
     }
 
     /// How many mappings in force name a locator.
     #[must_use]
     pub fn users(&self, rloc: IpAddr) -> usize {
-        self.rlocs.get(&rloc).copied().unwrap_or(0)
+        self.rlocs.users(rloc)
+    }
+
+    /// Some prefixes that lead to a locator, and whether any of them was learned; `None`: no mapping names it.
+    #[must_use]
+    pub fn examples(&self, rloc: IpAddr) -> Option<(&[EidKey], bool)> {
+        self.rlocs.examples(rloc)
+    }
+
+    /// Locators for which [`MapCache::examples`] says something else than when this was last asked.
+    pub fn take_touched(&mut self) -> BTreeSet<IpAddr> {
+        self.rlocs.take_touched()
     }
 
     /// Add a mapping, or replace the one that was added before. Whether another is in force now.
@@ -297,6 +311,11 @@ impl MapCache {
             if was_used(*key) {
                 slot.used = Some(now);
             }
+            if self.rlocs.is_lacking()
+                && let Some((_, mapping)) = slot.in_force()
+            {
+                self.rlocs.pass(*key, mapping);
+            }
         }
         // At the end: from the beginning next time.
         self.sweep = if asked == count { last } else { None };
@@ -317,24 +336,23 @@ impl MapCache {
             *self.lengths.entry(length(key)).or_default() += 1;
             Slot::default()
         });
-        let before = slot.in_force().map(|(_, mapping)| mapping.clone());
+        let before = slot.in_force();
+        let before = before.map(|(origin, mapping)| (origin, mapping.clone()));
         edit(slot);
-        let after = slot.in_force().map(|(_, mapping)| mapping);
-        if before.as_ref() == after {
+        let after = slot.in_force();
+        if before.as_ref().map(|(origin, mapping)| (*origin, mapping)) == after {
             return false;
         }
-        for locator in after.map_or(&[][..], Mapping::locators) {
-            *self.rlocs.entry(locator.rloc).or_default() += 1;
+        if let Some((origin, mapping)) = after {
+            self.rlocs.add(key, origin, mapping);
         }
-        for locator in before.as_ref().map_or(&[][..], Mapping::locators) {
-            if let Some(users) = self.rlocs.get_mut(&locator.rloc) {
-                *users -= 1;
-                if *users == 0 {
-                    self.rlocs.remove(&locator.rloc);
-                }
-            }
+        let after = after.map(|(_, mapping)| mapping);
+        if let Some((origin, mapping)) = &before {
+            self.rlocs.remove(key, *origin, mapping, after);
         }
-        if after.is_none() {
+        let is_other = before.as_ref().map(|(_, mapping)| mapping) != after;
+        let is_gone = after.is_none();
+        if is_gone {
             self.slots.remove(&key);
             if let Some(slots) = self.lengths.get_mut(&length(key)) {
                 *slots -= 1;
@@ -343,7 +361,7 @@ impl MapCache {
                 }
             }
         }
-        true
+        is_other
     }
 }
 

@@ -9,6 +9,7 @@ pub mod mapping;
 pub mod mapserver;
 pub mod misses;
 pub mod path_mtu;
+pub mod unreachable;
 pub mod wire;
 pub mod xtr;
 

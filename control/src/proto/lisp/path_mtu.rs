@@ -24,7 +24,7 @@ const FIRST_PORT: u16 = 49152;
 /// Why an error was not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disbelief {
-    /// It is not an error that tells of a size, or it is cut short.
+    /// It is not an error that tells of a path, or it is cut short.
     NotPathMtu,
     /// What it quotes is no packet of ours.
     NotOurs,
@@ -139,9 +139,9 @@ impl PathMtus {
 }
 
 /// What an error quotes.
-struct Quote {
-    source: IpAddr,
-    destination: IpAddr,
+pub(super) struct Quote {
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
     /// Bytes of the packet that was too large.
     len: u16,
 }
@@ -176,7 +176,7 @@ fn parse(packet: &[u8]) -> Option<(u16, &[u8])> {
 }
 
 /// The packet in an error, if it can be one that we encapsulated.
-fn quoted(quote: &[u8]) -> Option<Quote> {
+pub(super) fn quoted(quote: &[u8]) -> Option<Quote> {
     let (found, datagram) = match quote.first()? >> 4 {
         6 => {
             let (header, datagram) = quote.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::grid::Side::{Left, Right};
 use super::super::grid::{Grid, count, duration, list, or_dash};
 use super::{Earlier, Shown};
-use crate::admin::view::Lisp;
+use crate::admin::view::{Lisp, MapServer, Rloc};
 
 impl Shown for Lisp {
     fn monotonic_ns(&self) -> u64 {
@@ -43,7 +43,7 @@ impl Shown for Lisp {
             + "\n"
             + &self.registrations()
             + "\n"
-            + &self.remote()
+            + &rlocs(&self.rlocs, self.rlocs_total)
             + "\n"
             + &self.missed()
     }
@@ -91,53 +91,10 @@ impl Lisp {
     }
 
     fn registrations(&self) -> String {
-        let columns = [
-            ("map-server", Left),
-            ("registered", Left),
-            ("last notify", Right),
-            ("sent", Right),
-        ];
-        let mut grid = Grid::new(&columns);
-        for server in &self.map_servers {
-            let ago = |seconds| duration(Duration::from_secs(seconds));
-            grid.row([
-                server.address.clone(),
-                if server.registered { "yes" } else { "no" }.to_owned(),
-                or_dash(server.notified_s.map(ago).as_ref()),
-                count(server.sent),
-            ]);
-        }
-        let text = grid.finish("no Map-Servers");
+        let text = map_servers(&self.map_servers);
         match counters(&self.control_counters) {
             Some(line) => text + &line,
             None => text,
-        }
-    }
-
-    fn remote(&self) -> String {
-        let columns = [
-            ("rloc", Left),
-            ("state", Left),
-            ("mappings", Right),
-            ("path mtu", Right),
-            ("interface", Left),
-            ("via", Left),
-        ];
-        let mut grid = Grid::new(&columns);
-        for rloc in &self.rlocs {
-            grid.row([
-                rloc.address.clone(),
-                rloc.state.clone(),
-                count(rloc.mappings),
-                or_dash(rloc.path_mtu.map(|mtu| mtu.to_string()).as_ref()),
-                or_dash(rloc.interface.as_ref()),
-                or_dash(rloc.via.as_ref()),
-            ]);
-        }
-        let text = grid.finish("no locators");
-        match self.rlocs_total.saturating_sub(self.rlocs.len()) {
-            0 => text,
-            more => format!("{text}and {} more\n", count(more)),
         }
     }
 
@@ -173,6 +130,53 @@ impl Lisp {
     }
 }
 
+/// Where own EIDs are registered.
+pub(super) fn map_servers(servers: &[MapServer]) -> String {
+    let mut grid = Grid::new(&[
+        ("map-server", Left),
+        ("registered", Left),
+        ("last notify", Right),
+        ("sent", Right),
+    ]);
+    for server in servers {
+        let ago = |seconds| duration(Duration::from_secs(seconds));
+        grid.row([
+            server.address.clone(),
+            if server.registered { "yes" } else { "no" }.to_owned(),
+            or_dash(server.notified_s.map(ago).as_ref()),
+            count(server.sent),
+        ]);
+    }
+    grid.finish("no Map-Servers")
+}
+
+/// Locators of mappings, of which there are `total`.
+fn rlocs(rlocs: &[Rloc], total: usize) -> String {
+    let mut grid = Grid::new(&[
+        ("rloc", Left),
+        ("state", Left),
+        ("mappings", Right),
+        ("path mtu", Right),
+        ("interface", Left),
+        ("via", Left),
+    ]);
+    for rloc in rlocs {
+        grid.row([
+            rloc.address.clone(),
+            rloc.state.clone(),
+            count(rloc.mappings),
+            or_dash(rloc.path_mtu.map(|mtu| mtu.to_string()).as_ref()),
+            or_dash(rloc.interface.as_ref()),
+            or_dash(rloc.via.as_ref()),
+        ]);
+    }
+    let text = grid.finish("no locators");
+    match total.saturating_sub(rlocs.len()) {
+        0 => text,
+        more => format!("{text}and {} more\n", count(more)),
+    }
+}
+
 /// What happened at all, in a line.
 fn counters(counters: &BTreeMap<String, u64>) -> Option<String> {
     let counters = counters.iter().filter(|(_, number)| **number > 0);
@@ -184,7 +188,7 @@ fn counters(counters: &BTreeMap<String, u64>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::view::{LispInstance, MapServer, OwnRloc, RecentMiss, Rloc};
+    use crate::admin::view::{LispInstance, OwnRloc, RecentMiss};
 
     fn shown() -> Lisp {
         Lisp {
@@ -203,6 +207,11 @@ mod tests {
                 address: "192.0.2.3".to_owned(),
                 mappings: 1200,
                 state: "up".to_owned(),
+                reason: "answers probes".to_owned(),
+                since_ms: 1000,
+                round_trip_us: Some(1234),
+                probes_sent: 5,
+                probes_answered: 4,
                 path_mtu: Some(1400),
                 interface: Some("core".to_owned()),
                 via: None,

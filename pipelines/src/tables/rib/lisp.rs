@@ -185,6 +185,14 @@ impl Rib {
         }
     }
 
+    /// Whether packets to this router have a next hop: a route, by a link that is up.
+    #[must_use]
+    pub fn is_reachable(&self, rloc: IpAddr) -> bool {
+        let state = self.lisp.as_ref();
+        let next_hop = state.and_then(|state| state.cache.next_hop_of(rloc));
+        next_hop.is_some_and(|number| number != 0)
+    }
+
     /// Mappings in use.
     #[must_use]
     pub fn mappings(&self) -> usize {

@@ -210,7 +210,8 @@ fn f03_each_flow_is_told_what_fits_by_its_own_way() {
     assert!(ways[UNDERLAY] > 10 && ways[SECOND] > 10, "{ways:?}");
 }
 
-/// F-06, D-11: what routers say of the path to a locator is for the control thread to judge; errors of other kinds are not.
+/// F-06, D-11, B-04: what routers say of the path to a locator, that it is too small or leads nowhere, is for the control
+/// thread to judge; errors of other kinds are not.
 #[test]
 fn f06_what_routers_say_of_a_path_is_handed_over() {
     let mut site = Site::to_one(RLOC6);
@@ -229,14 +230,17 @@ fn f06_what_routers_say_of_a_path_is_handed_over() {
             )
             .icmp_error(3, code, 1400, &quote4)
     };
-    assert_eq!(
-        site.receive(UNDERLAY, &[six(2).build(), four(4).build()]),
-        []
-    );
-    assert_eq!(site.punts(), [PuntReason::PathMtu; 2]);
-    let others = [
+    let paths = [
+        six(2).build(),
+        four(4).build(),
         six(1).build(),
         four(1).build(),
+    ];
+    assert_eq!(site.receive(UNDERLAY, &paths), []);
+    assert_eq!(site.punts(), [PuntReason::PathMtu; 4]);
+    let others = [
+        six(3).build(),
+        six(4).build(),
         six(2).wrong_checksum().build(),
         four(4).wrong_checksum().build(),
     ];

@@ -18,6 +18,9 @@ use crate::proto::ndp::bucket::TokenBucket;
 const ANSWERS: (u32, u32) = (1000, 500);
 /// The same to one RLOC: behind it may be many that ask.
 const ANSWERS_PER_RLOC: (u32, u32) = (10, 40);
+/// The same for answers to probes, which come from everybody who sends here, again and again.
+const PROBE_ANSWERS: (u32, u32) = (5000, 1000);
+const PROBE_ANSWERS_PER_RLOC: (u32, u32) = (200, 100);
 /// RLOCs whose answers are counted, most; where there are more, all begin anew, and the limit in all holds.
 const RLOCS_MAX: usize = 4096;
 
@@ -27,16 +30,43 @@ const ASKED_MAX: usize = 4;
 const RECORDS_MAX: usize = 64;
 
 pub(super) struct Etr {
-    answers: TokenBucket,
+    answers: Limits,
+    probe_answers: Limits,
+}
+
+/// How many answers may leave, in all and to each RLOC.
+struct Limits {
+    all: TokenBucket,
+    /// A second, and at once.
+    each: (u32, u32),
     per_rloc: HashMap<IpAddr, TokenBucket>,
+}
+
+impl Limits {
+    fn new(now: Instant, (per_second, burst): (u32, u32), each: (u32, u32)) -> Self {
+        Self {
+            all: TokenBucket::new(now, per_second, burst),
+            each,
+            per_rloc: HashMap::new(),
+        }
+    }
+
+    fn take(&mut self, now: Instant, rloc: IpAddr) -> bool {
+        if self.per_rloc.len() >= RLOCS_MAX && !self.per_rloc.contains_key(&rloc) {
+            self.per_rloc.clear();
+        }
+        let (per_second, burst) = self.each;
+        let bucket = self.per_rloc.entry(rloc);
+        let bucket = bucket.or_insert_with(|| TokenBucket::new(now, per_second, burst));
+        bucket.take(now, 0) && self.all.take(now, 0)
+    }
 }
 
 impl Etr {
     pub(super) fn new(now: Instant) -> Self {
-        let (per_second, burst) = ANSWERS;
         Self {
-            answers: TokenBucket::new(now, per_second, burst),
-            per_rloc: HashMap::new(),
+            answers: Limits::new(now, ANSWERS, ANSWERS_PER_RLOC),
+            probe_answers: Limits::new(now, PROBE_ANSWERS, PROBE_ANSWERS_PER_RLOC),
         }
     }
 
@@ -92,7 +122,12 @@ impl Etr {
             context.count("request_not_own");
             return;
         }
-        if !self.may_answer(now, destination) {
+        let limits = if request.flags.probe {
+            &mut self.probe_answers
+        } else {
+            &mut self.answers
+        };
+        if !limits.take(now, destination) {
             context.count("limit_answers");
             return;
         }
@@ -110,16 +145,6 @@ impl Etr {
             SocketAddr::new(destination, from.port()),
             reply.emit(),
         );
-    }
-
-    fn may_answer(&mut self, now: Instant, rloc: IpAddr) -> bool {
-        if self.per_rloc.len() >= RLOCS_MAX && !self.per_rloc.contains_key(&rloc) {
-            self.per_rloc.clear();
-        }
-        let (per_second, burst) = ANSWERS_PER_RLOC;
-        let bucket = self.per_rloc.entry(rloc);
-        let bucket = bucket.or_insert_with(|| TokenBucket::new(now, per_second, burst));
-        bucket.take(now, 0) && self.answers.take(now, 0)
     }
 }
 

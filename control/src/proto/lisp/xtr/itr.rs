@@ -269,10 +269,6 @@ impl Itr {
         reply: &Reply,
         context: &mut Context,
     ) {
-        if reply.flags.probe {
-            context.count("reply_to_no_probe");
-            return;
-        }
         let Some(asked) = self.by_nonce.get(&reply.nonce).copied() else {
             context.count("reply_unknown_nonce");
             return;
@@ -315,6 +311,36 @@ impl Itr {
             let lifetime = shortest.map_or(own, |shortest| own.min(shortest));
             self.learn(now, covering.key, record, lifetime, context);
         }
+    }
+
+    /// The answer to a probe for `key`, sent at that time, which says what the ETR knows of the prefix (RFC 9301 7.1). It
+    /// counts where it is about that very prefix and nothing else, where that was learned, and not after the probe. What
+    /// nobody uses does not hold for longer by it.
+    pub(super) fn handle_probed(
+        &mut self,
+        now: Instant,
+        key: EidKey,
+        sent: Instant,
+        reply: &Reply,
+        context: &mut Context,
+    ) {
+        let [record] = &reply.records[..] else {
+            return;
+        };
+        if record.key != key || !self.learned.is_older(key, sent) {
+            return;
+        }
+        context.count("refreshed_by_probe");
+        let lifetime = lifetime(record);
+        if lifetime.is_zero() {
+            return self.learn(now, key, record, lifetime, context);
+        }
+        self.learned.renew(now, key, lifetime);
+        context.outputs.push_back(Output::Learned {
+            key,
+            mapping: record.mapping(),
+            expires: self.learned.expires(key).unwrap_or(now),
+        });
     }
 
     fn learn(

@@ -19,6 +19,8 @@ const REFRESH_BEFORE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
+    /// When it was learned.
+    since: Instant,
     expires: Instant,
     /// When it is looked at next: to be refreshed, then to be forgotten.
     due: Instant,
@@ -68,10 +70,10 @@ impl Learned {
         if let Some(key) = evicted {
             self.remove(key);
         }
-        let before = (lifetime / 6).min(REFRESH_BEFORE);
         let known = Known {
+            since: now,
             expires: now + lifetime,
-            due: now + (lifetime - before),
+            due: now + until_refresh(lifetime),
             is_positive,
             used: now,
             is_used: false,
@@ -80,6 +82,26 @@ impl Learned {
         self.by_due.insert((known.due, key));
         self.by_worth.insert((is_positive, known.used, key));
         evicted
+    }
+
+    /// Whether there is an entry that was there at that time.
+    pub(super) fn is_older(&self, key: EidKey, then: Instant) -> bool {
+        self.known
+            .get(&key)
+            .is_some_and(|known| known.since <= then)
+    }
+
+    /// What was learned of this prefix holds for so long from now on, if it was used meanwhile.
+    pub(super) fn renew(&mut self, now: Instant, key: EidKey, lifetime: Duration) {
+        if let Some(known) = self.known.get_mut(&key)
+            && known.is_used
+        {
+            self.by_due.remove(&(known.due, key));
+            known.expires = now + lifetime;
+            known.due = now + until_refresh(lifetime);
+            known.is_used = false;
+            self.by_due.insert((known.due, key));
+        }
     }
 
     pub(super) fn remove(&mut self, key: EidKey) -> bool {
@@ -142,4 +164,9 @@ impl Learned {
         }
         None
     }
+}
+
+/// When an entry in use is asked for again.
+fn until_refresh(lifetime: Duration) -> Duration {
+    lifetime - (lifetime / 6).min(REFRESH_BEFORE)
 }

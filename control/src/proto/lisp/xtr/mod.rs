@@ -1,15 +1,16 @@
 //! A tunnel router's part in the mapping system (RFC 9301): it asks for mappings (`itr`), answers for its own EIDs
-//! (`etr`) and registers them (`registration`).
+//! (`etr`), registers them (`registration`) and sees whether the locators of mappings can be reached (`probing`).
 //!
 //! A value without sockets, clocks or randomness, called on the control thread. What arrives is the payload of a UDP
 //! datagram that came to an own RLOC, from or to [`CONTROL_PORT`], and whose checksum was found right (RFC 9301 5); what
-//! leaves are datagrams and changes of the map-cache. Solicited Map-Requests, probes of locators, LISP-SEC (RFC 9303) and
-//! subscriptions (RFC 9437) are not here: such messages are counted and have no effect, but probes by others, which are
-//! answered.
+//! leaves are datagrams and changes of the map-cache. Solicited Map-Requests, LISP-SEC (RFC 9303) and subscriptions
+//! (RFC 9437) are not here: such messages are counted and have no effect.
 
 mod etr;
 mod itr;
 mod learned;
+mod liveness;
+mod probing;
 mod registration;
 mod settings;
 
@@ -27,10 +28,12 @@ use super::wire::{self, CONTROL_PORT, EidAddress, Message};
 use super::{EidKey, Mapping};
 use etr::Etr;
 use itr::Itr;
+use probing::Probing;
 use registration::Registrar;
 
+pub use liveness::{Liveness, RlocState};
 pub use registration::ServerState;
-pub use settings::{MapServer, Settings};
+pub use settings::{MapServer, Probing as ProbeSchedule, Settings};
 
 /// What the machine wants done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +51,13 @@ pub enum Output {
     },
     /// What was learned for this prefix does not hold any more.
     Forgotten(EidKey),
+    /// A locator answers, or does not any more: its traffic comes or goes, mappings stay as they are.
+    Liveness {
+        /// It.
+        rloc: IpAddr,
+        /// Whether packets may go there.
+        is_up: bool,
+    },
     /// Nonces up to this one are used from now on: after a restart they begin behind it (RFC 9301 5.6). To be kept before
     /// what follows is sent.
     KeepNonce(u64),
@@ -167,6 +177,7 @@ pub struct Xtr {
     itr: Itr,
     etr: Etr,
     registrar: Registrar,
+    probing: Probing,
     context: Context,
 }
 
@@ -182,6 +193,7 @@ impl Xtr {
             itr: Itr::new(),
             etr: Etr::new(now),
             registrar: Registrar::new(last_nonce),
+            probing: Probing::new(now),
             context: Context {
                 counters: Counters::default(),
                 outputs: VecDeque::new(),
@@ -197,6 +209,10 @@ impl Xtr {
             return;
         }
         self.registrar.set(now, &self.settings, &settings);
+        if self.settings.probing != settings.probing {
+            let schedule = settings.probing.as_ref();
+            self.probing.set(now, schedule, &mut self.context);
+        }
         self.settings = settings;
         if !self.settings.asks() {
             self.itr.clear(&mut self.context);
@@ -239,6 +255,7 @@ impl Xtr {
             itr,
             etr,
             registrar,
+            probing,
             context,
         } = self;
         let message = match wire::parse(bytes) {
@@ -249,6 +266,13 @@ impl Xtr {
             }
         };
         match message {
+            Message::Reply(reply) if reply.flags.probe => {
+                context.count("received_probe_reply");
+                let asked = probing.handle_reply(now, settings, &reply, context);
+                if let Some((key, asked)) = asked {
+                    itr.handle_probed(now, key, asked, &reply, context);
+                }
+            }
             Message::Reply(reply) => {
                 context.count("received_map_reply");
                 itr.handle_reply(now, settings, &reply, context);
@@ -277,17 +301,23 @@ impl Xtr {
             settings,
             itr,
             registrar,
+            probing,
             context,
             ..
         } = self;
         itr.handle_timeout(now, settings, context);
         registrar.handle_timeout(now, settings, context);
+        probing.handle_timeout(now, settings, context);
     }
 
     /// When [`Xtr::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let timeouts = [self.itr.poll_timeout(), self.registrar.poll_timeout()];
+        let timeouts = [
+            self.itr.poll_timeout(),
+            self.registrar.poll_timeout(),
+            self.probing.poll_timeout(),
+        ];
         timeouts.into_iter().flatten().min()
     }
 
@@ -306,6 +336,48 @@ impl Xtr {
     #[must_use]
     pub fn learned(&self) -> usize {
         self.itr.learned()
+    }
+
+    /// Mappings in force lead to this locator, of these prefixes among others; `is_learned`: one of them was learned.
+    pub fn watch(&mut self, now: Instant, rloc: IpAddr, prefixes: Vec<EidKey>, is_learned: bool) {
+        let (settings, context) = (&self.settings, &mut self.context);
+        let known = (prefixes, is_learned);
+        self.probing.watch(now, settings, rloc, known, context);
+    }
+
+    /// No mapping leads to this locator any more.
+    pub fn unwatch(&mut self, rloc: IpAddr) {
+        self.probing.unwatch(rloc);
+    }
+
+    /// Whether the underlay leads to a locator: if not, it is not probed, and its silence says nothing.
+    pub fn set_way(&mut self, now: Instant, rloc: IpAddr, has_way: bool) {
+        let (settings, context) = (&self.settings, &mut self.context);
+        self.probing.set_way(now, settings, rloc, has_way, context);
+    }
+
+    /// Something that can be forged says that packets do not arrive at a locator: its next probe is due.
+    pub fn suspect(&mut self, now: Instant, rloc: IpAddr) {
+        self.context.count("rloc_suspected");
+        self.probing.suspect(now, &self.settings, rloc);
+    }
+
+    /// Probe a locator now, even where none are probed. Whether that can be.
+    pub fn probe(&mut self, now: Instant, rloc: IpAddr) -> bool {
+        let (settings, context) = (&self.settings, &mut self.context);
+        self.probing.probe(now, settings, rloc, context)
+    }
+
+    /// Whether packets may go to a locator, as far as probes are concerned.
+    #[must_use]
+    pub fn is_up(&self, rloc: IpAddr) -> bool {
+        self.probing.is_up(rloc)
+    }
+
+    /// What probes found of a locator that mappings lead to.
+    #[must_use]
+    pub fn rloc_state(&self, rloc: IpAddr) -> Option<RlocState> {
+        self.probing.state(rloc)
     }
 
     /// What it was told to do.

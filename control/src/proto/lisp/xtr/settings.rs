@@ -1,6 +1,7 @@
 //! What a tunnel router is told to do.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::proto::lisp::wire::auth::{Algorithm, Secret};
 use crate::proto::lisp::wire::{Identity, LocatorRecord, Record};
@@ -28,6 +29,19 @@ pub struct Settings {
     pub identity: Option<Identity>,
     /// Map-version of the own EIDs (RFC 9302); 0: none.
     pub map_version: u16,
+    /// How locators of mappings are probed; none: not.
+    pub probing: Option<Probing>,
+}
+
+/// How often locators are probed, and what their silence means (RFC 9301 7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probing {
+    /// Between two probes that are answered.
+    pub period: Duration,
+    /// Probes without an answer, one after the other, after which a locator is down.
+    pub misses: u32,
+    /// The shortest wait for an answer: not less than what a busy router may need.
+    pub least_wait: Duration,
 }
 
 /// A Map-Server, and what is shared with it.

@@ -3,6 +3,9 @@
 mod answering;
 mod asking;
 mod joined;
+mod liveness;
+mod probing;
+
 mod registering;
 
 use std::net::{IpAddr, SocketAddr};

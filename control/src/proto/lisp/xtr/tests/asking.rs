@@ -98,7 +98,7 @@ fn replies_without_a_question_or_for_other_prefixes_change_nothing() {
         reply.flags.probe = true;
     }
     bench.receive(PEER, &probe);
-    assert_eq!(bench.count("reply_to_no_probe"), 1);
+    assert_eq!(bench.count("probe_reply_unknown_nonce"), 1);
     assert_eq!(bench.changes(), []);
     assert_eq!(bench.xtr.pending(), 1, "the question stands");
     bench.receive(PEER, &reply(nonce, right()));
@@ -351,7 +351,7 @@ fn random_events_keep_the_invariants() {
                     Output::Forgotten(key) => {
                         known.remove(&key).expect("it was known");
                     }
-                    Output::KeepNonce(_) | Output::Event(_) => {}
+                    Output::Liveness { .. } | Output::KeepNonce(_) | Output::Event(_) => {}
                 }
             }
             assert_eq!(bench.xtr.learned(), known.len());

@@ -113,7 +113,7 @@ impl World {
                         Output::Forgotten(key) => {
                             self.caches[number].remove(&key).expect("it was known");
                         }
-                        Output::KeepNonce(_) | Output::Event(_) => {}
+                        Output::Liveness { .. } | Output::KeepNonce(_) | Output::Event(_) => {}
                     }
                 }
                 assert_eq!(self.sites[number].xtr.learned(), self.caches[number].len());

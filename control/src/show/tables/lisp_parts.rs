@@ -1,0 +1,257 @@
+//! `sextant show lisp PART` as tables.
+
+use std::time::Duration;
+
+use super::super::grid::Side::{Left, Right};
+use super::super::grid::{Grid, count, duration, or_dash, rate};
+use super::super::map;
+use super::lisp::map_servers;
+use super::{Earlier, Shown, with_rates};
+use crate::admin::view::{
+    LispDatabase, LispEvents, LispRegistrations, LispRlocs, LispStatistics, Mappings, Rloc,
+};
+
+impl Shown for Mappings {
+    fn monotonic_ns(&self) -> u64 {
+        self.monotonic_ns
+    }
+
+    fn render(&self, _earlier: Earlier<'_, Self>, _watch: bool) -> String {
+        map::mappings(&self.mappings)
+    }
+}
+
+impl Shown for LispDatabase {
+    fn monotonic_ns(&self) -> u64 {
+        self.monotonic_ns
+    }
+
+    fn render(&self, _earlier: Earlier<'_, Self>, _watch: bool) -> String {
+        let mut eids = Grid::new(&[("instance", Right), ("own eid", Left)]);
+        for own in &self.eids {
+            eids.row([own.instance.to_string(), own.eid.clone()]);
+        }
+        let mut rlocs = Grid::new(&[
+            ("own rloc", Left),
+            ("priority", Right),
+            ("weight", Right),
+            ("reachable", Left),
+        ]);
+        for own in &self.rlocs {
+            rlocs.row([
+                own.rloc.clone(),
+                own.priority.to_string(),
+                own.weight.to_string(),
+                if own.reachable { "yes" } else { "no" }.to_owned(),
+            ]);
+        }
+        let eids = eids.finish("no own EIDs");
+        let rlocs = rlocs.finish("no own RLOCs");
+        match self.map_version {
+            0 => format!("{eids}\n{rlocs}"),
+            version => format!("{eids}\n{rlocs}\nmap-version {version}\n"),
+        }
+    }
+}
+
+impl Shown for LispRegistrations {
+    fn monotonic_ns(&self) -> u64 {
+        self.monotonic_ns
+    }
+
+    fn render(&self, _earlier: Earlier<'_, Self>, _watch: bool) -> String {
+        let text = map_servers(&self.map_servers);
+        format!(
+            "{text}\nown EID prefixes registered: {}\n",
+            count(self.eids)
+        )
+    }
+}
+
+impl Shown for LispRlocs {
+    fn monotonic_ns(&self) -> u64 {
+        self.monotonic_ns
+    }
+
+    fn render(&self, _earlier: Earlier<'_, Self>, _watch: bool) -> String {
+        let mut grid = Grid::new(&[
+            ("rloc", Left),
+            ("state", Left),
+            ("since", Right),
+            ("reason", Left),
+            ("round trip", Right),
+            ("probes", Right),
+            ("answered", Right),
+            ("mappings", Right),
+            ("path mtu", Right),
+            ("interface", Left),
+            ("via", Left),
+        ]);
+        for rloc in &self.rlocs {
+            grid.row([
+                rloc.address.clone(),
+                rloc.state.clone(),
+                duration(Duration::from_millis(rloc.since_ms)),
+                rloc.reason.clone(),
+                or_dash(rloc.round_trip_us.map(milliseconds)),
+                count(rloc.probes_sent),
+                count(rloc.probes_answered),
+                count(rloc.mappings),
+                or_dash(rloc.path_mtu),
+                or_dash(rloc.interface.as_ref()),
+                or_dash(rloc.via.as_ref()),
+            ]);
+        }
+        let text = grid.finish("no locators");
+        match self.total.saturating_sub(self.rlocs.len()) {
+            0 => text,
+            more => format!("{text}and {} more\n", count(more)),
+        }
+    }
+}
+
+/// What became of probes.
+#[must_use]
+pub fn probed(rlocs: &[Rloc]) -> String {
+    let mut grid = Grid::new(&[
+        ("rloc", Left),
+        ("round trip", Right),
+        ("state", Left),
+        ("reason", Left),
+    ]);
+    for rloc in rlocs {
+        let round_trip = rloc.round_trip_us.map(milliseconds);
+        grid.row([
+            rloc.address.clone(),
+            round_trip.unwrap_or_else(|| "no answer".to_owned()),
+            rloc.state.clone(),
+            rloc.reason.clone(),
+        ]);
+    }
+    grid.finish("no locators")
+}
+
+fn milliseconds(microseconds: u64) -> String {
+    format!("{}.{:03} ms", microseconds / 1000, microseconds % 1000)
+}
+
+impl Shown for LispStatistics {
+    fn monotonic_ns(&self) -> u64 {
+        self.monotonic_ns
+    }
+
+    fn render(&self, earlier: Earlier<'_, Self>, watch: bool) -> String {
+        let columns = [("group", Left), ("counter", Left), ("count", Right)];
+        let mut grid = Grid::new(&with_rates(&columns, &[("/s", Right)], watch));
+        for (group, counters) in &self.counters {
+            for (name, number) in counters {
+                let before = earlier.map(|(earlier, passed)| {
+                    let group = earlier.counters.get(group);
+                    let before = group.and_then(|group| group.get(name));
+                    (before.copied().unwrap_or(0), passed)
+                });
+                let mut row = vec![group.clone(), name.clone(), count(*number)];
+                if watch {
+                    row.push(rate(*number, before));
+                }
+                grid.row(row);
+            }
+        }
+        grid.finish("nothing was counted")
+    }
+}
+
+impl Shown for LispEvents {
+    fn monotonic_ns(&self) -> u64 {
+        self.monotonic_ns
+    }
+
+    fn render(&self, _earlier: Earlier<'_, Self>, _watch: bool) -> String {
+        let mut grid = Grid::new(&[("ago", Right), ("event", Left)]);
+        for event in &self.events {
+            let age = Duration::from_millis(event.age_ms);
+            grid.row([duration(age), event.text.clone()]);
+        }
+        let text = grid.finish("nothing happened");
+        match self.forgotten {
+            0 => text,
+            more => format!("{text}{} before them are forgotten\n", count(more)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::admin::view::{DatabaseRloc, LispEvent, OwnEid};
+
+    fn words(text: &str) -> Vec<String> {
+        let lines = text.lines();
+        let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        words.collect()
+    }
+
+    #[test]
+    fn the_database_has_eids_and_what_is_told_of_them() {
+        let database = LispDatabase {
+            monotonic_ns: 1,
+            eids: vec![OwnEid {
+                instance: 7,
+                eid: "10.1.0.0/16".to_owned(),
+            }],
+            rlocs: vec![DatabaseRloc {
+                rloc: "192.0.2.2".to_owned(),
+                priority: 1,
+                weight: 70,
+                reachable: false,
+            }],
+            map_version: 5,
+        };
+        let expected = [
+            "INSTANCE OWN EID",
+            "7 10.1.0.0/16",
+            "",
+            "OWN RLOC PRIORITY WEIGHT REACHABLE",
+            "192.0.2.2 1 70 no",
+            "",
+            "map-version 5",
+        ];
+        assert_eq!(words(&database.render(None, false)), expected);
+    }
+
+    #[test]
+    fn statistics_have_rates_while_watched() {
+        let statistics = |number| LispStatistics {
+            monotonic_ns: 1,
+            counters: BTreeMap::from([(
+                "control".to_owned(),
+                BTreeMap::from([("sent_map_request".to_owned(), number)]),
+            )]),
+        };
+        let (earlier, now) = (statistics(1000), statistics(3000));
+        let text = now.render(Some((&earlier, Duration::from_secs(1))), true);
+        assert_eq!(words(&text)[1], "control sent_map_request 3,000 2,000");
+        let text = now.render(None, false);
+        assert_eq!(words(&text)[1], "control sent_map_request 3,000");
+    }
+
+    #[test]
+    fn events_say_how_many_were_forgotten() {
+        let events = LispEvents {
+            monotonic_ns: 1,
+            events: vec![LispEvent {
+                age_ms: 1500,
+                text: "192.0.2.3 is down: no answer".to_owned(),
+            }],
+            forgotten: 1200,
+        };
+        let expected = [
+            "AGO EVENT",
+            "1.5 s 192.0.2.3 is down: no answer",
+            "1,200 before them are forgotten",
+        ];
+        assert_eq!(words(&events.render(None, false)), expected);
+    }
+}
