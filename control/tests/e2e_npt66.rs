@@ -37,7 +37,7 @@ fn assert_nothing_left() {
     assert!(!namespaces.contains("sextant-"), "left over: {namespaces}");
     let links = run(&["ip", "-o", "link"]).expect("ip");
     assert!(
-        !["sx-inside", "sx-outside", "sxl-"]
+        !["sx-inside", "sx-outside", "sxl-", "sxm-"]
             .iter()
             .any(|link| links.contains(link)),
         "left over: {links}"
@@ -46,7 +46,7 @@ fn assert_nothing_left() {
     let left: Vec<_> = files
         .filter_map(Result::ok)
         .map(|file| file.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("sextant-box-"))
+        .filter(|name| name.starts_with("sextant-box-") || name.starts_with("sextant-map-"))
         .collect();
     assert_eq!(left, [] as [&str; 0]);
 }
@@ -68,7 +68,7 @@ fn the_demo_holds_and_leaves_nothing() {
     if !root() {
         return;
     }
-    let finished = run_for(&[SEXTANT, "demo"], Duration::from_secs(100)).expect("the demo ends");
+    let finished = run_for(&[SEXTANT, "demo"], Duration::from_secs(150)).expect("the demo ends");
     assert_eq!(
         finished.code,
         Some(0),
@@ -89,7 +89,7 @@ fn an_interrupted_demo_leaves_nothing() {
     if !root() {
         return;
     }
-    for part in ["npt66", "lisp"] {
+    for part in ["npt66", "lisp", "mapping"] {
         let demo = Process::spawn(&[SEXTANT, "demo", part]).expect("the demo");
         std::thread::sleep(Duration::from_secs(3));
         demo.signal(rustix::process::Signal::INT);

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use super::folder::Folder;
 use super::process::{Finished, LabError, Process, run, run_for, wait_until};
 
 /// How long the appliance may take from its start to an answer on its socket.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// How long it may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+const CONFIG_FILE: &str = "sextant.toml";
 
 /// A network namespace; deleted when dropped.
 pub struct Namespace {
@@ -120,7 +122,7 @@ pub struct Appliance {
     process: Option<Process>,
     namespace: Namespace,
     program: PathBuf,
-    folder: PathBuf,
+    folder: Folder,
 }
 
 impl Appliance {
@@ -130,12 +132,7 @@ impl Appliance {
     /// # Errors
     /// When it does not come up; what it printed is in the error.
     pub fn start(program: &Path, name: &str, config: &str) -> Result<Self, LabError> {
-        let folder = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-        let write = |source| LabError::Write {
-            path: folder.display().to_string(),
-            source,
-        };
-        std::fs::create_dir_all(&folder).map_err(write)?;
+        let folder = Folder::new(name)?;
         let namespace = Namespace::new(name)?;
         let mut appliance = Self {
             process: None,
@@ -153,16 +150,12 @@ impl Appliance {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_config(&self, config: &str) -> Result<(), LabError> {
-        let path = self.config_path();
         let socket = self.socket();
         let text = format!(
             "[system]\nadmin_socket = \"{}\"\n\n{config}",
             socket.display()
         );
-        std::fs::write(&path, text).map_err(|source| LabError::Write {
-            path: path.display().to_string(),
-            source,
-        })
+        self.folder.write(CONFIG_FILE, &text).map(drop)
     }
 
     /// Start the process (again) and wait until it answers.
@@ -170,7 +163,7 @@ impl Appliance {
     /// # Errors
     /// When it does not come up.
     pub fn launch(&mut self) -> Result<(), LabError> {
-        let log_path = self.folder.join("log");
+        let log_path = self.folder.path().join("log");
         let log = File::options().create(true).append(true).open(&log_path);
         let log = log.map_err(|source| LabError::Write {
             path: log_path.display().to_string(),
@@ -222,7 +215,7 @@ impl Appliance {
     /// What it printed so far.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// Its namespace.
@@ -234,13 +227,13 @@ impl Appliance {
     /// Its admin socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.folder.join("admin.sock")
+        self.folder.path().join("admin.sock")
     }
 
     /// Its configuration file.
     #[must_use]
     pub fn config_path(&self) -> PathBuf {
-        self.folder.join("sextant.toml")
+        self.folder.path().join(CONFIG_FILE)
     }
 
     /// Give a tap of it to a host.
@@ -304,7 +297,5 @@ impl Drop for Appliance {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
-        // A folder that cannot be removed is a temporary file left over, nothing more.
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

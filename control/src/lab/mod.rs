@@ -3,11 +3,13 @@
 //! Used by the demo and by the end-to-end tests. Everything made here is removed when its value is dropped, also when a
 //! check fails or a signal came: processes first, then namespaces (and with them taps and routes), then files.
 
+mod folder;
 mod host;
 pub mod peer;
 mod process;
 pub mod traffic;
 
+pub use folder::Folder;
 pub use host::{Appliance, Namespace};
 pub use process::{
     Finished, LabError, Process, interrupt_on_signals, interrupted, run, run_for, wait_until,
