@@ -346,6 +346,25 @@ fn the_first_silence_says_nothing() {
     assert_eq!(site.said.len(), 1);
 }
 
+/// An answer says more than the silence before it.
+#[test]
+fn an_answer_settles_the_probes_before_it() {
+    let mut site = Site::new(normal(), &[RLOC]);
+    site.run(seconds(2));
+    site.deaf = vec![ip(RLOC)];
+    let now = site.bench.now;
+    assert!(site.bench.xtr.probe(now, ip(RLOC)));
+    site.take();
+    site.run(milliseconds(10));
+    site.deaf.clear();
+    let now = site.bench.now;
+    assert!(site.bench.xtr.probe(now, ip(RLOC)));
+    site.take();
+    site.run(seconds(5));
+    assert_eq!(site.bench.count("probe_missed"), 0);
+    assert_eq!(site.state(RLOC).sent, site.state(RLOC).answered + 1);
+}
+
 /// While control messages are dropped in the box itself, nobody is taken for silent; afterwards they are.
 #[test]
 fn a_flood_of_messages_takes_no_locator_down() {
