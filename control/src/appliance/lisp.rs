@@ -369,11 +369,11 @@ impl<P: Platform> Appliance<P> {
             cache, vrfs, xtr, ..
         } = &mut self.lisp;
         let rib = &self.rib;
-        cache.note_use(now, USE_PER_TICK, |key| {
+        cache.note_use(now, USE_PER_TICK, |key, mapping| {
             let vrf = vrfs.get(&key.instance);
             let is_used = vrf.is_some_and(|vrf| rib.was_used(*vrf, key.eid));
             if is_used {
-                xtr.note_used(now, key);
+                xtr.note_used(now, key, mapping);
             }
             is_used
         });

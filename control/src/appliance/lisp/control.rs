@@ -5,14 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use dataplane::frame::Frame;
+use ipnet::IpNet;
 use pipelines::tables::InterfaceId;
 use pipelines::{Family, Meta};
 
 use super::super::Appliance;
 use super::super::discard::Discard;
 use super::{is_answer, nonces};
-use crate::config::lisp::Lisp;
 use crate::config::lisp::rules::Rules;
+use crate::config::lisp::{Instance, Lisp};
 use crate::platform::Platform;
 use crate::proto::lisp::wire;
 use crate::proto::lisp::xtr::{Datagram, Event, MapServer, Output, Settings};
@@ -186,13 +187,16 @@ impl<P: Platform> Appliance<P> {
 
 /// What the machine is to do by this configuration.
 fn settings(lisp: &Lisp, usable: &[bool]) -> Settings {
-    let eids = lisp.instances.iter().flat_map(|instance| {
-        let eids = instance.eids.iter();
-        eids.map(|eid| EidKey {
-            instance: instance.id,
-            eid: *eid,
-        })
-    });
+    let keys = |eids: fn(&Instance) -> &[IpNet]| -> Vec<EidKey> {
+        let instances = lisp.instances.iter().flat_map(|instance| {
+            let eids = eids(instance).iter();
+            eids.map(|eid| EidKey {
+                instance: instance.id,
+                eid: *eid,
+            })
+        });
+        instances.collect()
+    };
     let rlocs = lisp.rlocs.iter().zip(usable).map(|(own, up)| Locator {
         rloc: own.rloc,
         priority: own.priority,
@@ -205,12 +209,14 @@ fn settings(lisp: &Lisp, usable: &[bool]) -> Settings {
         key_id: server.key_id,
         algorithm: server.algorithm,
         proxy_reply: server.proxy_reply,
+        merge: server.merge,
     });
     Settings {
         map_resolvers: lisp.map_resolvers.clone(),
         is_proxy: lisp.roles.pitr,
         is_etr: lisp.roles.etr,
-        eids: eids.collect(),
+        eids: keys(|instance| &instance.eids),
+        dynamic_eids: keys(|instance| &instance.dynamic_eids),
         rlocs: rlocs.collect(),
         map_servers: map_servers.collect(),
         identity: lisp.identity,

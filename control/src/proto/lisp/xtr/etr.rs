@@ -55,9 +55,9 @@ impl Etr {
             context.count("request_not_etr");
             return;
         }
-        // Solicited requests carry a D of their own.
+        // Through the mapping system none comes (RFC 9301 6.1).
         if request.flags.solicit {
-            context.count("solicited_ignored");
+            context.count("solicitation_encapsulated");
             return;
         }
         if request.flags.no_reply {

@@ -11,9 +11,11 @@
 //!               over
 //! ```
 //!
-//! A question is for a host (a miss) or for a prefix that was learned (to refresh it). While one rests, nothing is asked
-//! for the same prefix, so that there is one Map-Request a second at most, and a pause where nobody answers (C-10). All
-//! tries of a question have one nonce: an answer to an earlier one is still an answer.
+//! A question is for a host (a miss), for a prefix that was learned (to refresh it), or for what a solicitation named.
+//! While one rests, nothing is asked for the same prefix, so that there is one Map-Request a second at most, and a pause
+//! where nobody answers (C-10). All tries of a question have one nonce: an answer to an earlier one is still an answer.
+//! But what a solicitation wants is an answer to a question that was asked after it: where one is on its way or rests, it
+//! is asked once more, a second after the last Map-Request.
 //!
 //! A Map-Request goes to the Map-Resolvers in turn, encapsulated (RFC 9301 5.8). A Map-Reply is believed if it has the
 //! nonce of a question and a record that covers what was asked. Of its other records those under that one count too: an
@@ -55,6 +57,8 @@ enum State {
 enum Occurrence {
     /// Somebody wants to know.
     Wanted,
+    /// What is known, or on its way, may be old.
+    Solicited,
     /// The time has come.
     Due,
     /// An answer was believed.
@@ -66,6 +70,10 @@ struct Question {
     state: State,
     /// Whose packet was the reason; none to refresh.
     source: Option<EidAddress>,
+    /// A solicitation was the reason.
+    is_solicited: bool,
+    /// It is to be asked once more.
+    again: bool,
     /// When the last Map-Request left.
     sent: Instant,
     due: Instant,
@@ -121,6 +129,19 @@ impl Itr {
         timeouts.into_iter().flatten().min()
     }
 
+    /// Whether something is known of this prefix, around it or under it.
+    pub(super) fn knows(&self, key: EidKey) -> bool {
+        self.learned.covers(key) || self.learned.under(key).next().is_some()
+    }
+
+    /// The nonce of the question that runs for this prefix.
+    #[cfg(test)]
+    pub(super) fn nonce_of(&self, key: EidKey) -> Option<u64> {
+        let mut asked = self.by_nonce.iter();
+        let found = asked.find(|(_, asked)| **asked == key);
+        found.map(|(nonce, _)| *nonce)
+    }
+
     /// Somebody wants to know where `key` is.
     pub(super) fn ask(
         &mut self,
@@ -128,6 +149,28 @@ impl Itr {
         settings: &Settings,
         key: EidKey,
         source: Option<EidAddress>,
+        context: &mut Context,
+    ) {
+        self.want(now, settings, (key, source), Occurrence::Wanted, context);
+    }
+
+    /// What is known of `key` may be old.
+    pub(super) fn ask_anew(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        key: EidKey,
+        context: &mut Context,
+    ) {
+        self.want(now, settings, (key, None), Occurrence::Solicited, context);
+    }
+
+    fn want(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        (key, source): (EidKey, Option<EidAddress>),
+        occurrence: Occurrence,
         context: &mut Context,
     ) {
         if !self.questions.contains_key(&key) {
@@ -138,13 +181,15 @@ impl Itr {
             let question = Question {
                 state: State::Resting,
                 source,
+                is_solicited: false,
+                again: false,
                 sent: now,
                 due: now,
             };
             self.questions.insert(key, question);
             self.by_due.insert((now, key));
         }
-        self.step(now, settings, key, Occurrence::Wanted, context);
+        self.step(now, settings, key, occurrence, context);
     }
 
     pub(super) fn handle_timeout(
@@ -183,12 +228,21 @@ impl Itr {
         };
         self.by_due.remove(&(question.due, key));
         match (question.state, occurrence) {
-            (State::Resting, Occurrence::Wanted) if now >= question.due => {
-                let nonce = context.nonces.make();
-                self.by_nonce.insert(nonce, key);
-                question.state = State::Asking { nonce, tries: 1 };
-                self.send(now, settings, key, nonce, &mut question, context);
+            (State::Resting, Occurrence::Wanted | Occurrence::Solicited) if now >= question.due => {
+                question.is_solicited = matches!(occurrence, Occurrence::Solicited);
+                self.begin(now, settings, key, &mut question, context);
             }
+            (State::Resting, Occurrence::Due) if question.again => {
+                question.is_solicited = true;
+                question.source = None;
+                self.begin(now, settings, key, &mut question, context);
+            }
+            (State::Resting, Occurrence::Solicited) => {
+                // Also where nobody answered: whoever solicits is there.
+                question.again = true;
+                question.due = question.due.min(now.max(question.sent + RETRY));
+            }
+            (State::Asking { .. }, Occurrence::Solicited) => question.again = true,
             (State::Asking { nonce, tries }, Occurrence::Due) if tries < TRIES => {
                 let tries = tries + 1;
                 question.state = State::Asking { nonce, tries };
@@ -215,6 +269,21 @@ impl Itr {
         }
         self.by_due.insert((question.due, key));
         self.questions.insert(key, question);
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        key: EidKey,
+        question: &mut Question,
+        context: &mut Context,
+    ) {
+        let nonce = context.nonces.make();
+        self.by_nonce.insert(nonce, key);
+        question.again = false;
+        question.state = State::Asking { nonce, tries: 1 };
+        self.send(now, settings, key, nonce, question, context);
     }
 
     /// A Map-Request to the next Map-Resolver that can be reached; where there is none, a try passes all the same.
@@ -244,6 +313,7 @@ impl Itr {
         let request = Request {
             flags: RequestFlags {
                 pitr: settings.is_proxy,
+                smr_invoked: question.is_solicited,
                 ..RequestFlags::default()
             },
             source: question.source,

@@ -1,17 +1,17 @@
 //! A tunnel router's part in the mapping system (RFC 9301): it asks for mappings (`itr`), answers for its own EIDs
-//! (`etr`) and registers them (`registration`).
+//! (`etr`), registers them (`registration`), and tells others when they are elsewhere (`soliciting`).
 //!
 //! A value without sockets, clocks or randomness, called on the control thread. What arrives is the payload of a UDP
 //! datagram that came to an own RLOC, from or to [`CONTROL_PORT`], and whose checksum was found right (RFC 9301 5); what
-//! leaves are datagrams and changes of the map-cache. Solicited Map-Requests, probes of locators, LISP-SEC (RFC 9303) and
-//! subscriptions (RFC 9437) are not here: such messages are counted and have no effect, but probes by others, which are
-//! answered.
+//! leaves are datagrams and changes of the map-cache. Probes of locators, LISP-SEC (RFC 9303) and subscriptions (RFC 9437)
+//! are not here: such messages are counted and have no effect, but probes by others, which are answered.
 
 mod etr;
 mod itr;
 mod learned;
 mod registration;
 mod settings;
+mod soliciting;
 
 #[cfg(test)]
 mod tests;
@@ -23,11 +23,13 @@ use std::time::Instant;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use super::mapping::PRIORITY_NEVER;
 use super::wire::{self, CONTROL_PORT, EidAddress, Message};
 use super::{EidKey, Mapping};
 use etr::Etr;
 use itr::Itr;
 use registration::Registrar;
+use soliciting::Soliciting;
 
 pub use registration::ServerState;
 pub use settings::{MapServer, Settings};
@@ -167,6 +169,7 @@ pub struct Xtr {
     itr: Itr,
     etr: Etr,
     registrar: Registrar,
+    soliciting: Soliciting,
     context: Context,
 }
 
@@ -182,6 +185,7 @@ impl Xtr {
             itr: Itr::new(),
             etr: Etr::new(now),
             registrar: Registrar::new(last_nonce),
+            soliciting: Soliciting::new(now),
             context: Context {
                 counters: Counters::default(),
                 outputs: VecDeque::new(),
@@ -197,10 +201,34 @@ impl Xtr {
             return;
         }
         self.registrar.set(now, &self.settings, &settings);
+        let changed = match self.settings.says_the_same(&settings) {
+            // Nothing was said yet.
+            _ if !self.settings.is_etr => Vec::new(),
+            true => self.settings.eids_apart(&settings),
+            false => [&self.settings.eids[..], &settings.eids[..]].concat(),
+        };
+        for key in changed {
+            self.soliciting.changed(now, key, &mut self.context);
+        }
         self.settings = settings;
+        self.solicit(now);
         if !self.settings.asks() {
             self.itr.clear(&mut self.context);
         }
+    }
+
+    /// Tell others what may be told now.
+    fn solicit(&mut self, now: Instant) {
+        let Self {
+            settings,
+            itr,
+            registrar,
+            soliciting,
+            context,
+            ..
+        } = self;
+        let is_confirmed = |key| registrar.is_confirmed(now, key);
+        soliciting.handle_timeout(now, settings, itr, is_confirmed, context);
     }
 
     /// Nonces of registrations begin behind this one, if they are not beyond it, and are kept anew.
@@ -222,9 +250,14 @@ impl Xtr {
         }
     }
 
-    /// A packet used what was learned for this prefix.
-    pub fn note_used(&mut self, now: Instant, key: EidKey) {
+    /// A packet used the mapping of this prefix, whoever it is from, and went to one of these RLOCs.
+    pub fn note_used(&mut self, now: Instant, key: EidKey, mapping: &Mapping) {
         self.itr.note_used(now, key);
+        let locators = mapping.locators().iter();
+        let used = locators.filter(|one| one.up && one.priority != PRIORITY_NEVER);
+        for locator in used.filter(|_| self.settings.is_etr) {
+            self.soliciting.note_sent_to(now, locator.rloc);
+        }
     }
 
     /// What was learned for this prefix is not wanted; nothing is said of it any more.
@@ -239,6 +272,7 @@ impl Xtr {
             itr,
             etr,
             registrar,
+            soliciting,
             context,
         } = self;
         let message = match wire::parse(bytes) {
@@ -255,6 +289,10 @@ impl Xtr {
             }
             Message::Request(request) => {
                 context.count("received_map_request");
+                if request.flags.solicit {
+                    soliciting.handle_solicitation(now, settings, &request, itr, context);
+                    return;
+                }
                 etr.handle_request(now, settings, &request, from, to, context);
             }
             Message::Encapsulated(encapsulated) => {
@@ -265,6 +303,8 @@ impl Xtr {
             Message::Notify(notify) => {
                 context.count("received_map_notify");
                 registrar.handle_notify(now, from, to, &notify, bytes, context);
+                // What changed may be registered now.
+                self.solicit(now);
             }
             Message::Register(_) | Message::NotifyAck(_) => context.count("not_a_map_server"),
             Message::Other(_) => context.count("not_understood"),
@@ -282,13 +322,23 @@ impl Xtr {
         } = self;
         itr.handle_timeout(now, settings, context);
         registrar.handle_timeout(now, settings, context);
+        self.solicit(now);
     }
 
     /// When [`Xtr::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let timeouts = [self.itr.poll_timeout(), self.registrar.poll_timeout()];
+        let timeouts = [
+            self.itr.poll_timeout(),
+            self.registrar.poll_timeout(),
+            self.soliciting.poll_timeout(),
+        ];
         timeouts.into_iter().flatten().min()
+    }
+
+    /// It ends: nothing is registered any more.
+    pub fn shut_down(&mut self) {
+        self.registrar.withdraw(&self.settings, &mut self.context);
     }
 
     /// The next thing to do.

@@ -1,5 +1,6 @@
 //! What a tunnel router is told to do.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::proto::lisp::wire::auth::{Algorithm, Secret};
@@ -20,6 +21,8 @@ pub struct Settings {
     pub is_etr: bool,
     /// Own EID prefixes, of every instance.
     pub eids: Vec<EidKey>,
+    /// Prefixes whose hosts may be at any site.
+    pub dynamic_eids: Vec<EidKey>,
     /// Own RLOCs; those that are not up are told of as unreachable, and nothing is sent from them.
     pub rlocs: Vec<Locator>,
     /// Where own EIDs are registered.
@@ -43,6 +46,8 @@ pub struct MapServer {
     pub algorithm: Algorithm,
     /// It is asked to answer for us.
     pub proxy_reply: bool,
+    /// It is asked to join our RLOCs with those of other routers of the site (the a-bit).
+    pub merge: bool,
 }
 
 impl Settings {
@@ -61,6 +66,27 @@ impl Settings {
     /// Whether this is an own RLOC.
     pub(super) fn is_own(&self, address: IpAddr) -> bool {
         self.rlocs.iter().any(|own| own.rloc == address)
+    }
+
+    /// Whether the same is said of every own EID.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        self.rlocs == other.rlocs
+            && self.identity == other.identity
+            && self.map_version == other.map_version
+    }
+
+    /// Own EIDs that only one of the two has.
+    pub(super) fn eids_apart(&self, other: &Self) -> Vec<EidKey> {
+        let [here, there] = [self, other].map(|s| s.eids.iter().copied().collect());
+        <BTreeSet<EidKey>>::symmetric_difference(&here, &there)
+            .copied()
+            .collect()
+    }
+
+    /// Whether an EID's host may be at any site.
+    pub(super) fn is_dynamic(&self, key: EidKey) -> bool {
+        let mut prefixes = self.dynamic_eids.iter();
+        prefixes.any(|prefix| is_within(key, *prefix))
     }
 
     /// What is said of a prefix of own EIDs. `probed` is the RLOC at which a probe arrived.
