@@ -6,10 +6,11 @@
 //! for it follow.
 
 mod control;
+mod hosts;
 mod nonces;
 mod show;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ use crate::proto::lisp::xtr::Xtr;
 use crate::proto::lisp::{
     Action, Deleted, EidKey, InstanceId, Limits, MapCache, Mapping, Miss, Misses, Origin, PathMtus,
 };
-use crate::publish;
+use crate::publish::{self, Hosts};
 
 /// Mappings that are asked in one tick whether they were used.
 const USE_PER_TICK: usize = 64;
@@ -104,6 +105,10 @@ pub(super) struct LispState<F> {
     usable: Vec<bool>,
     /// The file that keeps nonces.
     state: Option<PathBuf>,
+    /// EID hosts that are here.
+    hosts: Hosts,
+    /// Those that are away, as neighbour discovery knows it.
+    away: BTreeSet<EidKey>,
 }
 
 impl<F> LispState<F> {
@@ -118,6 +123,8 @@ impl<F> LispState<F> {
             xtr,
             usable: Vec::new(),
             state: None,
+            hosts: Hosts::new(),
+            away: BTreeSet::new(),
         }
     }
 
@@ -379,6 +386,7 @@ impl<P: Platform> Appliance<P> {
         });
         self.lisp.xtr.handle_timeout(now);
         self.do_lisp_outputs();
+        self.look_at_away(now);
     }
 
     /// An ICMP error that may be about a packet we encapsulated.

@@ -46,6 +46,7 @@ impl<P: Platform> Appliance<P> {
         self.lisp.usable = usable;
         self.lisp.xtr.set_settings(now, settings);
         self.do_lisp_outputs();
+        self.look_at_away(now);
     }
 
     /// Whether own RLOCs can be used, seen from time to time.
@@ -128,6 +129,8 @@ impl<P: Platform> Appliance<P> {
                         answered.push(key);
                     }
                 }
+                Output::HostHere { key, at } => self.set_host(key, Some(at)),
+                Output::HostGone(key) => self.set_host(key, None),
                 Output::KeepNonce(nonce) => self.keep_nonce(nonce),
                 Output::Event(event) => log(event),
             }
@@ -173,6 +176,12 @@ impl<P: Platform> Appliance<P> {
         };
         let worker = self.first_alive();
         self.originate(worker, &packet, Meta::originate(interface).of(family));
+    }
+
+    /// Nothing is registered any more.
+    pub(in crate::appliance) fn withdraw_eids(&mut self) {
+        self.lisp.xtr.shut_down();
+        self.do_lisp_outputs();
     }
 
     fn keep_nonce(&self, nonce: u64) {
@@ -265,5 +274,8 @@ fn log(event: Event) {
         Event::Unanswered { key } => {
             tracing::debug!("lisp: nobody says where {key} is");
         }
+        Event::HostCame { key } => tracing::debug!("lisp: host {key} is here"),
+        Event::HostLeft { key } => tracing::debug!("lisp: host {key} does not answer any more"),
+        Event::HostMoved { key } => tracing::debug!("lisp: host {key} is at another site now"),
     }
 }

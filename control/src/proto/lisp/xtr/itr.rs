@@ -42,6 +42,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const TRIES: u8 = 10;
 /// And how long none is sent then.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long a mapping holds, most, that a Map-Server told of without being asked.
+const TTL_OF_MOVED: Duration = Duration::from_secs(60);
 /// How long a mapping holds whose TTL leaves that to us.
 const TTL_OF_OURS: Duration = Duration::from_secs(24 * 3600);
 
@@ -127,6 +129,11 @@ impl Itr {
         let question = self.by_due.first().map(|(due, _)| *due);
         let timeouts = [question, self.learned.poll_timeout()];
         timeouts.into_iter().flatten().min()
+    }
+
+    /// Whether something is known of this prefix, or of one around it.
+    pub(super) fn covers(&self, key: EidKey) -> bool {
+        self.learned.covers(key)
     }
 
     /// Whether something is known of this prefix, around it or under it.
@@ -331,32 +338,32 @@ impl Itr {
         context.send(source, destination, message.emit());
     }
 
-    /// An answer.
+    /// An answer; what it answers, if it is believed.
     pub(super) fn handle_reply(
         &mut self,
         now: Instant,
         settings: &Settings,
         reply: &Reply,
         context: &mut Context,
-    ) {
+    ) -> Option<EidKey> {
         if reply.flags.probe {
             context.count("reply_to_no_probe");
-            return;
+            return None;
         }
         let Some(asked) = self.by_nonce.get(&reply.nonce).copied() else {
             context.count("reply_unknown_nonce");
-            return;
+            return None;
         };
         let covering = reply.records.iter().filter(|r| is_within(asked, r.key));
         let Some(covering) = covering.max_by_key(|record| record.key.eid.prefix_len()) else {
             context.count("reply_other_prefix");
-            return;
+            return None;
         };
         let mut records: BTreeMap<EidKey, &Record> = BTreeMap::new();
         for record in &reply.records {
             if !is_within(record.key, covering.key) {
                 context.count("record_outside");
-            } else if settings.eids.iter().any(|own| is_within(record.key, *own)) {
+            } else if settings.is_own_eid(record) {
                 context.count("record_own_eid");
             } else {
                 records.insert(record.key, record);
@@ -384,6 +391,47 @@ impl Itr {
             let own = lifetime(record);
             let lifetime = shortest.map_or(own, |shortest| own.min(shortest));
             self.learn(now, covering.key, record, lifetime, context);
+        }
+        Some(asked)
+    }
+
+    /// A Map-Server says that this is registered elsewhere now. Believed for a short time; in which the mapping system is
+    /// asked.
+    pub(super) fn handle_moved(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        record: &Record,
+        context: &mut Context,
+    ) {
+        let lifetime = lifetime(record).min(TTL_OF_MOVED);
+        self.learn(now, record.key, record, lifetime, context);
+        if settings.asks() {
+            self.ask_anew(now, settings, record.key, context);
+        }
+    }
+
+    /// A Map-Request of ours came back to us: for what it asks, the mapping system knows nobody else.
+    pub(super) fn handle_own_request(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        nonce: u64,
+        context: &mut Context,
+    ) -> Option<EidKey> {
+        let asked = self.by_nonce.get(&nonce).copied()?;
+        self.step(now, settings, asked, Occurrence::Answered, context);
+        self.drop_learned(asked, context);
+        Some(asked)
+    }
+
+    /// What was learned of this prefix, and of all under it, does not hold any more.
+    pub(super) fn drop_learned(&mut self, key: EidKey, context: &mut Context) {
+        let under: Vec<EidKey> = self.learned.under(key).collect();
+        for key in under.into_iter().chain([key]) {
+            if self.learned.remove(key) {
+                context.outputs.push_back(Output::Forgotten(key));
+            }
         }
     }
 

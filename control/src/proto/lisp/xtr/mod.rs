@@ -1,5 +1,6 @@
 //! A tunnel router's part in the mapping system (RFC 9301): it asks for mappings (`itr`), answers for its own EIDs
-//! (`etr`), registers them (`registration`), and tells others when they are elsewhere (`soliciting`).
+//! (`etr`), registers them (`registration`), tells others when they are elsewhere (`soliciting`), and knows which EID hosts
+//! are here (`hosts`).
 //!
 //! A value without sockets, clocks or randomness, called on the control thread. What arrives is the payload of a UDP
 //! datagram that came to an own RLOC, from or to [`CONTROL_PORT`], and whose checksum was found right (RFC 9301 5); what
@@ -7,6 +8,7 @@
 //! are not here: such messages are counted and have no effect, but probes by others, which are answered.
 
 mod etr;
+mod hosts;
 mod itr;
 mod learned;
 mod registration;
@@ -16,7 +18,7 @@ mod soliciting;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -24,13 +26,16 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use super::mapping::PRIORITY_NEVER;
-use super::wire::{self, CONTROL_PORT, EidAddress, Message};
+use super::wire::{self, CONTROL_PORT, EidAddress, Message, Record};
 use super::{EidKey, Mapping};
+use crate::proto::ndp::InterfaceIndex;
 use etr::Etr;
+use hosts::{Change, Hosts, Occurrence};
 use itr::Itr;
 use registration::Registrar;
 use soliciting::Soliciting;
 
+pub use hosts::Place;
 pub use registration::ServerState;
 pub use settings::{MapServer, Settings};
 
@@ -50,6 +55,15 @@ pub enum Output {
     },
     /// What was learned for this prefix does not hold any more.
     Forgotten(EidKey),
+    /// An EID host is at this interface: its packets go there, whatever was learned.
+    HostHere {
+        /// The host.
+        key: EidKey,
+        /// Where.
+        at: InterfaceIndex,
+    },
+    /// An EID host is not here any more.
+    HostGone(EidKey),
     /// Nonces up to this one are used from now on: after a restart they begin behind it (RFC 9301 5.6). To be kept before
     /// what follows is sent.
     KeepNonce(u64),
@@ -89,6 +103,21 @@ pub enum Event {
     /// Nobody answers for an EID.
     Unanswered {
         /// The EID.
+        key: EidKey,
+    },
+    /// An EID host was heard here.
+    HostCame {
+        /// The host.
+        key: EidKey,
+    },
+    /// It does not answer any more.
+    HostLeft {
+        /// The host.
+        key: EidKey,
+    },
+    /// It is at another site now.
+    HostMoved {
+        /// The host.
         key: EidKey,
     },
 }
@@ -165,7 +194,11 @@ impl Nonces {
 
 /// A tunnel router.
 pub struct Xtr {
+    /// With every host that is here among the own EIDs.
     settings: Settings,
+    /// As they were given.
+    configured: Settings,
+    hosts: Hosts,
     itr: Itr,
     etr: Etr,
     registrar: Registrar,
@@ -182,6 +215,8 @@ impl Xtr {
         let rng = fastrand::Rng::with_seed(nonces.make());
         Self {
             settings: Settings::default(),
+            configured: Settings::default(),
+            hosts: Hosts::default(),
             itr: Itr::new(),
             etr: Etr::new(now),
             registrar: Registrar::new(last_nonce),
@@ -196,10 +231,24 @@ impl Xtr {
     }
 
     /// Other settings. What was learned stays; a registration that says something else now is made at once.
-    pub fn set_settings(&mut self, now: Instant, settings: Settings) {
-        if settings == self.settings {
+    pub fn set_settings(&mut self, now: Instant, configured: Settings) {
+        if configured == self.configured {
             return;
         }
+        let is_dynamic = |key| configured.is_etr && configured.is_dynamic(key);
+        let known: Vec<EidKey> = self.hosts.iter().map(|(key, ..)| key).collect();
+        for key in known.into_iter().filter(|key| !is_dynamic(*key)) {
+            self.note_host(now, key, Occurrence::Fixed);
+        }
+        let here = self.hosts.iter().filter_map(|(key, place, _)| match place {
+            Place::Here(_) => Some(key),
+            Place::Away => None,
+        });
+        let mut settings = configured.clone();
+        settings.eids.extend(here);
+        settings.eids.sort_unstable();
+        settings.eids.dedup();
+        self.configured = configured;
         self.registrar.set(now, &self.settings, &settings);
         let changed = match self.settings.says_the_same(&settings) {
             // Nothing was said yet.
@@ -229,6 +278,131 @@ impl Xtr {
         } = self;
         let is_confirmed = |key| registrar.is_confirmed(now, key);
         soliciting.handle_timeout(now, settings, itr, is_confirmed, context);
+    }
+
+    /// A host spoke on an interface, or was proven to be there.
+    pub fn host_heard(&mut self, now: Instant, eid: EidAddress, at: InterfaceIndex) {
+        let key = eid.host();
+        if self.settings.is_etr && self.settings.is_dynamic(key) {
+            self.note_host(now, key, Occurrence::Heard(at));
+        }
+    }
+
+    /// A host does not answer on an interface. One that was not known to be there may be elsewhere.
+    pub fn host_silent(&mut self, now: Instant, eid: EidAddress, at: InterfaceIndex) {
+        let key = eid.host();
+        if !self.settings.is_dynamic(key) {
+            return;
+        }
+        let was_known = self.hosts.place(key).is_some();
+        self.note_host(now, key, Occurrence::Silent(at));
+        if !was_known {
+            self.miss(now, eid, None);
+        }
+    }
+
+    /// EID hosts: where they are, and since when.
+    pub fn hosts(&self) -> impl Iterator<Item = (EidKey, Place, Instant)> + '_ {
+        self.hosts.iter()
+    }
+
+    /// EID hosts of own prefixes that are at other sites.
+    #[must_use]
+    pub fn away(&self) -> &BTreeSet<EidKey> {
+        self.hosts.away()
+    }
+
+    /// Something became known of a host; what follows from it.
+    fn note_host(&mut self, now: Instant, key: EidKey, occurrence: Occurrence) {
+        let Self {
+            settings,
+            hosts,
+            itr,
+            registrar,
+            soliciting,
+            context,
+            ..
+        } = self;
+        let before = hosts.place(key);
+        let change = match hosts.handle(now, key, occurrence) {
+            Ok(change) => change,
+            Err(limit) => return context.count(limit),
+        };
+        if let Some(Place::Here(at)) = hosts.place(key)
+            && change != Change::None
+        {
+            context.outputs.push_back(Output::HostHere { key, at });
+        } else if let Some(Place::Here(_)) = before
+            && change != Change::None
+        {
+            context.outputs.push_back(Output::HostGone(key));
+        }
+        match change {
+            Change::None => return,
+            Change::Shifted => return context.count("host_shifted"),
+            Change::Settled => {
+                context.count("host_settled");
+                return itr.drop_learned(key, context);
+            }
+            Change::Came => {
+                context.count("host_came");
+                context.event(Event::HostCame { key });
+                if let Err(position) = settings.eids.binary_search(&key) {
+                    settings.eids.insert(position, key);
+                }
+                itr.drop_learned(key, context);
+                registrar.restate(now, key);
+            }
+            Change::Left => {
+                context.count("host_left");
+                context.event(Event::HostLeft { key });
+                settings.eids.retain(|own| *own != key);
+                registrar.restate(now, key);
+            }
+            Change::Lost => {
+                context.count("host_moved");
+                context.event(Event::HostMoved { key });
+                settings.eids.retain(|own| *own != key);
+                registrar.drop_eid(key);
+            }
+        }
+        soliciting.changed(now, key, context);
+    }
+
+    /// A Map-Server says of its own accord what is registered now (RFC 9301 5.7).
+    fn note_registered(&mut self, now: Instant, record: &Record) {
+        let key = record.key;
+        let is_moved = is_host(key)
+            && record.ttl_minutes != 0
+            && self.settings.is_dynamic(key)
+            && self.settings.is_of_others(record);
+        if !is_moved {
+            return;
+        }
+        let at_home = self.configured.has_eid(key);
+        self.note_host(now, key, Occurrence::Elsewhere { at_home });
+        if !matches!(self.hosts.place(key), Some(Place::Here(_))) {
+            let Self {
+                settings,
+                itr,
+                context,
+                ..
+            } = self;
+            itr.handle_moved(now, settings, record, context);
+        }
+    }
+
+    /// What was asked is answered: of a host whose prefix is ours, where it is.
+    fn note_answered(&mut self, now: Instant, asked: EidKey) {
+        if is_host(asked) && self.settings.is_dynamic(asked) && self.configured.has_eid(asked) {
+            let occurrence = match self.itr.covers(asked) {
+                true => Occurrence::Elsewhere { at_home: true },
+                false => Occurrence::Nowhere,
+            };
+            if !matches!(self.hosts.place(asked), Some(Place::Here(_))) {
+                self.note_host(now, asked, occurrence);
+            }
+        }
     }
 
     /// Nonces of registrations begin behind this one, if they are not beyond it, and are kept anew.
@@ -273,7 +447,9 @@ impl Xtr {
             etr,
             registrar,
             soliciting,
+            hosts,
             context,
+            ..
         } = self;
         let message = match wire::parse(bytes) {
             Ok(message) => message,
@@ -285,7 +461,9 @@ impl Xtr {
         match message {
             Message::Reply(reply) => {
                 context.count("received_map_reply");
-                itr.handle_reply(now, settings, &reply, context);
+                if let Some(asked) = itr.handle_reply(now, settings, &reply, context) {
+                    self.note_answered(now, asked);
+                }
             }
             Message::Request(request) => {
                 context.count("received_map_request");
@@ -293,16 +471,26 @@ impl Xtr {
                     soliciting.handle_solicitation(now, settings, &request, itr, context);
                     return;
                 }
-                etr.handle_request(now, settings, &request, from, to, context);
+                let own = (&*settings, hosts.away());
+                etr.handle_request(now, own, &request, from, to, context);
             }
             Message::Encapsulated(encapsulated) => {
                 context.count("received_encapsulated");
-                let from = encapsulated.source;
-                etr.handle_request(now, settings, &encapsulated.request, from, to, context);
+                let (from, request) = (encapsulated.source, encapsulated.request);
+                if let Some(asked) = itr.handle_own_request(now, settings, request.nonce, context) {
+                    context.count("request_came_back");
+                    self.note_answered(now, asked);
+                    return;
+                }
+                let own = (&*settings, hosts.away());
+                etr.handle_request(now, own, &request, from, to, context);
             }
             Message::Notify(notify) => {
                 context.count("received_map_notify");
-                registrar.handle_notify(now, from, to, &notify, bytes, context);
+                let registered = registrar.handle_notify(now, from, to, &notify, bytes, context);
+                for record in registered {
+                    self.note_registered(now, record);
+                }
                 // What changed may be registered now.
                 self.solicit(now);
             }
@@ -317,10 +505,16 @@ impl Xtr {
             settings,
             itr,
             registrar,
+            hosts,
             context,
             ..
         } = self;
         itr.handle_timeout(now, settings, context);
+        while let Some(key) = hosts.poll_check(now) {
+            if settings.asks() {
+                itr.ask_anew(now, settings, key, context);
+            }
+        }
         registrar.handle_timeout(now, settings, context);
         self.solicit(now);
     }
@@ -332,6 +526,7 @@ impl Xtr {
             self.itr.poll_timeout(),
             self.registrar.poll_timeout(),
             self.soliciting.poll_timeout(),
+            self.hosts.poll_timeout(),
         ];
         timeouts.into_iter().flatten().min()
     }
@@ -358,7 +553,7 @@ impl Xtr {
         self.itr.learned()
     }
 
-    /// What it was told to do.
+    /// What it was told to do, and the hosts that are here among the own EIDs.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -374,6 +569,11 @@ impl Xtr {
     pub fn counters(&self) -> &Counters {
         &self.context.counters
     }
+}
+
+/// Whether this is one address.
+fn is_host(key: EidKey) -> bool {
+    key.eid.prefix_len() == key.eid.max_prefix_len()
 }
 
 /// Whether something can be sent to this address (RFC 9301 5.4: no group and no broadcast is a locator).

@@ -182,6 +182,18 @@ impl Registrar {
             .extend(left.map(|server| (server, old.eids.clone())));
     }
 
+    /// Another site has this EID now, and has said so: nothing more is to be said of it.
+    pub(super) fn drop_eid(&mut self, key: EidKey) {
+        for server in &mut self.servers {
+            server.unconfirmed.remove(&key);
+            server.news.remove(&key);
+            server
+                .awaited
+                .values_mut()
+                .for_each(|keys| keys.retain(|k| *k != key));
+        }
+    }
+
     /// An EID host came, or went.
     pub(super) fn restate(&mut self, now: Instant, key: EidKey) {
         for server in &mut self.servers {
@@ -272,12 +284,12 @@ impl Registrar {
             server.retry = RETRY;
             server.news.clear();
             server.unconfirmed.extend(&settings.eids);
-            if server.unconfirmed.is_empty() {
-                // Nothing to say yet.
-                server.refresh = Some(now + PERIOD);
-                server.again = None;
-                return;
-            }
+        }
+        if server.unconfirmed.is_empty() {
+            // Nothing to say yet, or no more.
+            server.refresh.get_or_insert(now + PERIOD);
+            server.again = None;
+            return;
         }
         let news = std::mem::take(&mut server.news);
         let told = if news.is_empty() {

@@ -89,6 +89,26 @@ impl Settings {
         prefixes.any(|prefix| is_within(key, *prefix))
     }
 
+    /// Whether this is an own EID prefix, or under one.
+    pub(super) fn has_eid(&self, key: EidKey) -> bool {
+        self.eids.iter().any(|own| is_within(key, *own))
+    }
+
+    /// Whether a record is about own EIDs, of which others have nothing to say: but that a host which may be elsewhere is
+    /// at RLOCs of others.
+    pub(super) fn is_own_eid(&self, record: &Record) -> bool {
+        let key = record.key;
+        let is_elsewhere =
+            self.is_dynamic(key) && !self.eids.contains(&key) && self.is_of_others(record);
+        self.has_eid(key) && !is_elsewhere
+    }
+
+    /// Whether a record has RLOCs, and none of ours.
+    pub(super) fn is_of_others(&self, record: &Record) -> bool {
+        let mut rlocs = record.locators.iter().map(|locator| locator.rloc);
+        !record.locators.is_empty() && !rlocs.any(|rloc| self.is_own(rloc))
+    }
+
     /// What is said of a prefix of own EIDs. `probed` is the RLOC at which a probe arrived.
     pub(super) fn record(&self, key: EidKey, probed: Option<IpAddr>) -> Record {
         let locators = self.rlocs.iter().map(|own| LocatorRecord {

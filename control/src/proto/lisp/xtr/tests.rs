@@ -2,6 +2,7 @@
 
 mod answering;
 mod asking;
+mod hosts;
 mod joined;
 mod registering;
 mod soliciting;

@@ -351,7 +351,10 @@ fn random_events_keep_the_invariants() {
                     Output::Forgotten(key) => {
                         known.remove(&key).expect("it was known");
                     }
-                    Output::KeepNonce(_) | Output::Event(_) => {}
+                    Output::KeepNonce(_)
+                    | Output::Event(_)
+                    | Output::HostHere { .. }
+                    | Output::HostGone(_) => {}
                 }
             }
             assert_eq!(bench.xtr.learned(), known.len());
