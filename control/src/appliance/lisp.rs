@@ -7,12 +7,13 @@
 
 mod control;
 mod events;
+mod hosts;
 mod liveness;
 mod nonces;
 mod parts;
 mod show;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ use crate::proto::lisp::{
     Action, Deleted, EidKey, InstanceId, Limits, MapCache, Mapping, Miss, Misses, Origin, PathMtus,
     unreachable,
 };
-use crate::publish;
+use crate::publish::{self, Hosts};
 use events::Events;
 use liveness::Verdict;
 
@@ -118,6 +119,10 @@ pub(super) struct LispState<F> {
     looked_at: Option<IpAddr>,
     /// When it was last told that one is suspected.
     suspected: Option<Instant>,
+    /// EID hosts that are here.
+    hosts: Hosts,
+    /// Those that are away, as neighbour discovery knows it.
+    away: BTreeSet<EidKey>,
 }
 
 impl<F> LispState<F> {
@@ -136,6 +141,8 @@ impl<F> LispState<F> {
             verdicts: BTreeMap::new(),
             looked_at: None,
             suspected: None,
+            hosts: Hosts::new(),
+            away: BTreeSet::new(),
         }
     }
 
@@ -387,17 +394,18 @@ impl<P: Platform> Appliance<P> {
             cache, vrfs, xtr, ..
         } = &mut self.lisp;
         let rib = &self.rib;
-        cache.note_use(now, USE_PER_TICK, |key| {
+        cache.note_use(now, USE_PER_TICK, |key, mapping| {
             let vrf = vrfs.get(&key.instance);
             let is_used = vrf.is_some_and(|vrf| rib.was_used(*vrf, key.eid));
             if is_used {
-                xtr.note_used(now, key);
+                xtr.note_used(now, key, mapping);
             }
             is_used
         });
         self.watch_rlocs(now);
         self.lisp.xtr.handle_timeout(now);
         self.do_lisp_outputs(now);
+        self.look_at_away(now);
     }
 
     /// An ICMP error that may be about a packet we encapsulated.

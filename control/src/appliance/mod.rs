@@ -195,7 +195,7 @@ impl<P: Platform> Appliance<P> {
             self.look_at_links(now);
             self.look_at_rlocs(now);
         }
-        self.do_outputs();
+        self.do_outputs(now);
         if self.outdated && now >= self.published + PUBLISH_PAUSE {
             self.publish_anew(now);
         }
@@ -261,6 +261,11 @@ impl<P: Platform> Appliance<P> {
         tracing::error!("a bug in the control thread was survived: {what}");
     }
 
+    /// It ends: others are told. To be called while the workers still run.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.withdraw_eids(now);
+    }
+
     /// Whether no worker is left that could forward a packet.
     #[must_use]
     pub fn is_dead(&self) -> bool {
@@ -277,6 +282,7 @@ impl<P: Platform> Appliance<P> {
             macs: &self.macs,
             links: &links,
             machine: &self.machine,
+            hosts: self.lisp.hosts(),
         })?;
         Ok(builder.build_in(&mut self.rib))
     }

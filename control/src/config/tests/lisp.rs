@@ -122,6 +122,7 @@ fn every_lisp_value_arrives() {
         id: id(7),
         vrf: 1,
         eids: vec![net("2001:db8:a::/48"), net("10.1.0.0/16")],
+        dynamic_eids: Vec::new(),
         map_request: vec![net("2001:db8::/32")],
     };
     assert_eq!(lisp.instances, [instance]);
@@ -471,6 +472,7 @@ key = "nobody shall read this"
 key_id = 3
 algorithm = "hkdf-sha256"
 proxy_reply = true
+merge = true
 [[lisp.map_servers]]
 address = "2001:db8:ffff::101"
 key = "nor this"
@@ -506,6 +508,7 @@ fn the_mapping_system_arrives_and_its_secrets_are_not_shown() {
                 key_id: 3,
                 algorithm: Algorithm::HkdfSha256,
                 proxy_reply: true,
+                merge: true,
             },
             MapServer {
                 address: address("2001:db8:ffff::101"),
@@ -513,6 +516,7 @@ fn the_mapping_system_arrives_and_its_secrets_are_not_shown() {
                 key_id: 1,
                 algorithm: Algorithm::HmacSha256,
                 proxy_reply: false,
+                merge: false,
             },
         ]
     );

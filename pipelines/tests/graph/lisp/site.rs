@@ -120,6 +120,7 @@ pub fn settings() -> Settings {
             id: INSTANCE,
             vrf: EIDS,
             eids: vec![ip_net("2001:db8:e::/48"), ip_net("10.1.0.0/16")],
+            dynamic: Vec::new(),
             map_request: vec![],
         }],
         ..Settings::default()

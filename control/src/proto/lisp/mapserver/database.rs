@@ -75,6 +75,14 @@ impl Entry {
         std::iter::once(&self.newest).chain(&self.others)
     }
 
+    /// The newest, and those of other routers of its site: they merge with it, or say the same. What else is there was
+    /// registered before the EID moved.
+    pub(super) fn in_force(&self) -> impl Iterator<Item = &Registration> {
+        self.registrations().filter(|one| {
+            (self.newest.merge && one.merge) || same_rlocs(&self.newest.locators, &one.locators)
+        })
+    }
+
     /// Whether any ETR lets us answer (RFC 9301 8.3).
     pub(super) fn proxy_reply(&self) -> bool {
         self.registrations().any(|one| one.proxy_reply)

@@ -223,10 +223,10 @@ impl Machine {
         Record::negative(key, Action::Native.into(), ttl)
     }
 
-    /// One of the ETRs, a different one for different requests.
+    /// One of the ETRs of the EID, a different one for different requests.
     fn pick_etr(&self, entry: &Entry, nonce: u64) -> Option<IpAddr> {
         let [ipv4, ipv6] = self.settings.families;
-        let etrs = entry.registrations();
+        let etrs = entry.in_force();
         let etrs = etrs.filter_map(|one| self.database.etr(one.etr));
         let etrs = etrs.filter(|etr| if etr.address.is_ipv4() { ipv4 } else { ipv6 });
         let etrs: Vec<IpAddr> = etrs.map(|etr| etr.address).collect();
