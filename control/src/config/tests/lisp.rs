@@ -1,6 +1,7 @@
 //! `[lisp]`: every key, every default, and what does not fit together.
 
 use super::*;
+use crate::config::lisp::rules::Rules;
 use crate::config::lisp::{Dscp, Instance, Mode, OnMiss, PathMtu, Roles};
 use crate::proto::lisp::xtr::ProbeSchedule;
 use crate::proto::lisp::{Action, EidKey, InstanceId, Locator, Mapping};
@@ -625,4 +626,51 @@ fn own_rlocs_as_tables_are_judged_like_addresses() {
     ] {
         one_error(&rlocs(items), expected);
     }
+}
+
+/// Hosts that may be at any site: for whoever registers them; they stand for own EIDs, and mappings for them may be learned.
+#[test]
+fn dynamic_eids_are_for_those_who_register() {
+    let instance = |roles: &str, eids: &str| {
+        format!(
+            "{NETWORK}[lisp]\nrlocs = [\"2001:db8:ffff::2\"]\nroles = [{roles}]\n\
+             [[lisp.instances]]\nvrf = \"tenant\"\n{eids}\n"
+        )
+    };
+    let prefixes = "[\"2001:db8:a:1::/64\", \"10.1.0.0/16\"]";
+    let dynamic = format!("dynamic_eids = {prefixes}");
+    let lisp = right(&instance("\"itr\", \"etr\"", &dynamic)).lisp.unwrap();
+    let expected = [net("2001:db8:a:1::/64"), net("10.1.0.0/16")];
+    assert_eq!(lisp.instances[0].dynamic_eids, expected);
+    one_error(
+        &instance("\"itr\", \"pitr\"", &dynamic),
+        "dynamic_eids without etr among the roles, expected both",
+    );
+    // All of a prefix of ours may be dynamic, a part of what is dynamic cannot be ours for good.
+    right(&instance(
+        "\"itr\", \"etr\"",
+        &format!("{dynamic}\neids = {prefixes}"),
+    ));
+    one_error(
+        &instance(
+            "\"itr\", \"etr\"",
+            &format!("{dynamic}\neids = [\"10.1.1.0/24\"]"),
+        ),
+        "10.1.1.0/24 is inside 10.1.0.0/16, one of dynamic_eids",
+    );
+    let config = right(&instance(
+        "\"itr\", \"etr\"",
+        &format!("{dynamic}\neids = [\"2001:db8:a::/48\"]"),
+    ));
+    let lisp = config.lisp.as_ref().unwrap();
+    let rules = Rules::new(lisp, &config.interfaces, &config.routes);
+    let check = |eid: &str| {
+        let instance = InstanceId::default();
+        rules.check_eid(EidKey {
+            instance,
+            eid: net(eid),
+        })
+    };
+    assert_eq!(check("2001:db8:a:1::7/128"), Ok(()));
+    assert!(check("2001:db8:a:2::7/128").is_err());
 }
