@@ -343,7 +343,7 @@ fn the_map_cache_follows_a_solicitation() {
 fn at_the_end_own_eids_are_withdrawn() {
     let mut bench = started();
     sent(&mut bench);
-    bench.appliance.shut_down();
+    bench.appliance.shut_down(bench.now);
     bench.run(1);
     let messages = sent(&mut bench);
     assert!(is_registered(&messages, "fd01:203:405::/48", 0));
