@@ -333,6 +333,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_cleared_is_said() {
+        let clear = |more: &[&str]| {
+            let words = [&["sextant", "lisp", "clear"], more].concat();
+            Cli::try_parse_from(words).is_ok()
+        };
+        assert!(clear(&["--all"]) && clear(&["10.0.0.0/8"]));
+        assert!(!clear(&[]) && !clear(&["--all", "10.0.0.0/8"]));
+        let show = ["sextant", "show", "lisp", "rlocs", "--json"];
+        let cli = Cli::try_parse_from(show).unwrap();
+        let Command::Show(Show::Lisp(lisp)) = cli.command else {
+            panic!("a show command")
+        };
+        assert!(lisp.part == Some(LispPart::Rlocs) && lisp.show.json);
+    }
+
+    #[test]
     fn every_subject_has_a_command() {
         let command = Cli::command();
         let show = command

@@ -1,17 +1,22 @@
 //! Every LISP control message there is, shown to tshark, which must read the fields that were meant (RFC 9301 5).
 
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
+use std::time::Instant;
 
 use control::proto::lisp::wire::auth::{self, Secret};
 use control::proto::lisp::wire::{
     Asked, CONTROL_PORT, EidAddress, Encapsulated, Identity, LocatorRecord, Message, Notify,
     Record, Register, RegisterFlags, Registration, Reply, ReplyFlags, Request, RequestFlags, emit,
 };
+use control::proto::lisp::xtr::{Output, Settings, Xtr};
 use control::proto::lisp::{Action, EidKey, InstanceId, Locator};
 use dataplane::testing::builder::Packet;
 use dataplane::testing::pcap;
+
+const YES: &str = "1";
+const NO: &str = "0";
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -193,6 +198,40 @@ fn as_notify(mut ack: Vec<u8>) -> Vec<u8> {
     ack
 }
 
+/// What tshark reads of these frames: a line for each, its fields and its complaints. `None`: there is no tshark.
+fn read(frames: &[Vec<u8>], fields: &[&str]) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sent.pcap");
+    pcap::write(&path, frames).unwrap();
+    let mut tshark = Command::new("tshark");
+    tshark.arg("-r").arg(&path).args(["-T", "fields"]);
+    tshark.args(["-E", "separator=|", "-E", "occurrence=a"]);
+    tshark.args([
+        "-o",
+        "udp.check_checksum:TRUE",
+        "-o",
+        "ip.check_checksum:TRUE",
+    ]);
+    let complaints = ["_ws.expert.message", "_ws.malformed", "lisp.undecoded"];
+    for field in fields.iter().chain(&complaints) {
+        tshark.args(["-e", field]);
+    }
+    let output = match tshark.output() {
+        Ok(output) => output,
+        Err(error) => {
+            // Not `eprintln`, which the test harness would swallow.
+            let text = format!("\nSKIPPED: messages are not shown to tshark: {error}\n");
+            std::io::stderr().write_all(text.as_bytes()).unwrap();
+            return None;
+        }
+    };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "tshark: {errors}");
+    let read = String::from_utf8(output.stdout).unwrap();
+    // Flags are numbers to some of its versions and words to others.
+    Some(read.replace("True", YES).replace("False", NO))
+}
+
 #[test]
 fn tshark_reads_every_message_without_complaint() {
     let gallery = gallery();
@@ -210,48 +249,80 @@ fn tshark_reads_every_message_without_complaint() {
                 .build()
         })
         .collect();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("sent.pcap");
-    pcap::write(&path, &frames).unwrap();
-    let mut tshark = Command::new("tshark");
-    tshark.arg("-r").arg(&path).args(["-T", "fields"]);
-    tshark.args(["-E", "separator=|", "-E", "occurrence=a"]);
-    tshark.args([
-        "-o",
-        "udp.check_checksum:TRUE",
-        "-o",
-        "ip.check_checksum:TRUE",
-    ]);
-    for field in [
-        "lisp.type",
-        "lisp.nonce",
-        "lisp.mapping.eid.masklen",
-        "lisp.mapping.ttl",
-        "lisp.lcaf.iid",
-        "lisp.loc.priority",
-        "lisp.loc.weight",
-        "lisp.xtrid",
-        "_ws.expert.message",
-        "_ws.malformed",
-        "lisp.undecoded",
-    ] {
-        tshark.args(["-e", field]);
-    }
-    let output = match tshark.output() {
-        Ok(output) => output,
-        Err(error) => {
-            // Not `eprintln`, which the test harness would swallow.
-            let text = format!("\nSKIPPED: messages are not shown to tshark: {error}\n");
-            std::io::stderr().write_all(text.as_bytes()).unwrap();
-            return;
-        }
-    };
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "tshark: {errors}");
-    let read = String::from_utf8(output.stdout).unwrap();
+    let read = read(
+        &frames,
+        &[
+            "lisp.type",
+            "lisp.nonce",
+            "lisp.mapping.eid.masklen",
+            "lisp.mapping.ttl",
+            "lisp.lcaf.iid",
+            "lisp.loc.priority",
+            "lisp.loc.weight",
+            "lisp.xtrid",
+        ],
+    );
+    let Some(read) = read else { return };
     let expected: String = gallery
         .iter()
         .map(|(_, fields)| format!("{fields}|||\n"))
         .collect();
+    assert_eq!(read, expected);
+}
+
+/// B-01, B-02, P-05: a probe as the machine sends it, and its answer.
+#[test]
+fn tshark_reads_a_probe_and_its_answer() {
+    let now = Instant::now();
+    let (near, far) = (ip("2001:db8:f::1"), ip("2001:db8:f::9"));
+    let router = |own: IpAddr, eid: &str| {
+        let mut xtr = Xtr::new(now, &[7; 32], 0);
+        let settings = Settings {
+            is_etr: true,
+            eids: vec![key(7, eid)],
+            rlocs: vec![Locator::new(own), Locator::new(ip("192.0.2.1"))],
+            ..Settings::default()
+        };
+        xtr.set_settings(now, settings);
+        xtr
+    };
+    let mut asks = router(near, "10.1.0.0/16");
+    let mut answers = router(far, "10.2.0.0/16");
+    asks.watch(now, far, vec![key(7, "10.2.0.0/16")], true);
+    assert!(asks.probe(now, far));
+    let sent = |xtr: &mut Xtr| match xtr.poll_output() {
+        Some(Output::Send(datagram)) => datagram,
+        other => panic!("{other:?}"),
+    };
+    let probe = sent(&mut asks);
+    answers.handle_input(now, probe.source, far, &probe.payload);
+    let answer = sent(&mut answers);
+    asks.handle_input(now, answer.source, near, &answer.payload);
+    assert_eq!(asks.rloc_state(far).map(|state| state.answered), Some(1));
+    let frames = [probe, answer].map(|datagram| {
+        let (SocketAddr::V6(from), SocketAddr::V6(to)) = (datagram.source, datagram.destination)
+        else {
+            panic!("IPv6")
+        };
+        Packet::anywhere()
+            .ipv6(*from.ip(), *to.ip())
+            .udp(from.port(), to.port(), &datagram.payload)
+            .build()
+    });
+    let read = read(
+        &frames,
+        &[
+            "lisp.mreq.flags.probe",
+            "lisp.mreq.srceid.afi",
+            "lisp.mreq.itr_rloc_ipv6",
+            "lisp.mrep.flags.probe",
+            "lisp.mapping.auth",
+            "lisp.loc.flags.probe",
+            "lisp.mapping.eid.masklen",
+        ],
+    );
+    let Some(read) = read else { return };
+    // Locators are in their order: the probed one is behind the IPv4 one.
+    let expected = format!("{YES}|0|2001:db8:f::1|||||||\n|||{YES}|{YES}|{NO},{YES}|16|||\n");
     assert_eq!(read, expected);
 }

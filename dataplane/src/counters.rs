@@ -109,6 +109,7 @@ pub struct WorkerCounters {
     pub lisp_decap: Traffic,
     drops: [Cell; DropReason::COUNT],
     punts: [Cell; PuntReason::COUNT],
+    punts_refused: [Cell; PuntReason::COUNT],
 }
 
 impl WorkerCounters {
@@ -130,6 +131,7 @@ impl WorkerCounters {
             lisp_decap: Traffic::default(),
             drops: std::array::from_fn(|_| Cell::default()),
             punts: std::array::from_fn(|_| Cell::default()),
+            punts_refused: std::array::from_fn(|_| Cell::default()),
         })
     }
 
@@ -150,6 +152,18 @@ impl WorkerCounters {
     #[inline]
     pub fn count_punt(&self, reason: PuntReason, n: u64) {
         self.punts[reason.index()].add(n);
+    }
+
+    /// Count a frame that was dropped instead of punted.
+    #[inline]
+    pub fn count_punt_refused(&self, reason: PuntReason) {
+        self.punts_refused[reason.index()].add(1);
+    }
+
+    /// Of the frames dropped so far because they were too many for the control thread, those of `reason`.
+    #[must_use]
+    pub fn punts_refused(&self, reason: PuntReason) -> u64 {
+        self.punts_refused[reason.index()].read()
     }
 
     /// Dropped for `reason` so far.

@@ -232,6 +232,7 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
     pub fn punt(&mut self, reason: PuntReason, frame: F, meta: M) {
         let now = self.now();
         if !self.punt_buckets[reason.index()].take(now) {
+            self.counters.count_punt_refused(reason);
             self.discard(DropReason::PuntPoliced, frame);
             return;
         }
@@ -243,6 +244,7 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
         match self.punts.push(punted) {
             Ok(()) => self.counters.count_punt(reason, 1),
             Err(rtrb::PushError::Full(punted)) => {
+                self.counters.count_punt_refused(reason);
                 self.discard(DropReason::PuntRingFull, punted.frame);
             }
         }

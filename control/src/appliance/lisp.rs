@@ -117,6 +117,8 @@ pub(super) struct LispState<F> {
     verdicts: BTreeMap<IpAddr, Verdict>,
     /// Where looking at their ways goes on.
     looked_at: Option<IpAddr>,
+    /// Control messages that workers dropped as too many.
+    unheard: u64,
     /// When it was last told that one is suspected.
     suspected: Option<Instant>,
     /// EID hosts that are here.
@@ -140,6 +142,7 @@ impl<F> LispState<F> {
             events: Events::default(),
             verdicts: BTreeMap::new(),
             looked_at: None,
+            unheard: 0,
             suspected: None,
             hosts: Hosts::new(),
             away: BTreeSet::new(),
@@ -403,6 +406,7 @@ impl<P: Platform> Appliance<P> {
             is_used
         });
         self.watch_rlocs(now);
+        self.note_unheard(now);
         self.lisp.xtr.handle_timeout(now);
         self.do_lisp_outputs(now);
         self.look_at_away(now);

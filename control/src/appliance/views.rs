@@ -300,7 +300,7 @@ impl<P: Platform> Appliance<P> {
     }
 
     /// One counter, summed over all workers.
-    fn sum(&self, read: impl Fn(&WorkerCounters) -> u64) -> u64 {
+    pub(super) fn sum(&self, read: impl Fn(&WorkerCounters) -> u64) -> u64 {
         self.workers
             .iter()
             .map(|worker| read(&worker.counters))

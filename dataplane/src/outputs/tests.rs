@@ -267,6 +267,9 @@ fn a_punt_is_counted_once_whatever_becomes_of_it() {
     assert_eq!(counters.punted(PuntReason::Local), 1);
     assert_eq!(counters.dropped(DropReason::PuntPoliced), 1);
     assert_eq!(counters.dropped(DropReason::PuntRingFull), 1);
+    // Whose they were, whatever they were dropped for.
+    assert_eq!(counters.punts_refused(PuntReason::Echo), 1);
+    assert_eq!(counters.punts_refused(PuntReason::Local), 1);
     let waiting: Vec<(PuntReason, u8)> = std::iter::from_fn(|| punts.pop().ok())
         .map(|punted| (punted.reason, punted.meta))
         .collect();

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use dataplane::frame::Frame;
+use dataplane::reason::PuntReason;
 use ipnet::IpNet;
 use pipelines::tables::InterfaceId;
 use pipelines::{Family, Meta};
@@ -30,7 +31,11 @@ impl<P: Platform> Appliance<P> {
             let rlocs = lisp.own_rlocs();
             rlocs.map(|rloc| self.is_usable(lisp, rloc)).collect()
         });
-        let settings = lisp.map_or_else(Settings::default, |lisp| settings(lisp, &usable));
+        let answers = self.config.punt.rate(PuntReason::LispControl);
+        let settings = lisp.map_or_else(Settings::default, |lisp| Settings {
+            probing: lisp.probing.schedule(answers),
+            ..settings(lisp, &usable)
+        });
         let state = lisp.and_then(|lisp| lisp.state.clone());
         if state != self.lisp.state {
             match state.as_deref().map(nonces::read) {
@@ -266,7 +271,7 @@ fn settings(lisp: &Lisp, usable: &[bool]) -> Settings {
         map_servers: map_servers.collect(),
         identity: lisp.identity,
         map_version: lisp.map_version,
-        probing: lisp.probing.schedule(),
+        probing: None,
     }
 }
 

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
+use dataplane::reason::PuntReason;
+
 use super::super::Appliance;
 use super::LispState;
 use super::show::smallest;
@@ -128,6 +130,15 @@ impl<P: Platform> Appliance<P> {
                 since: now,
                 said: None,
             });
+        }
+    }
+
+    /// Whether control messages were dropped before they were read.
+    pub(super) fn note_unheard(&mut self, now: Instant) {
+        let unheard = self.sum(|counters| counters.punts_refused(PuntReason::LispControl));
+        if unheard != self.lisp.unheard {
+            self.lisp.unheard = unheard;
+            self.lisp.xtr.note_unheard(now);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::model::{as_milliseconds, as_seconds};
+use crate::config::model::{Rate, as_milliseconds, as_seconds};
 use crate::proto::lisp::xtr::ProbeSchedule;
 
 /// The shortest wait for an answer where there is no hurry.
@@ -45,21 +45,25 @@ pub enum Mode {
 }
 
 impl Probing {
-    /// What the machine is to do.
+    /// What the machine is to do where the control thread takes so many control messages.
     #[must_use]
-    pub fn schedule(&self) -> Option<ProbeSchedule> {
+    pub fn schedule(&self, answers: Rate) -> Option<ProbeSchedule> {
+        // The other half is for everything else.
+        let per_second = (answers.per_second / 2).max(1);
         match self.mode {
             Mode::Off => None,
             Mode::Normal => Some(ProbeSchedule {
                 period: self.period,
                 misses: self.misses,
                 least_wait: WAIT,
+                per_second,
             }),
             // A miss brings the next probe forward, so that three of them take one period and three halves.
             Mode::Fast => Some(ProbeSchedule {
                 period: self.fast_period,
                 misses: self.fast_misses,
                 least_wait: self.fast_period / 2,
+                per_second,
             }),
         }
     }

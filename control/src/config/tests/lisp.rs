@@ -1,5 +1,7 @@
 //! `[lisp]`: every key, every default, and what does not fit together.
 
+use dataplane::reason::PuntReason;
+
 use super::*;
 use crate::config::lisp::rules::Rules;
 use crate::config::lisp::{Dscp, Instance, Mode, OnMiss, PathMtu, Roles};
@@ -207,13 +209,18 @@ fn lisp_as_json_reads_like_the_file() {
 /// B-01, B-08: what each mode makes of its keys; those of the other are refused.
 #[test]
 fn probing_has_modes_with_keys_of_their_own() {
-    let schedule = |lines: &str| right(&least(lines)).lisp.unwrap().probing.schedule();
+    let schedule = |lines: &str| {
+        let config = right(&least(lines));
+        let answers = config.punt.rate(PuntReason::LispControl);
+        config.lisp.unwrap().probing.schedule(answers)
+    };
     let expected = |period, misses, least_wait| {
         let [period, least_wait] = [period, least_wait].map(Duration::from_millis);
         Some(ProbeSchedule {
             period,
             misses,
             least_wait,
+            per_second: 500,
         })
     };
     assert_eq!(schedule(""), expected(30_000, 3, 500));

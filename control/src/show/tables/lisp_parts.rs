@@ -222,6 +222,37 @@ mod tests {
     }
 
     #[test]
+    fn locators_have_a_reason_and_a_round_trip() {
+        let rloc = |address: &str, round_trip_us| Rloc {
+            address: address.to_owned(),
+            mappings: 1200,
+            state: "up".to_owned(),
+            reason: "answers probes".to_owned(),
+            since_ms: 61_000,
+            round_trip_us,
+            probes_sent: 5000,
+            probes_answered: 4999,
+            path_mtu: None,
+            interface: Some("core".to_owned()),
+            via: None,
+        };
+        let rlocs = vec![rloc("192.0.2.3", Some(1234)), rloc("192.0.2.4", None)];
+        let lines = words(&probed(&rlocs));
+        assert_eq!(lines[1], "192.0.2.3 1.234 ms up answers probes");
+        assert_eq!(lines[2], "192.0.2.4 no answer up answers probes");
+        let shown = LispRlocs {
+            monotonic_ns: 1,
+            rlocs,
+            total: 4097,
+        };
+        let lines = words(&shown.render(None, false));
+        let expected = "192.0.2.3 up 1 min 1 s answers probes 1.234 ms 5,000 4,999 1,200 - core -";
+        assert_eq!(lines[1], expected);
+        assert!(lines[2].contains("answers probes - 5,000"), "{lines:?}");
+        assert_eq!(lines[3], "and 4,095 more");
+    }
+
+    #[test]
     fn statistics_have_rates_while_watched() {
         let statistics = |number| LispStatistics {
             monotonic_ns: 1,

@@ -101,13 +101,15 @@ pub(super) struct Rloc {
     pub(super) patient_until: Instant,
     /// When the next probe is due; none: when something happens.
     pub(super) next: Option<Instant>,
-    /// Between probes while it is down.
+    /// Between probes while it is silent.
     pub(super) pause: Duration,
     pub(super) outstanding: VecDeque<Probe>,
     pub(super) last_sent: Option<Instant>,
     pub(super) round_trip: Option<RoundTrip>,
     pub(super) sent: u64,
     pub(super) answered: u64,
+    /// Where it stands among those whose probes were too many.
+    pub(super) waits: Option<u64>,
     /// Where it stands among those that are due.
     pub(super) due: Option<Instant>,
 }
@@ -129,6 +131,7 @@ impl Rloc {
             round_trip: None,
             sent: 0,
             answered: 0,
+            waits: None,
             due: None,
         }
     }
@@ -158,6 +161,16 @@ impl Rloc {
         self.round_trip = Some(known);
     }
 
+    /// Between two probes, as things are.
+    pub(super) fn interval(&self, schedule: &Schedule) -> Duration {
+        match self.liveness {
+            Liveness::Down => self.pause,
+            Liveness::Unproven if self.missed >= schedule.misses => self.pause,
+            Liveness::Unproven | Liveness::Up => schedule.period,
+            Liveness::Returning(_) => FIRST_PAUSE.min(schedule.period),
+        }
+    }
+
     /// One transition of the diagram above.
     pub(super) fn step(&mut self, now: Instant, schedule: &Schedule, occurrence: Occurrence) {
         let first_pause = FIRST_PAUSE.min(schedule.period);
@@ -175,11 +188,12 @@ impl Rloc {
                 Liveness::Down
             }
             (Liveness::Up, Occurrence::Missed) if is_silent => Liveness::Down,
+            (Liveness::Unproven, Occurrence::Missed) if is_silent => {
+                self.pause = (self.pause * 2).min(schedule.period);
+                return;
+            }
             (stays @ (Liveness::Unproven | Liveness::Up), Occurrence::Missed) => {
-                // Those that never answer are not asked faster and faster.
-                if self.missed < schedule.misses || now < self.patient_until {
-                    self.next = Some(now);
-                }
+                self.next = Some(now);
                 stays
             }
             (Liveness::Down, Occurrence::Answered) => Liveness::Returning(1),

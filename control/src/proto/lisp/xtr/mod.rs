@@ -605,6 +605,11 @@ impl Xtr {
         self.probing.suspect(now, &self.settings, rloc);
     }
 
+    /// Messages to us were lost in this box since the last time.
+    pub fn note_unheard(&mut self, now: Instant) {
+        self.probing.note_unheard(now);
+    }
+
     /// Probe a locator now, even where none are probed. Whether that can be.
     pub fn probe(&mut self, now: Instant, rloc: IpAddr) -> bool {
         let (settings, context) = (&self.settings, &mut self.context);

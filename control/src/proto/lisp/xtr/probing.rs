@@ -4,7 +4,10 @@
 //! is *missed* when it was not answered within the time that the round trips so far make plausible; an answer that comes
 //! later still counts. After a miss the next probe follows at once, so that a period of 30 s need not be waited for three
 //! times; and what ICMP says of a locator does no more than that: it can be forged, so it brings the next probe
-//! forward. One that is down is asked less and less often, but never given up.
+//! forward. One that is silent is asked less and less often, but never given up.
+//!
+//! Where more control messages come than the box may spend time on, answers are among those that are dropped. Then a
+//! probe that was not answered says nothing: a flood must not take locators down.
 //!
 //! A locator that never answered is only taken for dead where a mapping was learned that names it: whoever answers for
 //! EIDs answers probes. At the other end of a mapping by hand may be a router that knows no probes.
@@ -25,10 +28,12 @@ use crate::proto::ndp::bucket::TokenBucket;
 
 /// Locators that are probed, most; others are taken for reachable.
 pub(super) const RLOCS_MAX: usize = 16_384;
-/// Probes a second, and at once, of all locators together.
-const PROBES: (u32, u32) = (4000, 400);
-/// How long a probe waits for its turn where there were too many.
-const TURN: Duration = Duration::from_millis(10);
+/// Of the probes of a second, those that may be sent at once: one in so many.
+const AT_ONCE: u32 = 10;
+/// Probes a second by hand where nobody is probed.
+const BY_HAND: u32 = 100;
+/// Between two looks whether one of those that wait for their turn may be probed.
+const TURN: Duration = Duration::from_millis(2);
 /// An answer that is later than this says nothing.
 const LATE_MAX: Duration = Duration::from_secs(10);
 /// Probes of one locator that may still be answered, most.
@@ -39,22 +44,37 @@ pub(super) struct Probing {
     by_nonce: HashMap<u64, IpAddr>,
     by_due: BTreeSet<(Instant, IpAddr)>,
     probes: TokenBucket,
+    /// Locators whose probes were too many, in the order in which they were due.
+    waiting: BTreeMap<u64, IpAddr>,
+    /// Locators that ever waited.
+    waited: u64,
+    /// When it is looked whether the first of them may be probed.
+    turn: Instant,
+    /// When messages to us were last lost in this box.
+    unheard: Option<Instant>,
 }
 
 impl Probing {
     pub(super) fn new(now: Instant) -> Self {
-        let (per_second, burst) = PROBES;
         Self {
             rlocs: BTreeMap::new(),
             by_nonce: HashMap::new(),
             by_due: BTreeSet::new(),
-            probes: TokenBucket::new(now, per_second, burst),
+            probes: TokenBucket::new(now, BY_HAND, BY_HAND / AT_ONCE),
+            waiting: BTreeMap::new(),
+            waited: 0,
+            turn: now,
+            unheard: None,
         }
     }
 
     /// Other settings: where nobody is probed any more, nobody is down.
     pub(super) fn set(&mut self, now: Instant, new: Option<&Schedule>, context: &mut Context) {
+        let per_second = new.map_or(BY_HAND, |schedule| schedule.per_second);
+        self.probes.set_rate(per_second, per_second / AT_ONCE);
+        self.waiting.clear();
         for (rloc, known) in &mut self.rlocs {
+            known.waits = None;
             known.missed = 0;
             known.next = None;
             match new {
@@ -107,6 +127,9 @@ impl Probing {
         for probe in known.outstanding {
             self.by_nonce.remove(&probe.nonce);
         }
+        if let Some(place) = known.waits {
+            self.waiting.remove(&place);
+        }
         if let Some(due) = known.due {
             self.by_due.remove(&(due, rloc));
         }
@@ -154,6 +177,11 @@ impl Probing {
         }
     }
 
+    /// Messages to us were lost in this box since the last time: answers may be among them.
+    pub(super) fn note_unheard(&mut self, now: Instant) {
+        self.unheard = Some(now);
+    }
+
     /// Probe it now, whatever else is due. Whether that can be.
     pub(super) fn probe(
         &mut self,
@@ -169,7 +197,9 @@ impl Probing {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.by_due.first().map(|(due, _)| *due)
+        let due = self.by_due.first().map(|(due, _)| *due);
+        let turn = (!self.waiting.is_empty()).then_some(self.turn);
+        due.into_iter().chain(turn).min()
     }
 
     pub(super) fn handle_timeout(
@@ -178,6 +208,7 @@ impl Probing {
         settings: &Settings,
         context: &mut Context,
     ) {
+        self.take_turns(now, settings, context);
         while let Some((due, rloc)) = self.by_due.first().copied()
             && due <= now
         {
@@ -190,6 +221,20 @@ impl Probing {
         }
     }
 
+    /// Those that were too many, first come, first served.
+    fn take_turns(&mut self, now: Instant, settings: &Settings, context: &mut Context) {
+        self.turn = now + TURN;
+        while let Some((place, rloc)) = self.waiting.pop_first() {
+            if let Some(known) = self.rlocs.get_mut(&rloc) {
+                known.waits = None;
+            }
+            if !self.send_at(now, settings, rloc, Some(place), context) {
+                return;
+            }
+            self.arrange(rloc);
+        }
+    }
+
     /// Probes whose time for an answer is over.
     fn miss(&mut self, now: Instant, settings: &Settings, rloc: IpAddr, context: &mut Context) {
         let Some(known) = self.rlocs.get_mut(&rloc) else {
@@ -197,7 +242,15 @@ impl Probing {
         };
         let outstanding = known.outstanding.iter_mut();
         let overdue = outstanding.filter(|probe| probe.until.is_some_and(|until| until <= now));
-        let missed = overdue.map(|probe| probe.until = None).count();
+        let mut missed = 0;
+        for probe in overdue {
+            probe.until = None;
+            if self.unheard.is_some_and(|unheard| unheard >= probe.sent) {
+                context.count("probe_unheard");
+            } else {
+                missed += 1;
+            }
+        }
         for _ in 0..missed {
             context.count("probe_missed");
             self.step(now, settings, rloc, Occurrence::Missed, context);
@@ -224,28 +277,44 @@ impl Probing {
     }
 
     fn send(&mut self, now: Instant, settings: &Settings, rloc: IpAddr, context: &mut Context) {
+        self.send_at(now, settings, rloc, None, context);
+    }
+
+    /// Send a probe, or let it wait at this place or at the end. Whether there may be more.
+    fn send_at(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        rloc: IpAddr,
+        place: Option<u64>,
+        context: &mut Context,
+    ) -> bool {
         let Some(known) = self.rlocs.get_mut(&rloc) else {
-            return;
+            return true;
         };
         let schedule = settings.probing.as_ref();
         let jitter = 0.8 + 0.2 * context.rng.f64();
-        known.next = schedule.map(|schedule| match known.liveness {
-            Liveness::Unproven | Liveness::Up => now + schedule.period.mul_f64(jitter),
-            Liveness::Down => now + known.pause.mul_f64(jitter),
-            Liveness::Returning(_) => now + FIRST_PAUSE.min(schedule.period),
-        });
+        known.next = schedule.map(|schedule| now + known.interval(schedule).mul_f64(jitter));
         known.turn = known.turn.wrapping_add(usize::from(known.missed > 0));
         let turn = known.turn.checked_rem(known.prefixes.len());
         let asked = turn.and_then(|turn| known.prefixes.get(turn)).copied();
         let source = settings.source(rloc.is_ipv4());
         let (Some(asked), Some(source), true) = (asked, source, known.has_way) else {
             context.count("probe_not_possible");
-            return;
+            return true;
         };
         if !self.probes.take(now, 0) {
-            context.count("limit_probes");
-            known.next = schedule.map(|_| now + TURN.mul_f64(1.0 + jitter));
-            return;
+            if known.waits.is_none() {
+                let place = place.unwrap_or_else(|| {
+                    context.count("limit_probes");
+                    self.waited += 1;
+                    self.waited
+                });
+                known.waits = Some(place);
+                self.waiting.insert(place, rloc);
+            }
+            known.next = None;
+            return false;
         }
         while let Some(oldest) = known.outstanding.front()
             && (known.outstanding.len() >= OUTSTANDING_MAX || now >= oldest.sent + LATE_MAX)
@@ -275,6 +344,7 @@ impl Probing {
         };
         let destination = SocketAddr::new(rloc, CONTROL_PORT);
         context.send(source, destination, emit(&Message::Request(request)));
+        true
     }
 
     /// The answer to a probe. What was asked and when, if the answer is right.

@@ -45,6 +45,8 @@ pub struct Probing {
     pub misses: u32,
     /// The shortest wait for an answer: not less than what a busy router may need.
     pub least_wait: Duration,
+    /// Probes a second of all locators together, most: not more than answers may come.
+    pub per_second: u32,
 }
 
 /// A Map-Server, and what is shared with it.

@@ -195,3 +195,22 @@ fn answers_are_limited_for_each_rloc() {
     bench.receive("2001:db8:ffff::9", &Message::Request(request));
     assert_eq!(bench.sent(Duration::ZERO).len(), 1, "others are answered");
 }
+
+/// P-07: who probes every 100 ms is answered, and leaves others their answers.
+#[test]
+fn answers_to_probes_have_limits_of_their_own() {
+    let mut bench = Bench::new(settings());
+    let flags = RequestFlags {
+        probe: true,
+        ..plain()
+    };
+    let probes = |bench: &mut Bench| {
+        let answers =
+            (0..500).filter(|_| answer(bench, flags, "2001:db8:a::/48", control(PEER)).is_some());
+        answers.count()
+    };
+    assert_eq!(probes(&mut bench), 100);
+    assert!(answer(&mut bench, plain(), "2001:db8:a::1/128", control(PEER)).is_some());
+    bench.run(seconds(1));
+    assert_eq!(probes(&mut bench), 100);
+}

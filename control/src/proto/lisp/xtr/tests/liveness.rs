@@ -7,6 +7,7 @@ const SCHEDULE: ProbeSchedule = ProbeSchedule {
     period: Duration::from_secs(30),
     misses: 3,
     least_wait: Duration::from_millis(500),
+    per_second: 500,
 };
 
 /// B-01, B-04: state, misses before, whether it may be dead, what happens, state and misses after, and when the next probe
@@ -21,7 +22,7 @@ fn every_state_and_occurrence_has_its_transition() {
         (Unproven, 0, true, false, Missed, Unproven, 1, Some(0)),
         (Unproven, 2, true, false, Missed, Down, 3, Some(1000)),
         (Unproven, 9, true, true, Missed, Unproven, 10, Some(0)),
-        // Perhaps it knows no probes: it is not asked faster and faster.
+        // Perhaps it knows no probes: it is asked less and less often.
         (Unproven, 2, false, false, Missed, Unproven, 3, None),
         (Unproven, 9, false, false, Missed, Unproven, 10, None),
         // It answers.
@@ -81,6 +82,24 @@ fn silence_makes_pauses_longer_to_a_limit() {
     assert_eq!(rloc.pause, seconds(1));
 }
 
+/// The same of one that never answered, to one period.
+#[test]
+fn what_may_know_no_probes_is_asked_less_and_less_often() {
+    let now = Instant::now();
+    let mut rloc = Rloc::new(now);
+    rloc.patient_until = now;
+    rloc.missed = 2;
+    let mut intervals = Vec::new();
+    for _ in 0..6 {
+        rloc.step(now, &SCHEDULE, Missed);
+        assert_eq!(rloc.liveness, Unproven);
+        intervals.push(rloc.interval(&SCHEDULE).as_secs());
+    }
+    assert_eq!(intervals, [2, 4, 8, 16, 30, 30]);
+    rloc.step(now, &SCHEDULE, Answered);
+    assert_eq!(rloc.interval(&SCHEDULE), seconds(30));
+}
+
 /// RFC 6298 2: the wait follows the round trips, between what the schedule says and a second.
 #[test]
 fn the_wait_for_an_answer_follows_the_round_trips() {
@@ -89,6 +108,7 @@ fn the_wait_for_an_answer_follows_the_round_trips() {
         period: milliseconds(100),
         misses: 3,
         least_wait: milliseconds(50),
+        per_second: 500,
     };
     let mut rloc = Rloc::new(Instant::now());
     assert_eq!(rloc.wait(Some(&fast)), seconds(1), "nothing is known");

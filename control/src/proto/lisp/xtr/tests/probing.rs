@@ -23,6 +23,7 @@ fn probing(period: Duration, least_wait: u64) -> Settings {
             period,
             misses: 3,
             least_wait: Duration::from_millis(least_wait),
+            per_second: 500,
         }),
         ..settings()
     }
@@ -342,6 +343,42 @@ fn the_first_silence_says_nothing() {
     site.run(milliseconds(4900));
     assert!(site.said.is_empty());
     site.run(seconds(1));
+    assert_eq!(site.said.len(), 1);
+}
+
+/// An answer says more than the silence before it.
+#[test]
+fn an_answer_settles_the_probes_before_it() {
+    let mut site = Site::new(normal(), &[RLOC]);
+    site.run(seconds(2));
+    site.deaf = vec![ip(RLOC)];
+    let now = site.bench.now;
+    assert!(site.bench.xtr.probe(now, ip(RLOC)));
+    site.take();
+    site.run(milliseconds(10));
+    site.deaf.clear();
+    let now = site.bench.now;
+    assert!(site.bench.xtr.probe(now, ip(RLOC)));
+    site.take();
+    site.run(seconds(5));
+    assert_eq!(site.bench.count("probe_missed"), 0);
+    assert_eq!(site.state(RLOC).sent, site.state(RLOC).answered + 1);
+}
+
+/// While control messages are dropped in the box itself, nobody is taken for silent; afterwards they are.
+#[test]
+fn a_flood_of_messages_takes_no_locator_down() {
+    let mut site = Site::new(fast(), &[RLOC]);
+    site.run(seconds(2));
+    site.deaf = vec![ip(RLOC)];
+    for _ in 0..100 {
+        let now = site.bench.now;
+        site.bench.xtr.note_unheard(now);
+        site.run(milliseconds(20));
+    }
+    assert!(site.said.is_empty(), "{:?}", site.said);
+    assert!(site.bench.count("probe_unheard") > 10);
+    site.run(milliseconds(400));
     assert_eq!(site.said.len(), 1);
 }
 
