@@ -27,6 +27,7 @@ fn config() -> InterfaceConfig {
         link_local: ip("fe80::1"),
         addresses: vec!["2001:db8:a::1/64".parse().unwrap()],
         on_link: Vec::new(),
+        watched: Vec::new(),
         proxied: vec!["2001:db8:1::/48".parse().unwrap()],
         statics: Vec::new(),
     }
