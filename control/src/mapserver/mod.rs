@@ -24,12 +24,8 @@ use crate::logging::{self, LogError};
 use crate::proto::lisp::mapserver::{Machine, Output};
 use crate::reactor::{Received, Signals};
 use nonces::NonceError;
-use sockets::Sockets;
+use sockets::{BATCH, Datagram, Room, Sockets};
 
-/// Datagrams of one socket before the next has its turn.
-const TURN: usize = 64;
-/// Longest datagram.
-const DATAGRAM_MAX: usize = 65_535;
 /// How long a nonce may wait to be saved.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
 /// With nothing to do, how long until the next look.
@@ -123,6 +119,7 @@ pub fn run(args: &MapserverArgs) -> Result<(), MapserverError> {
             config,
             machine,
             sockets,
+            outgoing: Vec::new(),
             unsent: 0,
         };
         server.serve(&mut signals).await
@@ -153,15 +150,16 @@ struct Server {
     machine: Machine,
     sockets: Sockets,
     saver: Saver,
+    outgoing: Vec<Datagram>,
     /// Messages the kernel did not take.
     unsent: u64,
 }
 
 impl Server {
     async fn serve(&mut self, signals: &mut Signals) -> Result<(), MapserverError> {
-        let mut buffer = vec![0; DATAGRAM_MAX];
+        let mut room = Room::new();
         let ended = loop {
-            let is_busy = self.take_turns(&mut buffer);
+            let is_busy = self.take_turns(&mut room);
             let now = Instant::now();
             if self.machine.poll_timeout().is_some_and(|due| due <= now) {
                 self.machine.handle_timeout(now);
@@ -189,21 +187,18 @@ impl Server {
     }
 
     /// A turn for each socket; whether any had as much as fits in one.
-    fn take_turns(&mut self, buffer: &mut [u8]) -> bool {
+    fn take_turns(&mut self, room: &mut Room) -> bool {
         let mut is_busy = false;
         for at in 0..self.sockets.len() {
-            for taken in 1..=TURN {
-                let Some((length, from, to)) = self.sockets.receive(at, buffer) else {
-                    break;
-                };
-                let datagram = buffer.get(..length).unwrap_or_default();
-                let now = Instant::now();
-                self.machine.handle_input(now, from, to, datagram);
+            let now = Instant::now();
+            let machine = &mut self.machine;
+            let taken = self.sockets.receive(at, room, |inputs| {
+                machine.handle_inputs(now, inputs);
+            });
+            if taken > 0 {
                 self.flush();
-                if taken == TURN {
-                    is_busy = true;
-                }
             }
+            is_busy |= taken == BATCH;
         }
         is_busy
     }
@@ -212,13 +207,12 @@ impl Server {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Send { from, to, bytes } => {
-                    if !self.sockets.send(from, to, &bytes) {
-                        self.unsent += 1;
-                    }
+                    self.outgoing.push(Datagram { from, to, bytes });
                 }
                 Output::Report(report) => tracing::warn!("{report}"),
             }
         }
+        self.unsent += self.sockets.send(&mut self.outgoing);
     }
 
     fn reload(&mut self) {

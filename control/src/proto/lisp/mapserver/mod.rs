@@ -9,7 +9,7 @@
 //! ```
 //!
 //! One machine is both, so a Map-Request needs no second hop. It has neither sockets nor a clock:
-//! [`Machine::handle_input`] takes what came over UDP port 4342, [`Machine::poll_output`] says what to send. Nonces
+//! [`Machine::handle_inputs`] takes what came over UDP port 4342, [`Machine::poll_output`] says what to send. Nonces
 //! outlive it: who runs it saves [`Machine::nonces`] and gives them back with [`Machine::restore_nonce`].
 
 mod counters;
@@ -127,6 +127,17 @@ pub struct Allowed {
     pub key: EidKey,
     /// Whether prefixes within it may be registered too.
     pub more_specifics: bool,
+}
+
+/// What came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Input<'a> {
+    /// Source address and port.
+    pub from: SocketAddr,
+    /// Own address and port.
+    pub to: SocketAddr,
+    /// The message.
+    pub bytes: &'a [u8],
 }
 
 /// What there is to do.
