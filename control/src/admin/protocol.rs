@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::map::{MapChange, MapQuery};
+use super::registrations::RegistrationsQuery;
 
 /// The version this program speaks.
 pub const VERSION: u32 = 1;
@@ -65,6 +66,8 @@ pub enum Command {
     },
     /// Read the map-cache, page by page.
     MapShow(MapQuery),
+    /// Read what is registered with a Map-Server, page by page.
+    RegistrationsShow(RegistrationsQuery),
 }
 
 macro_rules! subjects {

@@ -245,6 +245,11 @@ impl<P: Platform> Appliance<P> {
             Command::Records => Answer::done(self.trace.take()),
             Command::MapChange { changes } => self.change_mappings(changes),
             Command::MapShow(query) => self.show_mappings(now, &query),
+            Command::RegistrationsShow(_) => Answer::refused(
+                Refusal::Failed,
+                "nobody registers here: ask a Map-Server, or leave PREFIX, --instance and --site out to see where own \
+                 EIDs are registered",
+            ),
         }
     }
 

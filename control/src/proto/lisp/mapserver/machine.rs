@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::counters::{Counter, Counters};
-use super::database::{Database, Seconds};
+use super::database::{Database, Entry, Seconds};
 use super::limiter::Limiter;
 use super::notices::{Due, Notices};
 use super::sites::{SavedNonce, Sites};
@@ -188,20 +188,28 @@ impl Machine {
 
     /// All registrations, for who looks at them, in no order.
     pub fn registered(&self, now: Instant) -> impl Iterator<Item = Registered> + '_ {
+        let entries = self.database.entries();
+        entries.flat_map(move |entry| self.shown(now, entry))
+    }
+
+    /// Registrations of an EID, the newest first.
+    pub(super) fn shown<'a>(
+        &'a self,
+        now: Instant,
+        entry: &'a Entry,
+    ) -> impl Iterator<Item = Registered> + 'a {
         let now = self.seconds(now);
-        self.database.entries().flat_map(move |entry| {
-            entry.registrations().filter_map(move |one| {
-                let etr = self.database.etr(one.etr)?;
-                let site = self.sites.site(etr.site)?;
-                Some(Registered {
-                    key: entry.key,
-                    site: site.name.clone(),
-                    etr: etr.address,
-                    expires_s: one.expires.saturating_sub(now),
-                    proxy_reply: one.proxy_reply,
-                    merge: one.merge,
-                    locators: one.locators.to_vec(),
-                })
+        entry.registrations().filter_map(move |one| {
+            let etr = self.database.etr(one.etr)?;
+            let site = self.sites.site(etr.site)?;
+            Some(Registered {
+                key: entry.key,
+                site: site.name.clone(),
+                etr: etr.address,
+                expires_s: one.expires.saturating_sub(now),
+                proxy_reply: one.proxy_reply,
+                merge: one.merge,
+                locators: one.locators.to_vec(),
             })
         })
     }
