@@ -148,7 +148,7 @@ pub fn run(args: &MapserverArgs) -> Result<(), MapserverError> {
         let mut server = Server {
             path,
             started,
-            snapshots: Snapshots::new(registrations, started, &machine),
+            snapshots: Snapshots::new(registrations, &machine),
             reloads: Reloads {
                 applied: 1,
                 refused: 0,

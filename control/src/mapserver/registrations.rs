@@ -130,8 +130,11 @@ pub(super) struct Snapshots {
     path: Option<PathBuf>,
     /// Of what is on the disk, or on its way there.
     revision: u64,
-    begun: Instant,
+    /// When the last one was begun.
+    begun: Option<Instant>,
     running: Option<Running>,
+    /// Who writes, or wrote last.
+    writing: Option<JoinHandle<()>>,
 }
 
 /// A file that is being written.
@@ -141,16 +144,16 @@ struct Running {
     /// What the disk was too late for.
     waiting: Option<Chunk>,
     chunks: SyncSender<Chunk>,
-    writing: JoinHandle<()>,
 }
 
 impl Snapshots {
-    pub(super) fn new(path: Option<PathBuf>, now: Instant, machine: &Machine) -> Self {
+    pub(super) fn new(path: Option<PathBuf>, machine: &Machine) -> Self {
         Self {
             path,
             revision: revision(machine),
-            begun: now,
+            begun: None,
             running: None,
+            writing: None,
         }
     }
 
@@ -167,24 +170,29 @@ impl Snapshots {
         if revision(machine) == self.revision {
             return None;
         }
-        let due = self.begun + PAUSE;
-        if due > now {
+        // Two would write to the same file.
+        let mut writing = self.writing.iter();
+        if writing.any(|writing| !writing.is_finished()) {
+            return Some(now + DISK_PAUSE);
+        }
+        if let Some(due) = self.begun.map(|begun| begun + PAUSE)
+            && due > now
+        {
             return Some(due);
         }
         self.revision = revision(machine);
-        self.begun = now;
+        self.begun = Some(now);
         let (chunks, receiver) = sync_channel(LATE_MAX);
         let (path, clock, time) = (path.clone(), machine.clock(now), time_of_day());
-        let writing = tokio::task::spawn_blocking(move || {
+        self.writing = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = write(&path, time, clock, &receiver) {
                 tracing::error!("registrations are not kept: {}: {error}", path.display());
             }
-        });
+        }));
         self.running = Some(Running {
             next: Some(0),
             waiting: None,
             chunks,
-            writing,
         });
         Some(now)
     }
@@ -197,12 +205,9 @@ impl Snapshots {
         let Some(path) = &self.path else {
             return Ok(());
         };
-        if let Some(Running {
-            chunks, writing, ..
-        }) = self.running.take()
-        {
-            drop(chunks);
-            // It has given up, and said so if that was not because of us.
+        self.running = None;
+        if let Some(writing) = self.writing.take() {
+            // It is done or has given up, and said so if that was not because of us.
             let _ = writing.await;
         }
         let to = Replacement::of(path)?;

@@ -128,9 +128,8 @@ async fn snapshots_are_taken_in_turns_and_only_when_something_changed() {
     let path = folder.path().join("registrations");
     let start = Instant::now();
     let machine = filled(start, 900);
-    let mut snapshots = Snapshots::new(Some(path.clone()), start, &super::tests::machine(start));
-    assert_eq!(snapshots.step(start, &machine), Some(start + PAUSE));
-    let now = start + PAUSE;
+    let mut snapshots = Snapshots::new(Some(path.clone()), &super::tests::machine(start));
+    let now = start;
     let mut turns = 0;
     while let Some(again) = snapshots.step(now, &machine) {
         turns += 1;
@@ -142,15 +141,16 @@ async fn snapshots_are_taken_in_turns_and_only_when_something_changed() {
     assert!(turns >= 900 / PLACES);
     snapshots.finish(now, &machine).await.unwrap();
     assert_eq!(loaded(&path).unwrap(), 900);
-    // Nothing is new.
+    // Nothing is new; when something is, it waits for its time.
     assert_eq!(snapshots.step(now + PAUSE, &machine), None);
+    snapshots.revision -= 1;
+    assert_eq!(snapshots.step(now, &machine), Some(now + PAUSE));
     // One that is given up in the middle leaves what was there, and nothing beside it.
-    let mut snapshots = Snapshots::new(Some(path.clone()), start, &super::tests::machine(start));
+    let mut snapshots = Snapshots::new(Some(path.clone()), &super::tests::machine(start));
     snapshots.step(now, &machine);
     snapshots.step(now, &machine);
-    let running = snapshots.running.take().unwrap();
-    drop(running.chunks);
-    running.writing.await.unwrap();
+    snapshots.running = None;
+    snapshots.writing.take().unwrap().await.unwrap();
     assert_eq!(loaded(&path).unwrap(), 900);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
@@ -160,7 +160,7 @@ async fn a_disk_that_cannot_be_written_stops_nothing() {
     let start = Instant::now();
     let machine = filled(start, 100);
     let path = PathBuf::from("/proc/nowhere/registrations");
-    let mut snapshots = Snapshots::new(Some(path), start, &super::tests::machine(start));
+    let mut snapshots = Snapshots::new(Some(path), &super::tests::machine(start));
     let now = start + PAUSE;
     for _ in 0..1000 {
         if snapshots.step(now, &machine).is_none() {
