@@ -113,6 +113,11 @@ fn server(mut table: Table<'_>, sink: &mut Sink<'_>) -> Option<MapServer> {
             twice("address", address.to_string(), (place, first), sink);
         }
     }
+    if let (Some((kept, place)), Some((nonces, first))) = (registrations.given(), state.given())
+        && kept == nonces
+    {
+        twice("file", kept.display().to_string(), (place, first), sink);
+    }
     let listen: Vec<IpAddr> = listen.items.into_iter().map(|(item, _)| item).collect();
     let state: PathBuf = state.optional()?;
     Some(MapServer {

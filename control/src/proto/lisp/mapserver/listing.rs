@@ -10,8 +10,9 @@ use super::database::{Entry, host};
 use super::machine::Machine;
 use crate::proto::lisp::{EidKey, InstanceId};
 
-/// Registrations of one page, most, but for those of an EID that several ETRs registered.
-pub const PAGE_MAX: usize = 256;
+/// Registrations of one page, most, but for those of an EID that several ETRs registered: half a millisecond's work,
+/// which is mostly that of writing them down.
+const PAGE_MAX: usize = 64;
 /// EIDs that are looked at for one page, most.
 const STEPS_MAX: usize = 8192;
 

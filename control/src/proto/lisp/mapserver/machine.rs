@@ -85,9 +85,8 @@ impl Machine {
         }
         // What is registered for them lies anywhere in memory, and is waited for once for a few of them.
         if messages.len() > 1 {
-            for (_, message) in &messages {
-                keys(message).for_each(|key| self.database.fetch(key));
-            }
+            let asked = messages.iter().flat_map(|(_, message)| keys(message));
+            self.database.fetch(asked);
         }
         for (Input { from, to, bytes }, message) in messages {
             match message {

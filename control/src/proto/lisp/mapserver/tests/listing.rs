@@ -118,9 +118,9 @@ fn an_answer_is_bounded_work() {
     }
     assert_eq!(bench.machine.registrations(), 20_000);
     let page = bench.machine.page(bench.now, &Wanted::default());
-    assert_eq!(page.registered.len(), 256);
+    assert_eq!(page.registered.len(), 64);
     let (all, pages) = all_pages(&bench, Wanted::default());
-    assert_eq!((all.len(), pages), (20_000, 20_000 / 256 + 1));
+    assert_eq!((all.len(), pages), (20_000, 20_000 / 64 + 1));
     // Of a site with nothing, the answers are empty, and there are several.
     let wanted = Wanted {
         site: Some("second".to_owned()),

@@ -104,7 +104,7 @@ fn a_restored_etr_is_known_as_before() {
         panic!("the old ETR is told: {sent:?}")
     };
     assert_eq!(to.to_string(), ETR_A);
-    let Ok(Message::Notify(notify)) = parse(notify).map(|message| message) else {
+    let Ok(Message::Notify(notify)) = parse(notify) else {
         panic!("a Map-Notify")
     };
     assert_eq!(notify.body.key_id, 1);
