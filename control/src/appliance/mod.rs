@@ -251,6 +251,11 @@ impl<P: Platform> Appliance<P> {
             } => self.probe_rlocs(now, target.map(|target| (instance, target)), send),
             Command::LispClear { instance, prefix } => self.clear_learned(now, instance, prefix),
             Command::MapShow(query) => self.show_mappings(now, &query),
+            Command::RegistrationsShow(_) => Answer::refused(
+                Refusal::Failed,
+                "nobody registers here: ask a Map-Server, or leave PREFIX, --instance and --site out to see where own \
+                 EIDs are registered",
+            ),
         }
     }
 

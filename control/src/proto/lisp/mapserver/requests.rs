@@ -179,7 +179,11 @@ impl Machine {
         let mut records = Vec::new();
         let mut bytes = 0;
         let mut ttl_minutes = u32::MAX;
-        for entry in self.database.within(entry.key) {
+        // Within a host there is nothing else, and it is at hand.
+        let is_host = entry.key == host(entry.key);
+        let within = (!is_host).then(|| self.database.within(entry.key));
+        let alone = is_host.then_some(entry);
+        for entry in alone.into_iter().chain(within.into_iter().flatten()) {
             let record = fitted(proxied(entry), room);
             bytes += record.wire_len();
             if bytes > room {
