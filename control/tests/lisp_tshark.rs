@@ -1,14 +1,18 @@
 //! Every LISP control message there is, shown to tshark, which must read the fields that were meant (RFC 9301 5).
 
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use control::proto::lisp::wire::auth::{self, Secret};
+use control::proto::lisp::mapserver::{self, Allowed, Machine, Site};
+use control::proto::lisp::wire::auth::{self, Algorithm, Secret};
 use control::proto::lisp::wire::{
-    Asked, CONTROL_PORT, EidAddress, Encapsulated, Identity, LocatorRecord, Message, Notify,
+    Act, Asked, CONTROL_PORT, EidAddress, Encapsulated, Identity, LocatorRecord, Message, Notify,
     Record, Register, RegisterFlags, Registration, Reply, ReplyFlags, Request, RequestFlags, emit,
 };
+use control::proto::lisp::xtr::{self, MapServer, Xtr};
 use control::proto::lisp::{Action, EidKey, InstanceId, Locator};
 use dataplane::testing::builder::Packet;
 use dataplane::testing::pcap;
@@ -147,6 +151,11 @@ fn gallery() -> Vec<Shown> {
             request,
         }))
     };
+    let forwarded = Encapsulated::emit_forwarded(&encapsulated(
+        "192.0.2.9:4342",
+        "10.1.2.3:4342",
+        request.clone(),
+    ));
     const WHO: &str = "00000000000000000000000000000102";
     const BODY: &str = "|0x1122334455667788|48,16|1440,3|7|1,2,1,2|60,40,60,40|";
     vec![
@@ -180,6 +189,7 @@ fn gallery() -> Vec<Shown> {
             encapsulated("192.0.2.9:4342", "10.1.2.3:4342", request.clone()),
             "8,1|0x00000000000000aa|||7,7|||".into(),
         ),
+        (forwarded, "8,1|0x00000000000000aa|||7,7|||".into()),
         (
             encapsulated("[2001:db8::9]:5000", "[2001:db8::1]:4342", request),
             "8,1|0x00000000000000aa|||7,7|||".into(),
@@ -193,23 +203,16 @@ fn as_notify(mut ack: Vec<u8>) -> Vec<u8> {
     ack
 }
 
-#[test]
-fn tshark_reads_every_message_without_complaint() {
-    let gallery = gallery();
-    let frames: Vec<Vec<u8>> = gallery
-        .iter()
-        .map(|(message, _)| {
-            let (IpAddr::V6(source), IpAddr::V6(destination)) =
-                (ip("2001:db8:f::9"), ip("2001:db8:f::1"))
-            else {
-                panic!("IPv6")
-            };
-            Packet::anywhere()
-                .ipv6(source, destination)
-                .udp(CONTROL_PORT, CONTROL_PORT, message)
-                .build()
-        })
-        .collect();
+/// What tshark reads in these messages: a line for each, of these fields. `None`: there is no tshark.
+fn read_by_tshark(messages: &[Vec<u8>], fields: &[&str]) -> Option<String> {
+    let (source, destination) = ("2001:db8:f::9", "2001:db8:f::1");
+    let frames = messages.iter().map(|message| {
+        Packet::anywhere()
+            .ipv6(source.parse().unwrap(), destination.parse().unwrap())
+            .udp(CONTROL_PORT, CONTROL_PORT, message)
+            .build()
+    });
+    let frames: Vec<Vec<u8>> = frames.collect();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sent.pcap");
     pcap::write(&path, &frames).unwrap();
@@ -222,19 +225,7 @@ fn tshark_reads_every_message_without_complaint() {
         "-o",
         "ip.check_checksum:TRUE",
     ]);
-    for field in [
-        "lisp.type",
-        "lisp.nonce",
-        "lisp.mapping.eid.masklen",
-        "lisp.mapping.ttl",
-        "lisp.lcaf.iid",
-        "lisp.loc.priority",
-        "lisp.loc.weight",
-        "lisp.xtrid",
-        "_ws.expert.message",
-        "_ws.malformed",
-        "lisp.undecoded",
-    ] {
+    for field in fields.iter().chain(&COMPLAINTS) {
         tshark.args(["-e", field]);
     }
     let output = match tshark.output() {
@@ -243,15 +234,199 @@ fn tshark_reads_every_message_without_complaint() {
             // Not `eprintln`, which the test harness would swallow.
             let text = format!("\nSKIPPED: messages are not shown to tshark: {error}\n");
             std::io::stderr().write_all(text.as_bytes()).unwrap();
-            return;
+            return None;
         }
     };
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "tshark: {errors}");
-    let read = String::from_utf8(output.stdout).unwrap();
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+/// Fields that are empty if tshark has nothing to say against a message.
+const COMPLAINTS: [&str; 3] = ["_ws.expert.message", "_ws.malformed", "lisp.undecoded"];
+
+#[test]
+fn tshark_reads_every_message_without_complaint() {
+    let gallery = gallery();
+    let messages: Vec<Vec<u8>> = gallery.iter().map(|(message, _)| message.clone()).collect();
+    let fields = [
+        "lisp.type",
+        "lisp.nonce",
+        "lisp.mapping.eid.masklen",
+        "lisp.mapping.ttl",
+        "lisp.lcaf.iid",
+        "lisp.loc.priority",
+        "lisp.loc.weight",
+        "lisp.xtrid",
+    ];
+    let Some(read) = read_by_tshark(&messages, &fields) else {
+        return;
+    };
     let expected: String = gallery
         .iter()
         .map(|(_, fields)| format!("{fields}|||\n"))
         .collect();
     assert_eq!(read, expected);
+}
+
+/// Every action of a negative answer, for EIDs of both families in an instance of its own.
+#[test]
+fn tshark_reads_every_action() {
+    let records = (0..8).map(|act| {
+        let eid = ["10.128.0.0/9", "2001:db8:8000::/33"][usize::from(act % 2)];
+        Record::negative(key(7, eid), Act::new(act).unwrap(), 15)
+    });
+    let negative = emit(&Message::Reply(Reply {
+        flags: ReplyFlags::default(),
+        nonce: 0xee,
+        records: records.collect(),
+    }));
+    let fields = [
+        "lisp.mapping.act",
+        "lisp.mapping.eid.masklen",
+        "lisp.lcaf.iid",
+        "lisp.lcaf.iid.ipv4",
+        "lisp.lcaf.iid.ipv6",
+    ];
+    let Some(read) = read_by_tshark(&[negative], &fields) else {
+        return;
+    };
+    let v4 = ["10.128.0.0"; 4].join(",");
+    let v6 = ["2001:db8:8000::"; 4].join(",");
+    let rest = format!("9,33,9,33,9,33,9,33|7,7,7,7,7,7,7,7|{v4}|{v6}|||\n");
+    assert_eq!(read, format!("0,1,2,3,4,5,6,7|{rest}"));
+}
+
+/// Two tunnel routers and a Map-Server, and every message they send.
+struct Talk {
+    now: Instant,
+    routers: [Xtr; 2],
+    server: Machine,
+    sent: Vec<Vec<u8>>,
+}
+
+const ROUTERS: [&str; 2] = ["2001:db8:ffff::1", "2001:db8:ffff::2"];
+const SERVER: &str = "2001:db8:ffff::9";
+
+impl Talk {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut site = Site::new("both");
+        site.keys = vec![(1, Secret::new(b"secret"))];
+        site.prefixes = ["2001:db8:a::/48", "10.1.0.0/16"]
+            .map(|eid| Allowed {
+                key: key(7, eid),
+                more_specifics: true,
+            })
+            .into();
+        let settings = mapserver::Settings {
+            sites: vec![site],
+            ..mapserver::Settings::default()
+        };
+        let mut talk = Self {
+            now,
+            routers: [1, 2].map(|seed| Xtr::new(now, &[seed; 32], 1000)),
+            server: Machine::new(now, settings, fastrand::Rng::with_seed(1)),
+            sent: Vec::new(),
+        };
+        talk.configure(0, &["2001:db8:a::/48", "10.1.0.0/16", "10.1.1.1/32"], true);
+        talk.configure(1, &["2001:db8:a:1::/64"], false);
+        talk
+    }
+
+    fn configure(&mut self, router: usize, eids: &[&str], proxy_reply: bool) {
+        let settings = xtr::Settings {
+            map_resolvers: vec![ip(SERVER)],
+            is_etr: true,
+            eids: eids.iter().map(|eid| key(7, eid)).collect(),
+            rlocs: vec![Locator::new(ip(ROUTERS[router]))],
+            map_servers: vec![MapServer {
+                address: ip(SERVER),
+                key: Secret::new(b"secret"),
+                key_id: 1,
+                algorithm: Algorithm::HmacSha256,
+                proxy_reply,
+            }],
+            identity: Some(Identity {
+                xtr_id: router as u128 + 1,
+                site_id: 1,
+            }),
+            ..xtr::Settings::default()
+        };
+        self.routers[router].set_settings(self.now, settings);
+        self.run(1);
+    }
+
+    fn miss(&mut self, router: usize, eid: &str) {
+        let eid = EidAddress {
+            instance: InstanceId::new(7).unwrap(),
+            address: ip(eid),
+        };
+        self.routers[router].miss(self.now, eid, None);
+        self.run(1);
+    }
+
+    /// Messages go back and forth until there are none, once each so many seconds.
+    fn run(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now += Duration::from_secs(1);
+            loop {
+                let before = self.sent.len();
+                for (router, address) in ROUTERS.into_iter().enumerate() {
+                    self.routers[router].handle_timeout(self.now);
+                    while let Some(output) = self.routers[router].poll_output() {
+                        if let xtr::Output::Send(datagram) = output {
+                            let from = SocketAddr::new(ip(address), CONTROL_PORT);
+                            self.deliver(from, datagram.destination, datagram.payload);
+                        }
+                    }
+                }
+                self.server.handle_timeout(self.now);
+                while let Some(output) = self.server.poll_output() {
+                    if let mapserver::Output::Send { to, bytes, .. } = output {
+                        let from = SocketAddr::new(ip(SERVER), CONTROL_PORT);
+                        self.deliver(from, to, bytes);
+                    }
+                }
+                if self.sent.len() == before {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        if to.ip() == ip(SERVER) {
+            self.server.handle_input(self.now, from, to, &bytes);
+        } else if let Some(at) = ROUTERS.iter().position(|router| ip(router) == to.ip()) {
+            self.routers[at].handle_input(self.now, from, to.ip(), &bytes);
+        }
+        self.sent.push(bytes);
+    }
+}
+
+/// What the machines send, in place of what a test thinks they do: a registration, questions that are answered, sent on and
+/// denied, and a host that moves.
+#[test]
+fn tshark_reads_what_the_machines_send_without_complaint() {
+    let mut talk = Talk::new();
+    talk.miss(1, "10.1.2.3");
+    talk.miss(0, "2001:db8:a:1::7");
+    talk.miss(0, "2001:db8:b::7");
+    talk.miss(1, "10.1.1.1");
+    // The host is at the other router now, and the first is told.
+    talk.configure(1, &["2001:db8:a:1::/64", "10.1.1.1/32"], false);
+    talk.configure(0, &["2001:db8:a::/48", "10.1.0.0/16"], true);
+    talk.run(70);
+    let Some(read) = read_by_tshark(&talk.sent, &["lisp.type"]) else {
+        return;
+    };
+    let mut kinds = BTreeSet::new();
+    for (line, message) in read.lines().zip(&talk.sent) {
+        let (kind, complaint) = line.split_once('|').unwrap();
+        assert_eq!(complaint, "||", "{message:02x?}");
+        kinds.insert(kind);
+    }
+    assert_eq!(read.lines().count(), talk.sent.len());
+    assert_eq!(kinds, BTreeSet::from(["2", "3", "4", "5", "8,1"]));
 }

@@ -10,6 +10,7 @@ use super::Reached;
 use super::script::Script;
 
 /// What a run must have reached: every type, and most reasons to refuse one.
+#[cfg(test)]
 pub const MATTERS: &[&str] = &[
     "map_request",
     "map_reply",

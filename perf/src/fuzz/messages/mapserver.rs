@@ -23,6 +23,7 @@ use super::script::Script;
 pub const STEPS: u8 = 12;
 
 /// What a run must have reached.
+#[cfg(test)]
 pub const MATTERS: &[&str] = &[
     "reply_proxy",
     "reply_negative",
@@ -379,7 +380,11 @@ impl World {
             let site = sites.iter().find(|site| site.name == one.site);
             let site = site.expect("only sites there are register");
             let is_allowed = |allowed: &Allowed| is_within(one.key, allowed.key);
-            assert!(site.prefixes.iter().any(is_allowed), "{} is not its", one.key);
+            assert!(
+                site.prefixes.iter().any(is_allowed),
+                "{} is not its",
+                one.key
+            );
             assert!(!one.locators.is_empty());
         }
         for SavedNonce {
@@ -395,7 +400,13 @@ impl World {
         }
     }
 
-    fn look_at(&mut self, cause: Option<&[u8]>, from: Option<IpAddr>, to: SocketAddr, bytes: &[u8]) {
+    fn look_at(
+        &mut self,
+        cause: Option<&[u8]>,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) {
         assert!(from.is_none_or(|from| from.is_ipv4() == to.is_ipv4()));
         let ip = to.ip();
         assert!(!ip.is_multicast() && !ip.is_unspecified(), "sent to {ip}");
@@ -416,7 +427,10 @@ impl World {
                         eid: IpNet::from(asked.key.eid.network()),
                         ..asked.key
                     };
-                    reply.records.iter().any(|record| is_within(host, record.key))
+                    reply
+                        .records
+                        .iter()
+                        .any(|record| is_within(host, record.key))
                 };
                 assert!(request.asked.iter().any(covers), "an answer to none of it");
                 for record in &reply.records {

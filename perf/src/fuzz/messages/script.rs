@@ -36,18 +36,7 @@ const EIDS: [&str; 6] = [
 const TTLS: [u32; 8] = [0, 1, 2, 15, 60, 1440, u32::MAX - 1, Record::TTL_UNSAID];
 /// Milliseconds.
 const PAUSES: [u64; 12] = [
-    0,
-    1,
-    100,
-    1000,
-    1001,
-    3000,
-    20_000,
-    31_000,
-    60_000,
-    181_000,
-    900_000,
-    86_400_000,
+    0, 1, 100, 1000, 1001, 3000, 20_000, 31_000, 60_000, 181_000, 900_000, 86_400_000,
 ];
 /// Longest message of bytes as they stand.
 const RAW_MAX: usize = 400;

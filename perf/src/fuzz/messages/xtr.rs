@@ -20,6 +20,7 @@ use super::script::Script;
 pub const STEPS: u8 = 12;
 
 /// What a run must have reached.
+#[cfg(test)]
 pub const MATTERS: &[&str] = &[
     "sent_map_request",
     "sent_map_register",
@@ -117,10 +118,7 @@ impl World {
                 key("2001:db8:a::/48", 0),
                 key("2001:db8:a::/48", 7),
             ],
-            rlocs: OWN
-                .into_iter()
-                .map(|rloc| Locator::new(ip(rloc)))
-                .collect(),
+            rlocs: OWN.into_iter().map(|rloc| Locator::new(ip(rloc))).collect(),
             map_servers: vec![
                 server(v4, Algorithm::HmacSha256),
                 server(v6, Algorithm::HkdfSha256),

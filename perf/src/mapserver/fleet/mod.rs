@@ -224,7 +224,10 @@ mod tests {
             let registers = tally.of(0) as f64 / 40.0 / SERVERS as f64;
             // One in 54 to 60 seconds, and what changes: moves, failures, starts, what was lost.
             let most = if loss < 0.1 { 120.0 } else { 200.0 };
-            assert!((60.0..most).contains(&registers), "seed {seed}: {registers}");
+            assert!(
+                (60.0..most).contains(&registers),
+                "seed {seed}: {registers}"
+            );
             // All are switched on in ten seconds, and see a failure in one.
             assert!(tally.peak.0 < 40 * 12, "seed {seed}: {:?}", tally.peak);
         }

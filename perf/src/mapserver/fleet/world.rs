@@ -154,7 +154,10 @@ pub fn mobile(group: usize, host: usize) -> EidKey {
 /// Providers of a site.
 pub const fn providers(site: usize) -> [usize; 2] {
     let first = site % PROVIDERS;
-    [first, (first + 1 + site / PROVIDERS % (PROVIDERS - 1)) % PROVIDERS]
+    [
+        first,
+        (first + 1 + site / PROVIDERS % (PROVIDERS - 1)) % PROVIDERS,
+    ]
 }
 
 fn rloc(site: usize, provider: usize) -> IpAddr {
@@ -532,7 +535,11 @@ impl World {
 
     /// A site asks for an EID, whatever it knows; what it learns is compared with the truth.
     pub fn sample(&mut self, site: usize, host: EidKey) -> Result<()> {
-        if self.sites[site].eids.iter().any(|own| own.eid.contains(&host.eid)) {
+        if self.sites[site]
+            .eids
+            .iter()
+            .any(|own| own.eid.contains(&host.eid))
+        {
             return Ok(());
         }
         while let Some(key) = self.lookup(site, host) {
