@@ -90,7 +90,7 @@ pub enum Metric {
     PeakMessagesPerS,
     /// How long after a change an answer may still be what it was before.
     ConvergeS,
-    /// Memory of a tunnel router's machine with what it learned, and its share of two Map-Servers.
+    /// Memory of a fleet and all that is kept to judge it, over its tunnel routers.
     BytesPerXtr,
     /// Time a run took.
     WallS,
