@@ -28,7 +28,6 @@ pub const MATTERS: &[&str] = &[
     "reply_proxy",
     "reply_negative",
     "reply_unregistered",
-    "reply_narrowed",
     "forwarded",
     "drop_probe",
     "drop_solicit",
@@ -170,7 +169,7 @@ impl World {
                 self.receive(script, from, &bytes);
             }
             1..=4 => self.register(script),
-            5..=7 => {
+            5..=6 => {
                 let registered = self.machine.registered(self.now).map(|one| one.key);
                 let registered: Vec<EidKey> = registered.collect();
                 let mut bytes = emit(&script.request(&registered));
@@ -178,7 +177,7 @@ impl World {
                 let from = script.from();
                 self.receive(script, from, &bytes);
             }
-            8 => self.acknowledge(script),
+            7 | 8 => self.acknowledge(script),
             // Overheard, and sent again.
             9 => {
                 let at = self.made.len().saturating_sub(1 + script.below(8));
@@ -200,8 +199,8 @@ impl World {
         let length = [algorithm.mac_len(), algorithm.full_mac_len()][script.below(2)];
         let around = site.prefixes[script.below(site.prefixes.len())].key;
         let key = match script.u8() {
-            0..16 => script.key(),
-            16..96 => around,
+            240.. => script.key(),
+            0..96 => around,
             other => inside(around, other),
         };
         match script.u8() {
@@ -246,10 +245,22 @@ impl World {
             return;
         };
         ack.body.mac.fill(0);
-        let site = &self.settings.sites[script.below(self.settings.sites.len())];
-        let (_, secret) = site.keys[script.below(site.keys.len())].clone();
+        // Most often the one that was used.
+        let key = ack.body.records.first().map(|record| record.key);
+        let is_its = |site: &&Site| {
+            let mut prefixes = site.prefixes.iter();
+            prefixes.any(|allowed| key.is_some_and(|key| is_within(key, allowed.key)))
+        };
+        let sites = &self.settings.sites;
+        let site = match script.u8() {
+            240.. => None,
+            _ => sites.iter().find(is_its),
+        };
+        let site = site.unwrap_or(&sites[script.below(sites.len())]);
+        let secret = site.keys.iter().find(|(id, _)| *id == ack.body.key_id);
+        let (_, secret) = secret.unwrap_or(&site.keys[0]).clone();
         let from = match script.u8() {
-            0..32 => script.from(),
+            224.. => script.from(),
             _ => etr,
         };
         self.sealed(script, from, emit(&Message::NotifyAck(ack)), &secret);
@@ -273,7 +284,7 @@ impl World {
 
     fn receive(&mut self, script: &mut Script<'_>, from: SocketAddr, bytes: &[u8]) {
         let port = match script.u8() {
-            port @ 0..16 => u16::from(port) << 12,
+            port @ 1..16 => u16::from(port) << 12,
             _ => CONTROL_PORT,
         };
         let to = SocketAddr::new(ip(OWN[usize::from(from.is_ipv6())]), port);

@@ -99,7 +99,7 @@ impl<'a> Script<'a> {
     pub fn from(&mut self) -> SocketAddr {
         let address = parsed(self.one_of(&RLOCS[..6]));
         match self.u8() {
-            port @ 0..16 => SocketAddr::new(address, u16::from(port) << 12),
+            port @ 1..16 => SocketAddr::new(address, u16::from(port) << 12),
             _ => SocketAddr::new(address, CONTROL_PORT),
         }
     }
@@ -139,7 +139,7 @@ impl<'a> Script<'a> {
     pub fn record(&mut self, key: EidKey) -> Record {
         let count = match self.u8() {
             0..48 => 0,
-            224.. => 12,
+            160.. => 12,
             other => 1 + other % 3,
         };
         let locators = (0..count).map(|_| {
