@@ -94,7 +94,7 @@ pub fn run(quick: bool, only: &str, say: &(dyn Fn(&str) + Sync)) -> Result<Vec<R
         return Ok(Vec::new());
     }
     let start = Instant::now();
-    let life = live(&plan)?;
+    let life = live(&plan, say)?;
     let wall_s = start.elapsed().as_secs_f64();
     let Life {
         tally,
@@ -135,11 +135,19 @@ pub fn run(quick: bool, only: &str, say: &(dyn Fn(&str) + Sync)) -> Result<Vec<R
 }
 
 /// From the first registration to the end.
-fn live(plan: &Plan) -> Result<Life> {
+fn live(plan: &Plan, say: &(dyn Fn(&str) + Sync)) -> Result<Life> {
     let before = resident()?;
     let mut world = World::new(*plan);
     story::begin(&mut world, plan);
-    world.run(plan.hours * 3600 * SECOND)?;
+    for hour in 1..=plan.hours {
+        world.run(hour * 3600 * SECOND)?;
+        let untrue = world.tally.converged_s();
+        say(&format!(
+            "{}: hour {hour} is over, {} messages so far, answers true again after {untrue} s",
+            plan.name(),
+            world.tally.all()
+        ));
+    }
     let bytes = resident()?.saturating_sub(before);
     let mut causes: BTreeMap<String, u64> = BTreeMap::new();
     for site in &world.sites {
@@ -209,12 +217,12 @@ mod tests {
                 loss,
                 ..SMALL.network
             };
-            let life = live(&Plan {
+            let plan = Plan {
                 seed,
                 network,
                 ..SMALL
-            })
-            .expect("every message is as it should be");
+            };
+            let life = live(&plan, &|_| {}).expect("every message is as it should be");
             let tally = &life.tally;
             assert_eq!(life.unregistered, 0, "seed {seed}");
             assert_eq!(tally.untrue_after(BOUND_S), 0, "seed {seed}: {tally:?}");
@@ -241,7 +249,7 @@ mod tests {
                 sites: 8,
                 ..SMALL
             };
-            live(&plan).expect("it is lived").tally
+            live(&plan, &|_| {}).expect("it is lived").tally
         };
         assert_eq!(life(5), life(5));
         assert_ne!(life(5), life(6));
