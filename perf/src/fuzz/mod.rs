@@ -7,6 +7,7 @@
 //! graph allocate is a failure too.
 
 mod corpus;
+pub mod messages;
 mod network;
 mod outcome;
 mod source;
