@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use ipnet::IpNet;
 
 use crate::admin::protocol::{LispPart, Subject};
+use crate::admin::registrations::RegistrationsQuery;
 use crate::demo::Part;
 use crate::exit;
 use crate::lab::peer::Peer;
@@ -195,9 +197,31 @@ pub struct ShowLispArgs {
     /// Only this part, in full
     #[arg(value_name = "PART")]
     pub part: Option<LispPart>,
+    /// Of registrations with a Map-Server: only this prefix, those under it, and the one in force for its first address
+    #[arg(value_name = "PREFIX", requires = "part")]
+    pub prefix: Option<IpNet>,
+    /// Of registrations with a Map-Server: only of this instance
+    #[arg(short, long, value_name = "ID", requires = "part")]
+    pub instance: Option<InstanceId>,
+    /// Of registrations with a Map-Server: only of this site
+    #[arg(long, value_name = "NAME", requires = "part")]
+    pub site: Option<String>,
     /// How.
     #[command(flatten)]
     pub show: ShowArgs,
+}
+
+impl ShowLispArgs {
+    /// What is asked of a Map-Server's registrations.
+    #[must_use]
+    pub fn query(&self) -> RegistrationsQuery {
+        RegistrationsQuery {
+            instance: self.instance,
+            prefix: self.prefix,
+            site: self.site.clone(),
+            after: None,
+        }
+    }
 }
 
 /// What can be shown.

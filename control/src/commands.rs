@@ -99,6 +99,7 @@ impl Failure {
             Self::Check(_) => Exit::Configuration,
             Self::Client(error) | Self::Show(ShowError::Client(error)) => error.exit(),
             Self::DemoNeedsRoot => Exit::Unable,
+            Self::Show(ShowError::NotRegistrations) => Exit::Usage,
             Self::Show(ShowError::Output(_))
             | Self::TraceTimedOut { .. }
             | Self::ProbesUnanswered { .. }

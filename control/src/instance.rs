@@ -85,7 +85,7 @@ fn of_pid(pid: &Option<u32>) -> String {
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            "; run as root, or let `admin_socket` in the configuration's [system] name a path this user may write"
+            "; run as root, or let `admin_socket` in the configuration name a path this user may write"
         }
         _ => "",
     }

@@ -20,6 +20,7 @@ pub mod commands;
 pub mod config;
 pub mod demo;
 mod devices;
+pub mod durable;
 pub mod exit;
 pub mod instance;
 pub mod lab;

@@ -3,6 +3,8 @@
 
 pub(crate) mod lisp;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use dataplane::port::PortId;
 use dataplane::wire::ethernet::Mac;
 use ipnet::IpNet;
@@ -10,7 +12,9 @@ use pipelines::Tables;
 use pipelines::npt66;
 use pipelines::tables::{Builder, Hop, IcmpLimits, InterfaceId, InterfaceSpec, Rib, Route, VrfId};
 
+use crate::config::lisp::Instance;
 use crate::config::{Config, Interface, Target, ZeroIid};
+use crate::proto::lisp::EidKey;
 use crate::proto::ndp::{AddressState, InterfaceConfig, InterfaceIndex, Machine, Settings};
 use crate::slots::Slots;
 
@@ -26,21 +30,53 @@ pub(crate) struct Network<'a, P> {
     /// Whether each port's link is up.
     pub(crate) links: &'a [bool],
     pub(crate) machine: &'a Machine<P>,
+    pub(crate) hosts: &'a Hosts,
 }
 
-/// What neighbour discovery is told of the interface at `position`.
-pub(crate) fn neighbor_discovery(config: &Config, position: usize, mac: Mac) -> InterfaceConfig {
+/// EID hosts that may be at any site: those that are here, with their interface.
+pub(crate) type Hosts = BTreeMap<EidKey, InterfaceIndex>;
+
+/// The instance whose EID hosts are at this interface. None are where the tunnels are.
+pub(crate) fn instance_at<'a>(config: &'a Config, interface: &Interface) -> Option<&'a Instance> {
+    let lisp = config.lisp.as_ref()?;
+    let is_tunnel = |address: &IpNet| lisp.own_rlocs().any(|own| own == address.addr());
+    let mut instances = lisp.instances.iter();
+    let found = instances.find(|instance| instance.vrf == interface.vrf)?;
+    (!interface.addresses.iter().any(is_tunnel)).then_some(found)
+}
+
+/// What neighbour discovery is told of the interface at `position`. `away`: EID hosts of own prefixes that are at other
+/// sites.
+pub(crate) fn neighbor_discovery(
+    config: &Config,
+    position: usize,
+    mac: Mac,
+    away: &BTreeSet<EidKey>,
+) -> InterfaceConfig {
     let interface = &config.interfaces[position];
     let rules = config.npt66.iter();
-    let proxied = rules.filter(|rule| rule.interface == position && rule.proxy_nd);
+    let outside = rules.filter(|rule| rule.interface == position && rule.proxy_nd);
+    let mut proxied: Vec<IpNet> = outside.map(|rule| rule.outside.into()).collect();
+    let mut on_link = on_link(config, position);
+    let mut watched = Vec::new();
+    if let Some(instance) = instance_at(config, interface) {
+        watched.clone_from(&instance.dynamic_eids);
+        on_link.extend(&watched);
+        // Hosts think that their prefix is on the link. Where it is not at home, who is not here is elsewhere.
+        let is_at_home = |prefix: &&IpNet| instance.eids.iter().any(|own| own.contains(*prefix));
+        proxied.extend(watched.iter().filter(|prefix| !is_at_home(prefix)));
+        let away = away.iter().filter(|key| key.instance == instance.id);
+        proxied.extend(away.map(|key| key.eid));
+    }
     let neighbors = config.neighbors.iter();
     let statics = neighbors.filter(|neighbor| neighbor.interface == position);
     InterfaceConfig {
         mac,
         link_local: link_local(interface, mac),
         addresses: interface.addresses.clone(),
-        on_link: on_link(config, position),
-        proxied: proxied.map(|rule| rule.outside).collect(),
+        on_link,
+        proxied,
+        watched,
         statics: statics
             .map(|neighbor| (neighbor.address, neighbor.mac))
             .collect(),
@@ -69,7 +105,8 @@ pub fn tables_at_rest(config: &Config, macs: &[Mac]) -> Tables {
     let mut machine = Machine::<()>::new(settings, fastrand::Rng::with_seed(0));
     for (position, interface) in config.interfaces.iter().enumerate() {
         let index = InterfaceIndex(slots.id(position).0);
-        let known = neighbor_discovery(config, position, macs[interface.port]);
+        let away = BTreeSet::new();
+        let known = neighbor_discovery(config, position, macs[interface.port], &away);
         machine.set_interface(std::time::Instant::now(), index, Some(known));
     }
     let links = vec![true; config.ports.len()];
@@ -79,6 +116,7 @@ pub fn tables_at_rest(config: &Config, macs: &[Mac]) -> Tables {
         macs,
         links: &links,
         machine: &machine,
+        hosts: &Hosts::new(),
     };
     let mut rib = Rib::new();
     rib.set_routes(routes(config, &slots));
@@ -144,6 +182,18 @@ pub(crate) fn builder<P>(network: &Network<'_, P>) -> Result<Builder, npt66::Spe
                 };
                 builder.route(vrf(interface.vrf), *address, Route::Hops(vec![hop]));
             }
+        }
+    }
+    for (key, at) in network.hosts {
+        let id = InterfaceId(at.0);
+        if let Some(position) = slots.position(id) {
+            let hop = Hop {
+                interface: id,
+                via: None,
+                weight: 1,
+            };
+            let vrf = vrf(config.interfaces[position].vrf);
+            builder.route(vrf, key.eid, Route::Hops(vec![hop]));
         }
     }
     for neighbor in machine.neighbors() {

@@ -147,6 +147,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     if let Ended::Signal(name) = ended {
         tracing::info!("{name}: stopping");
     }
+    appliance.shut_down(Instant::now());
     // Workers first: they send, punt or drop what they have. Then the rings with what is left, the ports, DPDK.
     crew.stop();
     tracing::info!("stopped: {}", appliance.account());

@@ -4,11 +4,12 @@
 //! Needs root.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use control::demo::lisp::{CONFIG_A, CONFIG_B, PAIRS, Stage};
 use control::lab::{Process, run, traffic, wait_until};
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
 const SEXTANT: &str = env!("CARGO_BIN_EXE_sextant");
@@ -44,6 +45,7 @@ fn server_config(folder: &Path) -> PathBuf {
 [mapserver]
 listen = ["{SERVER}"]
 state = "{}"
+registrations = "{}"
 
 [[sites]]
 name = "a"
@@ -61,7 +63,8 @@ prefixes = [
     {{ instance = 7, eid = "10.2.0.0/16" }},
 ]
 "#,
-        folder.join("nonces").display()
+        folder.join("nonces").display(),
+        folder.join("registrations").display()
     );
     std::fs::write(&path, text).expect("the configuration is written");
     path
@@ -71,6 +74,27 @@ fn start_server(stage: &Stage, folder: &Path) -> Process {
     let path = server_config(folder).display().to_string();
     let words = [SEXTANT, "mapserver", "-c", &path];
     stage.core.spawn(&words).expect("the Map-Server")
+}
+
+/// What `show lisp PART` of the Map-Server says.
+fn shown(folder: &Path, part: &str) -> Option<Value> {
+    let socket = folder.join("mapserver.sock").display().to_string();
+    let words = [SEXTANT, "show", "lisp", part, "--json", "--socket", &socket];
+    serde_json::from_str(&run(&words).ok()?).ok()
+}
+
+/// Boxes say within a minute that they are registered.
+fn wait_for_registrations(stage: &Stage) {
+    for appliance in [&stage.box_a, &stage.box_b] {
+        wait_until("the registration", Duration::from_secs(60), || {
+            let shown = appliance.show("lisp");
+            shown.is_ok_and(|shown| shown["map_servers"][0]["registered"] == true)
+        })
+        .unwrap_or_else(|error| {
+            let shown = appliance.command(&["show", "lisp"]).unwrap_or_default();
+            panic!("{error}\n{shown}\n{}", appliance.log());
+        });
+    }
 }
 
 fn all_ping(stage: &Stage, what: &str) {
@@ -139,16 +163,7 @@ fn sites_find_each_other_by_a_map_server() {
     let words: Vec<&str> = words.split(' ').chain([&*path, "udp port 4342"]).collect();
     let capture = stage.core.spawn(&words).expect("tcpdump");
     let server = start_server(&stage, folder.path());
-    for appliance in [&stage.box_a, &stage.box_b] {
-        wait_until("the registration", Duration::from_secs(60), || {
-            let shown = appliance.show("lisp");
-            shown.is_ok_and(|shown| shown["map_servers"][0]["registered"] == true)
-        })
-        .unwrap_or_else(|error| {
-            let shown = appliance.command(&["show", "lisp"]).unwrap_or_default();
-            panic!("{error}\n{shown}\n{}", appliance.log());
-        });
-    }
+    wait_for_registrations(&stage);
     all_ping(&stage, "by what was asked for");
     let mapping = stage.mapping("fd00:b::/48").expect("it was learned");
     assert_eq!(mapping["source"], "learned");
@@ -181,5 +196,70 @@ fn sites_find_each_other_by_a_map_server() {
             "type {kind}: {kinds:?}"
         );
     }
+    traffic::conservation(&stage.box_a).expect("in = out + drops + punts");
+}
+
+/// Killed without warning and started again beside flows that are mapped already: none of their packets is lost, what was
+/// registered is answered at once, and the next Map-Registers are taken (R-05).
+#[test]
+fn a_map_server_that_is_killed_and_restarted_costs_known_flows_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: namespaces and taps need root");
+        return;
+    }
+    let (a, b) = (asking(CONFIG_A, "of a", "a"), asking(CONFIG_B, "of b", "b"));
+    let stage = Stage::set(Path::new(SEXTANT), &a, &b).expect("the stage");
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    let server = start_server(&stage, folder);
+    wait_for_registrations(&stage);
+    let limit = Duration::from_secs(90);
+    let is_complete =
+        || shown(folder, "registrations").is_some_and(|shown| shown["registered"]["total"] == 4);
+    wait_until("registrations of both", limit, is_complete).expect("they come");
+    let then = SystemTime::now();
+    wait_until("a file with all of them", limit, || {
+        let file = std::fs::metadata(folder.join("registrations"));
+        let written = file.and_then(|file| file.modified());
+        written.is_ok_and(|written| written > then)
+    })
+    .expect("it is written every half minute");
+    all_ping(&stage, "by what was asked for");
+    let flows: Vec<Process> = PAIRS
+        .iter()
+        .map(|pair| {
+            let words = ["ping", "-n", "-i0.02", "-c500", "-W2", "-I", pair.a, pair.b];
+            stage.host_a.spawn(&words).expect("ping")
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(2));
+    server.signal(Signal::KILL);
+    let ended = server.wait(Duration::from_secs(5));
+    ended.expect("nothing survives that");
+    std::thread::sleep(Duration::from_secs(2));
+    let server = start_server(&stage, folder);
+    let at_once = Duration::from_secs(5);
+    wait_until("registrations of the disk", at_once, is_complete)
+        .expect("they are there before anybody registers");
+    let statistics = shown(folder, "statistics").expect("statistics");
+    let before = &statistics["counters"]["map-server"];
+    for (flow, pair) in flows.into_iter().zip(PAIRS) {
+        let finished = flow.wait(Duration::from_secs(30)).expect("ping ends");
+        let complete = finished
+            .stdout
+            .contains("500 packets transmitted, 500 received");
+        assert!(complete, "{}: {}", pair.name, finished.stdout);
+    }
+    // Both boxes' next registrations: their nonces are greater than what the server kept.
+    wait_until("the next registrations", limit, || {
+        let now = shown(folder, "statistics").unwrap_or_default();
+        let now = &now["counters"]["map-server"]["record_accepted"];
+        now.as_u64() >= before["record_accepted"].as_u64().map(|count| count + 4)
+    })
+    .expect("nonces rise");
+    let statistics = shown(folder, "statistics").expect("statistics");
+    assert_eq!(statistics["counters"]["map-server"]["drop_replay"], 0);
+    server.signal(Signal::TERM);
+    server.wait(Duration::from_secs(5)).expect("it ends");
     traffic::conservation(&stage.box_a).expect("in = out + drops + punts");
 }

@@ -35,11 +35,13 @@ struct Server {
 
 fn configuration(network: u8, folder: &Path, prefixes: &str) -> PathBuf {
     let state = folder.join("nonces");
+    let registrations = folder.join("registrations");
     let text = format!(
         r#"
 [mapserver]
 listen = ["127.0.{network}.1"]
 state = {state:?}
+registrations = {registrations:?}
 
 [[sites]]
 name = "berlin"
@@ -116,6 +118,13 @@ impl Server {
             server: format!("127.0.{}.1:4342", self.network).parse().unwrap(),
             proxy_reply: true,
         }
+    }
+
+    /// A command about this instance.
+    fn command(&self, arguments: &[&str]) -> Output {
+        let socket = self.folder.path().join("mapserver.sock");
+        let mut command = sextant(arguments);
+        command.arg("--socket").arg(socket).output().unwrap()
     }
 
     fn lig(&self, arguments: &[&str]) -> Output {
@@ -345,6 +354,132 @@ fn a_reload_is_applied_whole_or_refused_whole() {
     router.register(2, SECRET, 0, "10.2.0.0/16", "192.0.2.2");
     router.notified(2);
     assert!(text(&server.lig(&["10.2.2.3"])).contains("192.0.2.2"));
+}
+
+#[test]
+fn an_operator_sees_what_is_registered_and_what_was_counted() {
+    let server = Server::start(209);
+    let router = server.router();
+    router.register(1, SECRET, 0, "2001:db8:1:2::/64", "192.0.2.1");
+    router.notified(1);
+    router.register(2, SECRET, 7, "10.1.0.0/16", "2001:db8:f::1");
+    router.notified(2);
+    let show = |words: &[&str]| {
+        let all = ["show", "lisp"].iter().chain(words).copied();
+        server.command(&all.collect::<Vec<_>>())
+    };
+    let table = text(&show(&["registrations"]));
+    let lines: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let (first, second) = (&lines[1], &lines[2]);
+    assert_eq!(
+        first[..5],
+        ["0", "2001:db8:1:2::/64", "berlin", "127.0.209.2", "in"]
+    );
+    assert_eq!(first[7..], ["yes", "no", "192.0.2.1", "1", "100", "yes"]);
+    assert_eq!(second[..2], ["7", "10.1.0.0/16"]);
+    assert_eq!(lines[4], ["EIDs", "registered:", "2"]);
+    for (words, eids) in [
+        (&["2001:db8::/32"][..], &["2001:db8:1:2::/64"][..]),
+        (&["2001:db8:1:2::9/128"], &["2001:db8:1:2::/64"]),
+        (&["2001:db8:2::/48"], &[]),
+        (&["--instance", "7"], &["10.1.0.0/16"]),
+        (&["--site", "berlin"], &["2001:db8:1:2::/64", "10.1.0.0/16"]),
+        (&["--site", "paris"], &[]),
+    ] {
+        let all = ["registrations", "--json"].iter().chain(words).copied();
+        let shown = text(&show(&all.collect::<Vec<_>>()));
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        let rows = shown["registered"]["registrations"].as_array().unwrap();
+        let found: Vec<&str> = rows
+            .iter()
+            .map(|row| row["eid"].as_str().unwrap())
+            .collect();
+        assert_eq!(found, eids, "{words:?}");
+    }
+    let shown = text(&show(&["statistics", "--json"]));
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["counters"]["map-server"]["registers"], 2);
+    assert_eq!(shown["counters"]["map-server"]["drop_auth_mac"], 0);
+    assert_eq!(shown["counters"]["sockets"]["unsent"], 0);
+    let instance = text(&server.command(&["show", "instance"]));
+    assert!(instance.contains("Map-Server"), "{instance}");
+    // What a Map-Server does not have is said, with what it has.
+    for words in [
+        &["show", "lisp", "map-cache"][..],
+        &["show", "ports"],
+        &["map", "show"],
+        &["trace", "1"],
+    ] {
+        let refused = server.command(words);
+        assert_eq!(refused.status.code(), Some(1), "{words:?}");
+        let errors = String::from_utf8(refused.stderr).unwrap();
+        assert!(errors.contains("this is a Map-Server"), "{errors}");
+        assert!(errors.contains("show lisp registrations"), "{errors}");
+    }
+    let wrong = show(&["rlocs", "2001:db8::/32"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn a_reload_over_the_admin_socket_says_what_changes() {
+    let server = Server::start(210);
+    configuration(210, server.folder.path(), "{ eid = \"10.2.0.0/16\" }");
+    let reloaded = text(&server.command(&["reload"]));
+    assert!(
+        reloaded.ends_with("applied\n  site berlin changes\n"),
+        "{reloaded}"
+    );
+    configuration(210, server.folder.path(), "{ eid = \"10.1.2.3/16\" }");
+    let refused = server.command(&["reload"]);
+    assert_eq!(refused.status.code(), Some(3));
+    let errors = String::from_utf8(refused.stderr).unwrap();
+    assert!(errors.contains("10.1.2.3/16"), "{errors}");
+    let shown = text(&server.command(&["show", "instance", "--json"]));
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["configurations_applied"], 2);
+    assert_eq!(shown["configurations_refused"], 1);
+}
+
+/// Over an end without warning, and over an orderly one.
+#[test]
+fn registrations_are_kept_over_restarts() {
+    let mut server = Server::start(211);
+    let router = server.router();
+    router.register(1, SECRET, 0, "2001:db8:1:2::/64", "192.0.2.1");
+    router.notified(1);
+    let saved = server.folder.path().join("registrations");
+    for _ in 0..200 {
+        if saved.exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server.signal(Signal::KILL);
+    server.child.wait().unwrap();
+    let folder = std::mem::replace(&mut server.folder, tempfile::tempdir().unwrap());
+    let server = Server::start_in(211, folder);
+    assert!(text(&server.lig(&["2001:db8:1:2::9"])).contains("192.0.2.1"));
+    // What is new within the pause between two files is written at the end.
+    router.register(2, SECRET, 7, "10.1.0.0/16", "192.0.2.7");
+    router.notified(2);
+    let (folder, _) = server.stop();
+    let server = Server::start_in(211, folder);
+    assert!(text(&server.lig(&["2001:db8:1:2::9"])).contains("192.0.2.1"));
+    assert!(text(&server.lig(&["10.1.2.3", "--instance", "7"])).contains("192.0.2.7"));
+    // Damaged, it is not used, and nothing else suffers.
+    let (folder, _) = server.stop();
+    fs::write(
+        folder.path().join("registrations"),
+        "sextant registrations 1\n...",
+    )
+    .unwrap();
+    let server = Server::start_in(211, folder);
+    assert!(text(&server.lig(&["2001:db8:1:2::9"])).contains("negative"));
+    router.register(3, SECRET, 0, "2001:db8:1:2::/64", "192.0.2.1");
+    router.notified(3);
 }
 
 #[test]

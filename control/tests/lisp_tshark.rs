@@ -1,16 +1,18 @@
 //! Every LISP control message there is, shown to tshark, which must read the fields that were meant (RFC 9301 5).
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use control::proto::lisp::wire::auth::{self, Secret};
+use control::proto::lisp::mapserver::{self, Allowed, Machine, Site};
+use control::proto::lisp::wire::auth::{self, Algorithm, Secret};
 use control::proto::lisp::wire::{
-    Asked, CONTROL_PORT, EidAddress, Encapsulated, Identity, LocatorRecord, Message, Notify,
+    Act, Asked, CONTROL_PORT, EidAddress, Encapsulated, Identity, LocatorRecord, Message, Notify,
     Record, Register, RegisterFlags, Registration, Reply, ReplyFlags, Request, RequestFlags, emit,
 };
-use control::proto::lisp::xtr::{Output, Settings, Xtr};
+use control::proto::lisp::xtr::{self, MapServer, Xtr};
 use control::proto::lisp::{Action, EidKey, InstanceId, Locator};
 use dataplane::testing::builder::Packet;
 use dataplane::testing::pcap;
@@ -152,6 +154,11 @@ fn gallery() -> Vec<Shown> {
             request,
         }))
     };
+    let forwarded = Encapsulated::emit_forwarded(&encapsulated(
+        "192.0.2.9:4342",
+        "10.1.2.3:4342",
+        request.clone(),
+    ));
     const WHO: &str = "00000000000000000000000000000102";
     const BODY: &str = "|0x1122334455667788|48,16|1440,3|7|1,2,1,2|60,40,60,40|";
     vec![
@@ -185,6 +192,7 @@ fn gallery() -> Vec<Shown> {
             encapsulated("192.0.2.9:4342", "10.1.2.3:4342", request.clone()),
             "8,1|0x00000000000000aa|||7,7|||".into(),
         ),
+        (forwarded, "8,1|0x00000000000000aa|||7,7|||".into()),
         (
             encapsulated("[2001:db8::9]:5000", "[2001:db8::1]:4342", request),
             "8,1|0x00000000000000aa|||7,7|||".into(),
@@ -198,11 +206,19 @@ fn as_notify(mut ack: Vec<u8>) -> Vec<u8> {
     ack
 }
 
-/// What tshark reads of these frames: a line for each, its fields and its complaints. `None`: there is no tshark.
-fn read(frames: &[Vec<u8>], fields: &[&str]) -> Option<String> {
+/// What tshark reads in these messages: a line for each, of these fields. `None`: there is no tshark.
+fn read_by_tshark(messages: &[Vec<u8>], fields: &[&str]) -> Option<String> {
+    let (source, destination) = ("2001:db8:f::9", "2001:db8:f::1");
+    let frames = messages.iter().map(|message| {
+        Packet::anywhere()
+            .ipv6(source.parse().unwrap(), destination.parse().unwrap())
+            .udp(CONTROL_PORT, CONTROL_PORT, message)
+            .build()
+    });
+    let frames: Vec<Vec<u8>> = frames.collect();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sent.pcap");
-    pcap::write(&path, frames).unwrap();
+    pcap::write(&path, &frames).unwrap();
     let mut tshark = Command::new("tshark");
     tshark.arg("-r").arg(&path).args(["-T", "fields"]);
     tshark.args(["-E", "separator=|", "-E", "occurrence=a"]);
@@ -212,8 +228,7 @@ fn read(frames: &[Vec<u8>], fields: &[&str]) -> Option<String> {
         "-o",
         "ip.check_checksum:TRUE",
     ]);
-    let complaints = ["_ws.expert.message", "_ws.malformed", "lisp.undecoded"];
-    for field in fields.iter().chain(&complaints) {
+    for field in fields.iter().chain(&COMPLAINTS) {
         tshark.args(["-e", field]);
     }
     let output = match tshark.output() {
@@ -232,42 +247,193 @@ fn read(frames: &[Vec<u8>], fields: &[&str]) -> Option<String> {
     Some(read.replace("True", YES).replace("False", NO))
 }
 
+/// Fields that are empty if tshark has nothing to say against a message.
+const COMPLAINTS: [&str; 3] = ["_ws.expert.message", "_ws.malformed", "lisp.undecoded"];
+
 #[test]
 fn tshark_reads_every_message_without_complaint() {
     let gallery = gallery();
-    let frames: Vec<Vec<u8>> = gallery
-        .iter()
-        .map(|(message, _)| {
-            let (IpAddr::V6(source), IpAddr::V6(destination)) =
-                (ip("2001:db8:f::9"), ip("2001:db8:f::1"))
-            else {
-                panic!("IPv6")
-            };
-            Packet::anywhere()
-                .ipv6(source, destination)
-                .udp(CONTROL_PORT, CONTROL_PORT, message)
-                .build()
-        })
-        .collect();
-    let read = read(
-        &frames,
-        &[
-            "lisp.type",
-            "lisp.nonce",
-            "lisp.mapping.eid.masklen",
-            "lisp.mapping.ttl",
-            "lisp.lcaf.iid",
-            "lisp.loc.priority",
-            "lisp.loc.weight",
-            "lisp.xtrid",
-        ],
-    );
-    let Some(read) = read else { return };
+    let messages: Vec<Vec<u8>> = gallery.iter().map(|(message, _)| message.clone()).collect();
+    let fields = [
+        "lisp.type",
+        "lisp.nonce",
+        "lisp.mapping.eid.masklen",
+        "lisp.mapping.ttl",
+        "lisp.lcaf.iid",
+        "lisp.loc.priority",
+        "lisp.loc.weight",
+        "lisp.xtrid",
+    ];
+    let Some(read) = read_by_tshark(&messages, &fields) else {
+        return;
+    };
     let expected: String = gallery
         .iter()
         .map(|(_, fields)| format!("{fields}|||\n"))
         .collect();
     assert_eq!(read, expected);
+}
+
+/// Every action of a negative answer, for EIDs of both families in an instance of its own.
+#[test]
+fn tshark_reads_every_action() {
+    let records = (0..8).map(|act| {
+        let eid = ["10.128.0.0/9", "2001:db8:8000::/33"][usize::from(act % 2)];
+        Record::negative(key(7, eid), Act::new(act).unwrap(), 15)
+    });
+    let negative = emit(&Message::Reply(Reply {
+        flags: ReplyFlags::default(),
+        nonce: 0xee,
+        records: records.collect(),
+    }));
+    let fields = [
+        "lisp.mapping.act",
+        "lisp.mapping.eid.masklen",
+        "lisp.lcaf.iid",
+        "lisp.lcaf.iid.ipv4",
+        "lisp.lcaf.iid.ipv6",
+    ];
+    let Some(read) = read_by_tshark(&[negative], &fields) else {
+        return;
+    };
+    let v4 = ["10.128.0.0"; 4].join(",");
+    let v6 = ["2001:db8:8000::"; 4].join(",");
+    let rest = format!("9,33,9,33,9,33,9,33|7,7,7,7,7,7,7,7|{v4}|{v6}|||\n");
+    assert_eq!(read, format!("0,1,2,3,4,5,6,7|{rest}"));
+}
+
+/// Two tunnel routers and a Map-Server, and every message they send.
+struct Talk {
+    now: Instant,
+    routers: [Xtr; 2],
+    server: Machine,
+    sent: Vec<Vec<u8>>,
+}
+
+const ROUTERS: [&str; 2] = ["2001:db8:ffff::1", "2001:db8:ffff::2"];
+const SERVER: &str = "2001:db8:ffff::9";
+
+impl Talk {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut site = Site::new("both");
+        site.keys = vec![(1, Secret::new(b"secret"))];
+        site.prefixes = ["2001:db8:a::/48", "10.1.0.0/16"]
+            .map(|eid| Allowed {
+                key: key(7, eid),
+                more_specifics: true,
+            })
+            .into();
+        let settings = mapserver::Settings {
+            sites: vec![site],
+            ..mapserver::Settings::default()
+        };
+        let mut talk = Self {
+            now,
+            routers: [1, 2].map(|seed| Xtr::new(now, &[seed; 32], 1000)),
+            server: Machine::new(now, settings, fastrand::Rng::with_seed(1)),
+            sent: Vec::new(),
+        };
+        talk.configure(0, &["2001:db8:a::/48", "10.1.0.0/16", "10.1.1.1/32"], true);
+        talk.configure(1, &["2001:db8:a:1::/64"], false);
+        talk
+    }
+
+    fn configure(&mut self, router: usize, eids: &[&str], proxy_reply: bool) {
+        let settings = xtr::Settings {
+            map_resolvers: vec![ip(SERVER)],
+            is_etr: true,
+            eids: eids.iter().map(|eid| key(7, eid)).collect(),
+            rlocs: vec![Locator::new(ip(ROUTERS[router]))],
+            map_servers: vec![MapServer {
+                address: ip(SERVER),
+                key: Secret::new(b"secret"),
+                key_id: 1,
+                algorithm: Algorithm::HmacSha256,
+                proxy_reply,
+            }],
+            identity: Some(Identity {
+                xtr_id: router as u128 + 1,
+                site_id: 1,
+            }),
+            ..xtr::Settings::default()
+        };
+        self.routers[router].set_settings(self.now, settings);
+        self.run(1);
+    }
+
+    fn miss(&mut self, router: usize, eid: &str) {
+        let eid = EidAddress {
+            instance: InstanceId::new(7).unwrap(),
+            address: ip(eid),
+        };
+        self.routers[router].miss(self.now, eid, None);
+        self.run(1);
+    }
+
+    /// Messages go back and forth until there are none, once each so many seconds.
+    fn run(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now += Duration::from_secs(1);
+            loop {
+                let before = self.sent.len();
+                for (router, address) in ROUTERS.into_iter().enumerate() {
+                    self.routers[router].handle_timeout(self.now);
+                    while let Some(output) = self.routers[router].poll_output() {
+                        if let xtr::Output::Send(datagram) = output {
+                            let from = SocketAddr::new(ip(address), CONTROL_PORT);
+                            self.deliver(from, datagram.destination, datagram.payload);
+                        }
+                    }
+                }
+                self.server.handle_timeout(self.now);
+                while let Some(output) = self.server.poll_output() {
+                    if let mapserver::Output::Send { to, bytes, .. } = output {
+                        let from = SocketAddr::new(ip(SERVER), CONTROL_PORT);
+                        self.deliver(from, to, bytes);
+                    }
+                }
+                if self.sent.len() == before {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        if to.ip() == ip(SERVER) {
+            self.server.handle_input(self.now, from, to, &bytes);
+        } else if let Some(at) = ROUTERS.iter().position(|router| ip(router) == to.ip()) {
+            self.routers[at].handle_input(self.now, from, to.ip(), &bytes);
+        }
+        self.sent.push(bytes);
+    }
+}
+
+/// What the machines send, in place of what a test thinks they do: a registration, questions that are answered, sent on and
+/// denied, and a host that moves.
+#[test]
+fn tshark_reads_what_the_machines_send_without_complaint() {
+    let mut talk = Talk::new();
+    talk.miss(1, "10.1.2.3");
+    talk.miss(0, "2001:db8:a:1::7");
+    talk.miss(0, "2001:db8:b::7");
+    talk.miss(1, "10.1.1.1");
+    // The host is at the other router now, and the first is told.
+    talk.configure(1, &["2001:db8:a:1::/64", "10.1.1.1/32"], false);
+    talk.configure(0, &["2001:db8:a::/48", "10.1.0.0/16"], true);
+    talk.run(70);
+    let Some(read) = read_by_tshark(&talk.sent, &["lisp.type"]) else {
+        return;
+    };
+    let mut kinds = BTreeSet::new();
+    for (line, message) in read.lines().zip(&talk.sent) {
+        let (kind, complaint) = line.split_once('|').unwrap();
+        assert_eq!(complaint, "||", "{message:02x?}");
+        kinds.insert(kind);
+    }
+    assert_eq!(read.lines().count(), talk.sent.len());
+    assert_eq!(kinds, BTreeSet::from(["2", "3", "4", "5", "8,1"]));
 }
 
 /// B-01, B-02, P-05: a probe as the machine sends it, and its answer.
@@ -277,11 +443,11 @@ fn tshark_reads_a_probe_and_its_answer() {
     let (near, far) = (ip("2001:db8:f::1"), ip("2001:db8:f::9"));
     let router = |own: IpAddr, eid: &str| {
         let mut xtr = Xtr::new(now, &[7; 32], 0);
-        let settings = Settings {
+        let settings = xtr::Settings {
             is_etr: true,
             eids: vec![key(7, eid)],
             rlocs: vec![Locator::new(own), Locator::new(ip("192.0.2.1"))],
-            ..Settings::default()
+            ..xtr::Settings::default()
         };
         xtr.set_settings(now, settings);
         xtr
@@ -291,7 +457,7 @@ fn tshark_reads_a_probe_and_its_answer() {
     asks.watch(now, far, vec![key(7, "10.2.0.0/16")], true);
     assert!(asks.probe(now, far));
     let sent = |xtr: &mut Xtr| match xtr.poll_output() {
-        Some(Output::Send(datagram)) => datagram,
+        Some(xtr::Output::Send(datagram)) => datagram,
         other => panic!("{other:?}"),
     };
     let probe = sent(&mut asks);
@@ -299,29 +465,19 @@ fn tshark_reads_a_probe_and_its_answer() {
     let answer = sent(&mut answers);
     asks.handle_input(now, answer.source, near, &answer.payload);
     assert_eq!(asks.rloc_state(far).map(|state| state.answered), Some(1));
-    let frames = [probe, answer].map(|datagram| {
-        let (SocketAddr::V6(from), SocketAddr::V6(to)) = (datagram.source, datagram.destination)
-        else {
-            panic!("IPv6")
-        };
-        Packet::anywhere()
-            .ipv6(*from.ip(), *to.ip())
-            .udp(from.port(), to.port(), &datagram.payload)
-            .build()
-    });
-    let read = read(
-        &frames,
-        &[
-            "lisp.mreq.flags.probe",
-            "lisp.mreq.srceid.afi",
-            "lisp.mreq.itr_rloc_ipv6",
-            "lisp.mrep.flags.probe",
-            "lisp.mapping.auth",
-            "lisp.loc.flags.probe",
-            "lisp.mapping.eid.masklen",
-        ],
-    );
-    let Some(read) = read else { return };
+    let messages = [probe, answer].map(|datagram| datagram.payload);
+    let fields = [
+        "lisp.mreq.flags.probe",
+        "lisp.mreq.srceid.afi",
+        "lisp.mreq.itr_rloc_ipv6",
+        "lisp.mrep.flags.probe",
+        "lisp.mapping.auth",
+        "lisp.loc.flags.probe",
+        "lisp.mapping.eid.masklen",
+    ];
+    let Some(read) = read_by_tshark(&messages, &fields) else {
+        return;
+    };
     // Locators are in their order: the probed one is behind the IPv4 one.
     let expected = format!("{YES}|0|2001:db8:f::1|||||||\n|||{YES}|{YES}|{NO},{YES}|16|||\n");
     assert_eq!(read, expected);

@@ -22,10 +22,12 @@ fn ip(text: &str) -> Ipv6Addr {
 
 fn config() -> InterfaceConfig {
     InterfaceConfig {
+        watched: Vec::new(),
         mac: MAC,
         link_local: ip("fe80::1"),
         addresses: vec!["2001:db8:a::1/64".parse().unwrap()],
         on_link: Vec::new(),
+        watched: Vec::new(),
         proxied: vec!["2001:db8:1::/48".parse().unwrap()],
         statics: Vec::new(),
     }

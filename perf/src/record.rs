@@ -84,6 +84,16 @@ pub enum Metric {
     ServerBusy,
     /// Memory of a Map-Server over its registered EIDs.
     BytesPerEid,
+    /// Control messages sent by a fleet and its Map-Servers, over tunnel routers and hours.
+    MessagesPerXtrHour,
+    /// Control messages of the fleet's busiest second.
+    PeakMessagesPerS,
+    /// How long after a change an answer may still be what it was before.
+    ConvergeS,
+    /// Memory of a fleet and all that is kept to judge it, over its tunnel routers.
+    BytesPerXtr,
+    /// Time a run took.
+    WallS,
 }
 
 impl Metric {
@@ -129,6 +139,11 @@ impl Metric {
             Self::P99Us => "p99_us",
             Self::ServerBusy => "server_busy",
             Self::BytesPerEid => "bytes_per_eid",
+            Self::MessagesPerXtrHour => "messages_per_xtr_hour",
+            Self::PeakMessagesPerS => "peak_messages_per_s",
+            Self::ConvergeS => "converge_s",
+            Self::BytesPerXtr => "bytes_per_xtr",
+            Self::WallS => "wall_s",
         }
     }
 
@@ -154,9 +169,14 @@ impl Metric {
             | Self::ServerBusy => "1",
             Self::MlookupsPerS => "Mlookups/s",
             Self::BurstNs => "ns",
-            Self::Bytes | Self::BytesPerPrefix | Self::BytesPerMapping | Self::BytesPerEid => {
-                "bytes"
-            }
+            Self::Bytes
+            | Self::BytesPerPrefix
+            | Self::BytesPerMapping
+            | Self::BytesPerEid
+            | Self::BytesPerXtr => "bytes",
+            Self::MessagesPerXtrHour => "1/h",
+            Self::PeakMessagesPerS => "1/s",
+            Self::ConvergeS | Self::WallS => "s",
             Self::BuildMs => "ms",
             Self::UpdatesPerS | Self::RequestsPerSPerCore | Self::RegistersPerSPerCore => "1/s",
             Self::UpdateUsMedian | Self::UpdateUsP99 | Self::EffectUs | Self::P99Us => "us",
@@ -323,6 +343,11 @@ mod tests {
             Metric::P99Us,
             Metric::ServerBusy,
             Metric::BytesPerEid,
+            Metric::MessagesPerXtrHour,
+            Metric::PeakMessagesPerS,
+            Metric::ConvergeS,
+            Metric::BytesPerXtr,
+            Metric::WallS,
         ] {
             assert_eq!(
                 serde_json::to_value(metric).expect("a name"),

@@ -102,6 +102,8 @@ pub const TARGETS: &[Target] = &[
         100_000.0,
     ),
     at_most("mapserver/memory/1M", Metric::BytesPerEid, 400.0),
+    // Answers that are not true three minutes after the last change, in a day of 10,000 sites.
+    at_most("mapserver/fleet/10000", Metric::WrongAnswers, 0.0),
     // The real IPv6 table, one leaf for each origin AS.
     at_least("lpm6/real/as/U", Metric::RatioToRteFib6, 2.0),
     at_least("lpm6/real/as/Z", Metric::RatioToRteFib6, 1.5),

@@ -50,8 +50,8 @@ pub const NODE_NAMES: [&str; 9] = [
 ];
 const HAIRPIN: usize = 6;
 
-/// Bytes of a packet by which the control thread is told of a miss: link header with tags, IP header, ports.
-const MISS_BYTES: usize = 128;
+/// Bytes of a packet by which the control thread is told of it: link header with tags, IP header, ports.
+const TOLD_BYTES: usize = 128;
 
 /// Nodes that count more than frames.
 #[derive(Clone, Copy)]
@@ -164,9 +164,9 @@ impl<F: Frame> Edge<F> {
     fn route(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) {
         let mut lookup = std::mem::take(&mut self.lookup);
         self.run(&mut lookup, tables, out);
-        if lookup.any_missed {
+        if lookup.any_told {
             // Before anything is translated: it is the EIDs that are told.
-            self.tell_misses(out);
+            self.tell_all(out);
         }
         if lookup.any_rules {
             self.run_counting(Step::Out, tables, out);
@@ -270,12 +270,13 @@ impl<F: Frame> Edge<F> {
         self.settle(tables, out);
     }
 
-    /// Tell the control thread of packets that go on without a mapping: by their first bytes.
+    /// Tell the control thread of packets that go on without a mapping, or from a host it does not know: by their first
+    /// bytes.
     #[cold]
-    fn tell_misses(&mut self, out: &mut Outputs<F, Meta>) {
+    fn tell_all(&mut self, out: &mut Outputs<F, Meta>) {
         let (frames, meta) = self.batch.parts();
-        for (frame, meta) in frames.iter().zip(meta).filter(|(_, meta)| meta.is_missed) {
-            tell_miss(frame, *meta, out);
+        for (frame, meta) in frames.iter().zip(meta).filter(|(_, meta)| meta.went_on()) {
+            tell(frame, *meta, out);
         }
     }
 
@@ -294,8 +295,8 @@ impl<F: Frame> Edge<F> {
             out.discard(DropReason::LispNoLocator, frame);
             return;
         };
-        if meta.is_missed {
-            tell_miss(&frame, meta, out);
+        if meta.went_on() {
+            tell(&frame, meta, out);
         }
         let pieces = match fragment::split(frame, meta.l3_offset(), usize::from(room)) {
             Ok(pieces) => pieces,
@@ -421,15 +422,19 @@ impl<F: Frame> Edge<F> {
     }
 }
 
-/// Tell the control thread of a packet that goes on without a mapping.
-fn tell_miss<F: Frame>(frame: &F, meta: Meta, out: &mut Outputs<F, Meta>) {
+/// Tell the control thread of a packet that goes on.
+fn tell<F: Frame>(frame: &F, meta: Meta, out: &mut Outputs<F, Meta>) {
     let head = frame.bytes();
-    let head = head.get(..head.len().min(MISS_BYTES)).unwrap_or(&[]);
+    let head = head.get(..head.len().min(TOLD_BYTES)).unwrap_or(&[]);
+    let reason = match meta.is_missed {
+        true => PuntReason::MapCacheMiss,
+        false => PuntReason::DynamicEid,
+    };
     // Without a buffer the next packet tells.
     if let Some(mut note) = frame.another(head.len()) {
         note.bytes_mut().copy_from_slice(head);
         out.counters().generated.add(1);
-        out.punt(PuntReason::MapCacheMiss, note, meta);
+        out.punt(reason, note, meta);
     }
 }
 

@@ -353,8 +353,8 @@ fn finish_odd<F: Frame>(
         Next::Continue => {}
         next => return Err(next),
     }
-    if meta.is_missed {
-        // The nodes know how a miss is told.
+    if meta.went_on() {
+        // The nodes know how the control thread is told.
         *meta = start;
         return Err(Next::Continue);
     }

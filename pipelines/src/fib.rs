@@ -105,7 +105,7 @@ pub(crate) struct Lookup {
     /// Some packet of the last batch goes to a mapping.
     pub(crate) any_mapping: bool,
     /// Of some packet of the last batch the control thread is to be told.
-    pub(crate) any_missed: bool,
+    pub(crate) any_told: bool,
 }
 
 impl<F: Frame> Node<F> for Lookup {
@@ -164,7 +164,7 @@ impl<F: Frame> Node<F> for Lookup {
         }
         let mut rules = 0;
         self.any_oversize = false;
-        self.any_missed = false;
+        self.any_told = false;
         let mut all = 0;
         for (index, ((frame, meta), leaf)) in frames.iter().zip(meta).zip(leaves).enumerate() {
             meta.next_hop = leaf;
@@ -177,7 +177,7 @@ impl<F: Frame> Node<F> for Lookup {
                     } else if meta.is_oversize {
                         self.any_oversize = true;
                     }
-                    self.any_missed |= meta.is_missed;
+                    self.any_told |= meta.went_on();
                     tables.next_hop(meta.next_hop).rule_set
                 }
             };

@@ -61,6 +61,8 @@ pub struct Meta {
     pub(crate) is_decapsulated: bool,
     /// It goes on, but its destination has no mapping, and the control thread is to be told.
     pub(crate) is_missed: bool,
+    /// It goes on, but its source may be at any site and is not known to be here: the control thread is to be told.
+    pub(crate) is_stranger: bool,
     /// It is larger than the MTU of its next hop, and is cut as it leaves (RFC 791 3.2).
     pub(crate) is_oversize: bool,
 }
@@ -81,6 +83,7 @@ impl Default for Meta {
             hairpinned: false,
             is_decapsulated: false,
             is_missed: false,
+            is_stranger: false,
             is_oversize: false,
         }
     }
@@ -151,11 +154,17 @@ impl Meta {
         self.vrf
     }
 
-    /// Whether the packet itself went on without a mapping: then this is only its beginning, for the control thread to
-    /// know of it, and nothing that could go anywhere.
+    /// Whether the packet itself went on: then this is only its beginning, for the control thread to know of it, and
+    /// nothing that could go anywhere.
     #[must_use]
     pub fn went_on(&self) -> bool {
-        self.is_missed
+        self.is_missed || self.is_stranger
+    }
+
+    /// Whether it came encapsulated.
+    #[must_use]
+    pub fn is_decapsulated(&self) -> bool {
+        self.is_decapsulated
     }
 
     /// Its address family.

@@ -3,5 +3,6 @@
 pub mod client;
 pub mod map;
 pub mod protocol;
+pub mod registrations;
 pub mod server;
 pub mod view;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::map::{MapChange, MapQuery};
+use super::registrations::RegistrationsQuery;
 use crate::proto::lisp::InstanceId;
 
 /// The version this program speaks.
@@ -88,6 +89,8 @@ pub enum Command {
     },
     /// Read the map-cache, page by page.
     MapShow(MapQuery),
+    /// Read what is registered with a Map-Server, page by page.
+    RegistrationsShow(RegistrationsQuery),
 }
 
 macro_rules! subjects {

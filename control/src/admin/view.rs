@@ -17,7 +17,7 @@ pub use lisp::{
 };
 pub use lisp_parts::{
     DatabaseRloc, LispCleared, LispDatabase, LispEvent, LispEvents, LispRegistrations, LispRlocs,
-    LispStatistics, OwnEid,
+    LispStatistics, OwnEid, RegisteredEid, RegisteredLocator, RegisteredPage,
 };
 
 /// `show instance`, and the answer to a ping.

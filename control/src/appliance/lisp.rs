@@ -7,12 +7,13 @@
 
 mod control;
 mod events;
+mod hosts;
 mod liveness;
 mod nonces;
 mod parts;
 mod show;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ use crate::proto::lisp::{
     Action, Deleted, EidKey, InstanceId, Limits, MapCache, Mapping, Miss, Misses, Origin, PathMtus,
     unreachable,
 };
-use crate::publish;
+use crate::publish::{self, Hosts};
 use events::Events;
 use liveness::Verdict;
 
@@ -120,6 +121,10 @@ pub(super) struct LispState<F> {
     unheard: u64,
     /// When it was last told that one is suspected.
     suspected: Option<Instant>,
+    /// EID hosts that are here.
+    hosts: Hosts,
+    /// Those that are away, as neighbour discovery knows it.
+    away: BTreeSet<EidKey>,
 }
 
 impl<F> LispState<F> {
@@ -139,6 +144,8 @@ impl<F> LispState<F> {
             looked_at: None,
             unheard: 0,
             suspected: None,
+            hosts: Hosts::new(),
+            away: BTreeSet::new(),
         }
     }
 
@@ -390,11 +397,11 @@ impl<P: Platform> Appliance<P> {
             cache, vrfs, xtr, ..
         } = &mut self.lisp;
         let rib = &self.rib;
-        cache.note_use(now, USE_PER_TICK, |key| {
+        cache.note_use(now, USE_PER_TICK, |key, mapping| {
             let vrf = vrfs.get(&key.instance);
             let is_used = vrf.is_some_and(|vrf| rib.was_used(*vrf, key.eid));
             if is_used {
-                xtr.note_used(now, key);
+                xtr.note_used(now, key, mapping);
             }
             is_used
         });
@@ -402,6 +409,7 @@ impl<P: Platform> Appliance<P> {
         self.note_unheard(now);
         self.lisp.xtr.handle_timeout(now);
         self.do_lisp_outputs(now);
+        self.look_at_away(now);
     }
 
     /// An ICMP error that may be about a packet we encapsulated.

@@ -195,7 +195,7 @@ impl<P: Platform> Appliance<P> {
             self.look_at_links(now);
             self.look_at_rlocs(now);
         }
-        self.do_outputs();
+        self.do_outputs(now);
         if self.outdated && now >= self.published + PUBLISH_PAUSE {
             self.publish_anew(now);
         }
@@ -251,6 +251,11 @@ impl<P: Platform> Appliance<P> {
             } => self.probe_rlocs(now, target.map(|target| (instance, target)), send),
             Command::LispClear { instance, prefix } => self.clear_learned(now, instance, prefix),
             Command::MapShow(query) => self.show_mappings(now, &query),
+            Command::RegistrationsShow(_) => Answer::refused(
+                Refusal::Failed,
+                "nobody registers here: ask a Map-Server, or leave PREFIX, --instance and --site out to see where own \
+                 EIDs are registered",
+            ),
         }
     }
 
@@ -259,6 +264,11 @@ impl<P: Platform> Appliance<P> {
         self.counts.panics += 1;
         self.outdated = true;
         tracing::error!("a bug in the control thread was survived: {what}");
+    }
+
+    /// It ends: others are told. To be called while the workers still run.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.withdraw_eids(now);
     }
 
     /// Whether no worker is left that could forward a packet.
@@ -277,6 +287,7 @@ impl<P: Platform> Appliance<P> {
             macs: &self.macs,
             links: &links,
             machine: &self.machine,
+            hosts: self.lisp.hosts(),
         })?;
         Ok(builder.build_in(&mut self.rib))
     }

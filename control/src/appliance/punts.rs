@@ -68,7 +68,11 @@ impl<P: Platform> Appliance<P> {
             }
             PuntReason::Echo => self.reply(now, worker, &frame, &meta),
             PuntReason::NeighborMiss => self.resolve(now, worker, frame, meta),
-            PuntReason::MapCacheMiss => self.handle_miss(now, worker, frame, meta),
+            PuntReason::MapCacheMiss => {
+                self.hear(now, &frame, &meta);
+                self.handle_miss(now, worker, frame, meta);
+            }
+            PuntReason::DynamicEid => self.hear(now, &frame, &meta),
             PuntReason::LispControl => self.handle_lisp_control(now, &frame, &meta),
             PuntReason::PathMtu => self.handle_path_mtu(now, &frame, &meta),
         }
@@ -189,7 +193,7 @@ impl<P: Platform> Appliance<P> {
     }
 
     /// Do what neighbour discovery and ARP want.
-    pub(super) fn do_outputs(&mut self) {
+    pub(super) fn do_outputs(&mut self, now: Instant) {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Transmit {
@@ -202,6 +206,8 @@ impl<P: Platform> Appliance<P> {
                 Output::Ready(waiting) if self.outdated => self.ready.push(waiting),
                 Output::Ready(waiting) => self.resume(waiting),
                 Output::Failed(waiting) => self.fail(waiting),
+                Output::Heard { interface, address } => self.host_heard(now, interface, address),
+                Output::Silent { interface, address } => self.host_silent(now, interface, address),
                 Output::Event(event) => self.log(&event),
             }
         }

@@ -71,6 +71,7 @@ impl<P: Platform> Appliance<P> {
             macs: &self.macs,
             links: &links,
             machine: &Machine::<()>::new(settings(&new), fastrand::Rng::with_seed(0)),
+            hosts: &publish::Hosts::new(),
         })
         .map_err(|error| format!("{path}: {error}"))?;
 
@@ -83,6 +84,7 @@ impl<P: Platform> Appliance<P> {
         changes.extend(self.configure_lisp(now));
         self.machine.set_settings(settings(&self.config));
         self.configure_machine(now, &old_slots);
+        self.look_at_hosts(now);
         self.look_at_rlocs(now);
         self.publish_anew(now);
         Ok(Reloaded {
@@ -105,6 +107,7 @@ impl<P: Platform> Appliance<P> {
             machine,
             macs,
             links,
+            lisp,
             ..
         } = self;
         for (id, position) in old_slots.iter() {
@@ -116,7 +119,8 @@ impl<P: Platform> Appliance<P> {
             let index = InterfaceIndex(slots.id(position).0);
             let mac = macs[interface.port];
             let is_new = old_slots.position(slots.id(position)).is_none();
-            let interface_config = publish::neighbor_discovery(config, position, mac);
+            let away = lisp.away();
+            let interface_config = publish::neighbor_discovery(config, position, mac, away);
             machine.set_interface(now, index, Some(interface_config));
             if is_new && !links[interface.port].up {
                 machine.set_link(now, index, false);

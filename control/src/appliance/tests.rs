@@ -6,5 +6,6 @@ mod lisp;
 mod mapping_system;
 mod neighbors;
 mod probing;
+mod roaming;
 mod tables;
 mod views;

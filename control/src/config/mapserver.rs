@@ -16,7 +16,9 @@ use super::error::{Errors, Place, Sink};
 use super::lisp::rules::check_eid_prefix;
 use super::problem::Problem;
 use super::reader::{Field, Table, Value, list, root_place};
-use super::scalar::{address, boolean, choice, file_path, integer, name, prefix, secret};
+use super::scalar::{
+    address, boolean, choice, file_path, integer, name, prefix, secret, socket_path,
+};
 use super::{not_utf8, read, syntax};
 use crate::proto::lisp::mapserver::{Allowed, Rate, Settings, Site};
 use crate::proto::lisp::wire::auth::{Algorithm, Secret};
@@ -24,6 +26,8 @@ use crate::proto::lisp::{EidKey, InstanceId};
 
 /// Own addresses, most.
 const LISTEN_MAX: usize = 16;
+/// Name of the admin socket where none is given.
+const SOCKET: &str = "mapserver.sock";
 /// Keys of a site, most: as many as key ids.
 const KEYS_MAX: usize = 256;
 /// Prefixes of a site, most.
@@ -86,6 +90,8 @@ fn server(mut table: Table<'_>, sink: &mut Sink<'_>) -> Option<MapServer> {
         list(value, expected, 1..=LISTEN_MAX, what, own_address, sink)
     });
     let state = table.required("state", "the file that keeps nonces", sink, file_path);
+    let registrations = table.optional("registrations", sink, file_path);
+    let admin_socket = table.optional("admin_socket", sink, socket_path);
     let defaults = Settings::default();
     let [v4, v6] = defaults.negative_shortest;
     let timeout = table.optional(
@@ -106,6 +112,11 @@ fn server(mut table: Table<'_>, sink: &mut Sink<'_>) -> Option<MapServer> {
         if let Some((_, first)) = before.iter().find(|(known, _)| known == address) {
             twice("address", address.to_string(), (place, first), sink);
         }
+    }
+    if let (Some((kept, place)), Some((nonces, first))) = (registrations.given(), state.given())
+        && kept == nonces
+    {
+        twice("file", kept.display().to_string(), (place, first), sink);
     }
     let listen: Vec<IpAddr> = listen.items.into_iter().map(|(item, _)| item).collect();
     let state: PathBuf = state.optional()?;
@@ -132,6 +143,8 @@ fn server(mut table: Table<'_>, sink: &mut Sink<'_>) -> Option<MapServer> {
             own_addresses: listen.clone(),
         },
         listen,
+        registrations: registrations.optional(),
+        admin_socket: admin_socket.or(state.with_file_name(SOCKET)),
         state,
     })
 }

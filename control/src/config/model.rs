@@ -331,7 +331,7 @@ impl Punt {
 }
 
 impl Default for Punt {
-    /// `nd`, `neighbor_miss`, `echo`, `arp`, `map_cache_miss`, `lisp_control` and
+    /// `nd`, `neighbor_miss`, `echo`, `arp`, `map_cache_miss`, `dynamic_eid`, `lisp_control` and
     /// `path_mtu`: 1,000 a second, 200 at once; `local`: 100 and 50.
     fn default() -> Self {
         let mut rates = [Rate {

@@ -308,6 +308,16 @@ pub enum Problem {
         /// The one that is missing.
         other: &'static str,
     },
+    /// EIDs of the site among those of hosts that move.
+    #[error(
+        "{found} is inside {dynamic}, one of dynamic_eids, expected own EIDs outside of it, or all of it"
+    )]
+    InsideDynamic {
+        /// The own EID prefix.
+        found: IpNet,
+        /// The one around it.
+        dynamic: IpNet,
+    },
     /// A mapping that may not stand.
     #[error(transparent)]
     Mapping(#[from] Misfit),

@@ -3,9 +3,12 @@
 //!
 //! One thread. Datagrams are taken in turns from all sockets, so that none is starved; signals come first. Nonces are
 //! written at most once a second by a thread that may wait for the disk, and a last time at the end: a power cut
-//! forgets at most the last second of them.
+//! forgets at most the last second of them. Registrations are too, where the configuration names a file for them. Questions
+//! on the admin socket are answered one a turn.
 
+mod admin;
 pub mod nonces;
+pub mod registrations;
 mod sockets;
 
 use std::fs::{self, File};
@@ -13,25 +16,29 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
+
+use crate::admin::server::{self, Question};
 
 use crate::cli::MapserverArgs;
 use crate::config;
 use crate::config::mapserver::MapServer;
 use crate::exit::Exit;
+use crate::instance::{Instance, InstanceError};
 use crate::logging::{self, LogError};
 use crate::proto::lisp::mapserver::{Machine, Output};
 use crate::reactor::{Received, Signals};
 use nonces::NonceError;
-use sockets::Sockets;
+use registrations::Snapshots;
+use sockets::{BATCH, Datagram, Room, Sockets};
 
-/// Datagrams of one socket before the next has its turn.
-const TURN: usize = 64;
-/// Longest datagram.
-const DATAGRAM_MAX: usize = 65_535;
 /// How long a nonce may wait to be saved.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
+/// Questions that wait for the reactor; connections with more wait themselves.
+const QUESTIONS: usize = 16;
 /// With nothing to do, how long until the next look.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -52,6 +59,17 @@ pub enum MapserverError {
     Listen {
         /// Address and port.
         address: std::net::SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The admin socket cannot be had.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// Registrations cannot be kept.
+    #[error("cannot write {}: {error}", .path.display())]
+    Registrations {
+        /// The file.
+        path: PathBuf,
         /// What the kernel said.
         error: io::Error,
     },
@@ -76,7 +94,8 @@ impl MapserverError {
                 Exit::Instance
             }
             Self::Listen { .. } => Exit::Unable,
-            Self::Nonces(_) | Self::System { .. } => Exit::Failed,
+            Self::Instance(error) => error.exit(),
+            Self::Nonces(_) | Self::Registrations { .. } | Self::System { .. } => Exit::Failed,
         }
     }
 
@@ -104,29 +123,65 @@ pub fn run(args: &MapserverArgs) -> Result<(), MapserverError> {
             Signals::install().map_err(MapserverError::system("listen to signals"))?;
         let sockets = Sockets::bind(&config.listen)
             .map_err(|(address, error)| MapserverError::Listen { address, error })?;
-        // Not before: whoever has the sockets has the file.
+        // Not before: whoever has the sockets has the files.
+        let mut instance = Instance::claim(&config.admin_socket)?;
+        let started = Instant::now();
         let rng = fastrand::Rng::with_seed(seed);
-        let mut machine = Machine::new(Instant::now(), config.settings.clone(), rng);
+        let mut machine = Machine::new(started, config.settings.clone(), rng);
         for nonce in nonces::load(&config.state)? {
             machine.restore_nonce(&nonce);
         }
         // Now, while somebody is there to read why not.
         save_all(&config.state, &machine)?;
+        restore_registrations(&config, &mut machine);
         warn_of_loosened_sites(&config);
+        let (sender, questions) = mpsc::channel(QUESTIONS);
+        let listener = UnixListener::from_std(instance.take_listener());
+        let listener = listener.map_err(MapserverError::system("serve the admin socket"))?;
+        let asked = tokio::spawn(server::serve(listener, sender));
+        tracing::info!("admin socket {}", instance.socket().display());
         for address in &config.listen {
             tracing::info!("listening on {address}");
         }
         tracing::info!("ready: {} sites", config.settings.sites.len());
+        let registrations = config.registrations.clone();
         let mut server = Server {
             path,
+            started,
+            snapshots: Snapshots::new(registrations, &machine),
+            reloads: Reloads {
+                applied: 1,
+                refused: 0,
+            },
             saver: Saver::new(config.state.clone(), machine.nonces_revision()),
             config,
             machine,
             sockets,
+            outgoing: Vec::new(),
             unsent: 0,
         };
-        server.serve(&mut signals).await
+        let ended = server.serve(&mut signals, questions).await;
+        asked.abort();
+        ended
     })
+}
+
+/// Nothing else depends on them: without them, they come back as routers register again.
+fn restore_registrations(config: &MapServer, machine: &mut Machine) {
+    let Some(path) = &config.registrations else {
+        return;
+    };
+    let (start, path_shown) = (Instant::now(), path.display());
+    match registrations::load(path, start, machine) {
+        Ok(found) => tracing::info!(
+            "{} registrations restored from {path_shown} in {:.2} s; {} had run out, {} are not allowed any more",
+            found.restored,
+            start.elapsed().as_secs_f64(),
+            found.expired,
+            found.refused,
+        ),
+        Err(error) => tracing::error!("registrations of {path_shown} are not used: {error}"),
+    }
 }
 
 /// 64 bits nobody can guess.
@@ -147,35 +202,79 @@ fn warn_of_loosened_sites(config: &MapServer) {
     }
 }
 
+/// Configurations since it started, the first included.
+struct Reloads {
+    applied: u64,
+    refused: u64,
+}
+
+/// Whether a configuration asks for what only a start can do.
+fn restart_needed(was: &MapServer, wants: &MapServer) -> bool {
+    let fixed = |config: &MapServer| {
+        let MapServer {
+            listen,
+            state,
+            registrations,
+            admin_socket,
+            settings: _,
+        } = config.clone();
+        (listen, state, registrations, admin_socket)
+    };
+    fixed(was) != fixed(wants)
+}
+
 struct Server {
     path: PathBuf,
+    started: Instant,
+    reloads: Reloads,
+    snapshots: Snapshots,
     config: MapServer,
     machine: Machine,
     sockets: Sockets,
     saver: Saver,
+    outgoing: Vec<Datagram>,
     /// Messages the kernel did not take.
     unsent: u64,
 }
 
 impl Server {
-    async fn serve(&mut self, signals: &mut Signals) -> Result<(), MapserverError> {
-        let mut buffer = vec![0; DATAGRAM_MAX];
+    async fn serve(
+        &mut self,
+        signals: &mut Signals,
+        mut questions: mpsc::Receiver<Question>,
+    ) -> Result<(), MapserverError> {
+        let mut room = Room::new();
         let ended = loop {
-            let is_busy = self.take_turns(&mut buffer);
+            let is_busy = self.take_turns(&mut room);
             let now = Instant::now();
             if self.machine.poll_timeout().is_some_and(|due| due <= now) {
                 self.machine.handle_timeout(now);
                 self.flush();
             }
             let save_at = self.saver.step(now, &self.machine);
-            let next = self.machine.poll_timeout().into_iter().chain(save_at).min();
+            let snapshot_at = self.snapshots.step(now, &self.machine);
+            let next = self
+                .machine
+                .poll_timeout()
+                .into_iter()
+                .chain(save_at)
+                .chain(snapshot_at);
+            let next = next.min();
             let next = next.map_or(now + IDLE, |next| next.min(now + IDLE));
             tokio::select! {
                 biased;
                 received = signals.next() => match received {
                     Received::End(name) => break name,
-                    Received::Reload => self.reload(),
+                    Received::Reload => {
+                        // What became of it is in the log.
+                        let _ = self.reload();
+                    }
                 },
+                Some(question) = questions.recv() => {
+                    let answer = self.answer(Instant::now(), question.command);
+                    // A client that went away needs no answer.
+                    let _ = question.answer.send(answer);
+                }
                 () = self.sockets.readable(), if !is_busy => {}
                 () = sleep_until(next.into()), if !is_busy => {}
                 // More may be there: only see whether a signal is.
@@ -184,26 +283,28 @@ impl Server {
         };
         tracing::info!("{ended}: ending");
         self.saver.finish(&self.machine).await?;
+        let finished = self.snapshots.finish(Instant::now(), &self.machine).await;
+        finished.map_err(|error| MapserverError::Registrations {
+            path: self.config.registrations.clone().unwrap_or_default(),
+            error,
+        })?;
         self.tell_counters();
         Ok(())
     }
 
     /// A turn for each socket; whether any had as much as fits in one.
-    fn take_turns(&mut self, buffer: &mut [u8]) -> bool {
+    fn take_turns(&mut self, room: &mut Room) -> bool {
         let mut is_busy = false;
         for at in 0..self.sockets.len() {
-            for taken in 1..=TURN {
-                let Some((length, from, to)) = self.sockets.receive(at, buffer) else {
-                    break;
-                };
-                let datagram = buffer.get(..length).unwrap_or_default();
-                let now = Instant::now();
-                self.machine.handle_input(now, from, to, datagram);
+            let now = Instant::now();
+            let machine = &mut self.machine;
+            let taken = self.sockets.receive(at, room, |inputs| {
+                machine.handle_inputs(now, inputs);
+            });
+            if taken > 0 {
                 self.flush();
-                if taken == TURN {
-                    is_busy = true;
-                }
             }
+            is_busy |= taken == BATCH;
         }
         is_busy
     }
@@ -212,32 +313,35 @@ impl Server {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Send { from, to, bytes } => {
-                    if !self.sockets.send(from, to, &bytes) {
-                        self.unsent += 1;
-                    }
+                    self.outgoing.push(Datagram { from, to, bytes });
                 }
                 Output::Report(report) => tracing::warn!("{report}"),
             }
         }
+        self.unsent += self.sockets.send(&mut self.outgoing);
     }
 
-    fn reload(&mut self) {
-        let new = match config::mapserver::load(&self.path) {
-            Ok(new) => new,
-            Err(errors) => {
-                tracing::error!("reload refused, nothing changed:\n{errors}");
-                return;
-            }
-        };
-        if (&new.listen, &new.state) != (&self.config.listen, &self.config.state) {
-            tracing::error!("reload refused, nothing changed: `listen` and `state` need a restart");
-            return;
-        }
+    /// Read the configuration again: what changes, or why nothing does.
+    fn reload(&mut self) -> Result<Vec<String>, String> {
+        let loaded = config::mapserver::load(&self.path).map_err(|errors| errors.to_string());
+        let new = loaded.and_then(|new| match restart_needed(&self.config, &new) {
+            true => Err(
+                "`listen`, `state`, `registrations` and `admin_socket` need a restart".to_owned(),
+            ),
+            false => Ok(new),
+        });
+        let new = new.inspect_err(|error| {
+            tracing::error!("reload refused, nothing changed:\n{error}");
+            self.reloads.refused += 1;
+        })?;
+        let changes = admin::changes(&self.config.settings, &new.settings);
         self.machine.configure(new.settings.clone());
         self.config = new;
+        self.reloads.applied += 1;
         warn_of_loosened_sites(&self.config);
         tracing::info!("reloaded: {} sites", self.config.settings.sites.len());
         self.tell_counters();
+        Ok(changes)
     }
 
     fn tell_counters(&self) {

@@ -3,11 +3,11 @@
 //! One line a nonce: site, xTR-ID in hexadecimal or `-`, key id, nonce in hexadecimal. Written whole to a file beside
 //! it, which then takes its name: whoever cuts the power finds the old one or the new one.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::durable;
 use crate::proto::lisp::mapserver::SavedNonce;
 
 /// First line: what it is, and the version of the format.
@@ -111,25 +111,7 @@ pub fn text(nonces: impl Iterator<Item = SavedNonce>) -> String {
 /// # Errors
 /// When the folder cannot be written to; the old file stays.
 pub fn save(path: &Path, text: &str) -> Result<(), NonceError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)
-        .map_err(failed("write", &beside))?;
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| file.sync_all());
-    written.map_err(failed("write", &beside))?;
-    fs::rename(&beside, path).map_err(failed("replace", path))?;
-    // The name too must be on the disk.
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(failed("write", folder))
+    durable::replace(path, text.as_bytes()).map_err(failed("write", path))
 }
 
 #[cfg(test)]

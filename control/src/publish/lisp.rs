@@ -19,6 +19,7 @@ pub(crate) fn settings(lisp: &Lisp, seed: u64) -> Settings {
         id: instance.id.get(),
         vrf: vrf(instance.vrf),
         eids: instance.eids.clone(),
+        dynamic: instance.dynamic_eids.clone(),
         map_request: instance.map_request.clone(),
     });
     Settings {
@@ -142,6 +143,7 @@ locators = [{ rloc = "2001:db8::2", priority = 3, weight = 4, up = false }]
                 id: 7,
                 vrf: vrf(0),
                 eids: vec!["10.1.0.0/16".parse().unwrap()],
+                dynamic: Vec::new(),
                 map_request: vec!["10.0.0.0/8".parse().unwrap()],
             }],
         };

@@ -19,6 +19,7 @@ pub use trace::{Traced, trace};
 use crate::admin::client::{Client, ClientError};
 use crate::admin::map::MapQuery;
 use crate::admin::protocol::{Command, LispPart, Subject};
+use crate::admin::registrations::RegistrationsQuery;
 use crate::admin::view;
 use crate::cli::{Show, ShowArgs};
 use tables::Shown;
@@ -32,6 +33,9 @@ pub enum ShowError {
     /// The instance has no answer.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What only registrations have was asked of another part.
+    #[error("PREFIX, --instance and --site go with `sextant show lisp registrations`")]
+    NotRegistrations,
     /// Standard output is broken, and not because a pipe was closed.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
@@ -46,6 +50,14 @@ pub fn show(command: &Show) -> Result<(), ShowError> {
     if let Show::Lisp(lisp) = command
         && let Some(part) = lisp.part
     {
+        let query = lisp.query();
+        if part == LispPart::Registrations {
+            let ask = |client: &mut Client| all_registrations(client, &query);
+            return run::<view::LispRegistrations>("lisp registrations", args, ask);
+        }
+        if query != RegistrationsQuery::default() {
+            return Err(ShowError::NotRegistrations);
+        }
         return show_lisp(part, args);
     }
     let name = subject.to_string();
@@ -75,6 +87,33 @@ fn show_lisp(part: LispPart, args: &ShowArgs) -> Result<(), ShowError> {
         LispPart::Statistics => run::<view::LispStatistics>(&name, args, ask),
         LispPart::Events => run::<view::LispEvents>(&name, args, ask),
     }
+}
+
+/// All pages of what is registered with a Map-Server as one; of a box, where its own EIDs are registered.
+fn all_registrations(
+    client: &mut Client,
+    query: &RegistrationsQuery,
+) -> Result<Value, ClientError> {
+    let part = LispPart::Registrations;
+    let mut query = query.clone();
+    let first = match query == RegistrationsQuery::default() {
+        true => Command::ShowLisp { part },
+        false => Command::RegistrationsShow(query.clone()),
+    };
+    let mut all: view::LispRegistrations = client.ask_for(first)?;
+    if let Some(all) = &mut all.registered {
+        while let Some(after) = all.more_after.take() {
+            query.after = Some(after);
+            let page = Command::RegistrationsShow(query.clone());
+            let page: view::LispRegistrations = client.ask_for(page)?;
+            let Some(page) = page.registered else {
+                break;
+            };
+            all.registrations.extend(page.registrations);
+            all.more_after = page.more_after;
+        }
+    }
+    Ok(serde_json::to_value(all).expect("views have string keys only"))
 }
 
 /// All pages of the map-cache as one.

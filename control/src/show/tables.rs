@@ -374,7 +374,7 @@ impl Shown for Instance {
     }
 
     fn render(&self, _earlier: Earlier<'_, Self>, _watch: bool) -> String {
-        let rows = [
+        let mut rows = vec![
             ("name", self.name.clone()),
             ("version", self.version.clone()),
             ("engine", self.engine.clone()),
@@ -392,19 +392,20 @@ impl Shown for Instance {
                     self.configurations_applied, self.configurations_refused
                 ),
             ),
-            (
-                "publications",
-                format!(
-                    "{}, {} not yet freed",
-                    count(self.publications),
-                    self.publications_pending
-                ),
-            ),
-            (
-                "prefix tables",
-                format!("{} KiB", count(self.fib_bytes.div_ceil(1024))),
-            ),
         ];
+        // A Map-Server has no workers to publish to.
+        if self.publications > 0 {
+            let publications = count(self.publications);
+            let pending = self.publications_pending;
+            let tables = count(self.fib_bytes.div_ceil(1024));
+            rows.extend([
+                (
+                    "publications",
+                    format!("{publications}, {pending} not yet freed"),
+                ),
+                ("prefix tables", format!("{tables} KiB")),
+            ]);
+        }
         let mut text = String::new();
         if self.panics > 0 {
             let times = count(self.panics);

@@ -1,4 +1,5 @@
-//! `fuzz`: seeded random and damaged frames through the whole graph, in process; see [`perf::fuzz`].
+//! `fuzz`: seeded random and damaged frames through the whole graph, in process; see [`perf::fuzz`]. With `--messages`,
+//! control messages instead; see [`perf::fuzz::messages`].
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use clap::Parser;
 use dataplane::frame::BURST_MAX;
 use dataplane::testing::pcap;
 use perf::alloc::CountingAllocator;
+use perf::fuzz::messages::{Target, Thrower};
 use perf::fuzz::{Fuzzer, Outcome, Samples, Source};
 use perf::interrupt;
 
@@ -28,12 +30,18 @@ struct Arguments {
     /// The same seed throws the same frames.
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// Start at this burst, to look at one again.
+    /// Start at this burst or input, to look at one again.
     #[arg(long, value_name = "B", default_value_t = 0)]
     first: u64,
     /// Threads [default: one a core].
     #[arg(long, value_name = "T")]
     threads: Option<u64>,
+    /// Control messages instead, so many inputs for each target.
+    #[arg(long, value_name = "N", conflicts_with_all = ["frames", "threads"])]
+    messages: Option<u64>,
+    /// Control messages at this target only.
+    #[arg(long, value_name = "TARGET", requires = "messages")]
+    target: Option<Target>,
 }
 
 /// What the threads share.
@@ -45,7 +53,11 @@ struct Shared {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match fuzz(&arguments) {
+    let done = match arguments.messages {
+        Some(inputs) => throw(&arguments, inputs),
+        None => fuzz(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fuzz: {error:#}");
@@ -108,6 +120,30 @@ fn fuzz(arguments: &Arguments) -> Result<()> {
         total.received,
         arguments.frames
     );
+    Ok(())
+}
+
+/// Control messages, one target after the other.
+fn throw(arguments: &Arguments, inputs: u64) -> Result<()> {
+    interrupt::install()?;
+    let wanted = |target: &Target| arguments.target.is_none_or(|only| only == *target);
+    for target in Target::ALL.into_iter().filter(wanted) {
+        let start = Instant::now();
+        let mut thrower = Thrower::new(target, arguments.seed);
+        for number in arguments.first..arguments.first + inputs {
+            interrupt::check()?;
+            thrower.throw(number)?;
+        }
+        for (name, count) in thrower.reached() {
+            println!("{:12} {name:24} {count:>12}", target.name());
+        }
+        println!(
+            "{}: {inputs} inputs of seed {} in {:.1} s: every law held",
+            target.name(),
+            arguments.seed,
+            start.elapsed().as_secs_f64()
+        );
+    }
     Ok(())
 }
 

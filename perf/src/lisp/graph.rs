@@ -134,6 +134,7 @@ pub fn tables(
             id: 0,
             vrf: VRF,
             eids: vec![super::SITE6.parse()?, super::SITE4.parse()?],
+            dynamic: Vec::new(),
             map_request: vec![],
         }],
         ..Settings::default()

@@ -57,7 +57,10 @@ pub fn bytes_per_eid(eids: u32) -> Result<f64> {
 }
 
 /// Bytes of this process that are in memory.
-fn resident() -> Result<u64> {
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn resident() -> Result<u64> {
     let statm = fs::read_to_string("/proc/self/statm").context("cannot read /proc/self/statm")?;
     let pages = statm.split(' ').nth(1).context("statm has two fields")?;
     Ok(pages.parse::<u64>()? * PAGE)

@@ -10,6 +10,7 @@
 //! the only right one; every Map-Notify is authenticated. All that is sent goes through the kernel, a system call for
 //! each datagram on either side.
 
+mod fleet;
 mod load;
 mod memory;
 mod messages;
@@ -118,6 +119,7 @@ pub fn run(
         let figures = [bytes];
         records.push(Record::of(SUITE, &name, Metric::BytesPerEid, &figures));
     }
+    records.extend(fleet::run(quick, only, say)?);
     let effort = if quick {
         Effort::quick()
     } else {
@@ -245,6 +247,7 @@ mod tests {
             })
             .collect();
         names.push(memory_name());
+        names.push(fleet::Plan::FULL.name());
         let goals = TARGETS.iter().map(|target| target.case);
         let goals: Vec<&str> = goals.filter(|case| case.starts_with(SUITE)).collect();
         for name in &names {

@@ -381,6 +381,7 @@ impl Express {
                     if is_apart {
                         let meta = self.apart.start(tables, port, index);
                         steps::is_source_ours(lisp, packet, &meta)
+                            && !steps::is_stranger(lisp, packet, &meta)
                     } else if start.is_decapsulated {
                         steps::is_source_ours(lisp, packet, start)
                     } else {

@@ -252,7 +252,10 @@ pub(crate) fn judge(tables: &Tables, packet: &[u8], meta: &mut Meta) -> Next {
             meta.next_hop = next_hop;
             Next::Continue
         }
-        Way::Encap(locator) => fits(tables, lisp, locator, hash, packet, meta),
+        Way::Encap(locator) => {
+            meta.is_stranger = is_stranger(lisp, packet, meta);
+            fits(tables, lisp, locator, hash, packet, meta)
+        }
         Way::Miss(_) => Next::Punt(PuntReason::MapCacheMiss),
         Way::Drop(reason) => refuse(reason, meta),
     }
@@ -348,16 +351,35 @@ pub(crate) fn native(tables: &Tables, vrf: VrfId, leaf: u32) -> u32 {
     }
 }
 
-/// Whether the source is an own EID, or need not be: an ITR encapsulates for its own site alone.
+/// Whether the source is an own EID, or need not be: an ITR encapsulates for its own site alone. What came encapsulated for
+/// a host that has moved is sent after it.
 pub(crate) fn is_source_ours(lisp: &Lisp, packet: &[u8], meta: &Meta) -> bool {
-    let is_open = lisp.roles.pitr || meta.entry == Entry::Originated;
-    is_open || (lisp.roles.rtr && meta.is_decapsulated) || {
-        let is_v4 = meta.family == Family::V4;
-        let source = address(packet, is_v4, 12, 8);
-        let instance = lisp.instance_of(meta.vrf);
-        let own = |eid| instance.is_some_and(|instance| instance.is_own(&eid, is_v4));
-        lisp.roles.itr && source.is_some_and(own)
+    if lisp.roles.pitr || meta.entry == Entry::Originated {
+        return true;
     }
+    let is_v4 = meta.family == Family::V4;
+    let instance = lisp.instance_of(meta.vrf);
+    if meta.is_decapsulated {
+        let destination = address(packet, is_v4, 16, 24);
+        let may_roam = |eid| instance.is_some_and(|instance| instance.is_roaming(&eid, is_v4));
+        return lisp.roles.rtr || destination.is_some_and(may_roam);
+    }
+    let source = address(packet, is_v4, 12, 8);
+    let own = |eid| instance.is_some_and(|instance| instance.is_own(&eid, is_v4));
+    lisp.roles.itr && source.is_some_and(own)
+}
+
+/// Whether a host sent this packet that may be at any site, and is not known to be here.
+#[inline]
+pub(crate) fn is_stranger(lisp: &Lisp, packet: &[u8], meta: &Meta) -> bool {
+    let is_v4 = meta.family == Family::V4;
+    let may_roam = |instance: &Instance| {
+        let source = address(packet, is_v4, 12, 8).filter(|_| instance.has_dynamic);
+        source.is_some_and(|source| instance.is_roaming(&source, is_v4))
+    };
+    meta.entry == Entry::Received
+        && !meta.is_decapsulated
+        && lisp.instance_of(meta.vrf).is_some_and(may_roam)
 }
 
 /// The underlay's next hop to a locator: of several with the same cost, one by the flow.

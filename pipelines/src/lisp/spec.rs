@@ -157,6 +157,8 @@ pub struct InstanceSpec {
     pub vrf: VrfId,
     /// Own EID prefixes.
     pub eids: Vec<IpNet>,
+    /// Prefixes whose hosts may be at any site: those that are here are told by [`Rib::set_host`](crate::tables::Rib).
+    pub dynamic: Vec<IpNet>,
     /// Where destinations without a mapping are asked for.
     pub map_request: Vec<IpNet>,
 }

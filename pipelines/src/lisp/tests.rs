@@ -25,6 +25,7 @@ fn settings() -> Settings {
             id: 0,
             vrf: VRF,
             eids: vec![],
+            dynamic: Vec::new(),
             map_request: vec![],
         }],
         ..Settings::default()

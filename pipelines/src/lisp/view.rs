@@ -34,16 +34,30 @@ pub(crate) struct Instance {
     pub(crate) vrf: VrfId,
     /// An interface of its VRF, for errors about what was decapsulated; else one of the underlay.
     pub(crate) interface: InterfaceId,
-    /// Own EID prefixes.
+    /// Own EID prefixes, prefixes whose hosts may be at any site, and those of them that are here: [`Role`] by address.
     pub(crate) first6: First6,
     pub(crate) eids6: View6,
     pub(crate) eids4: View4,
+    /// Some hosts may be at any site.
+    pub(crate) has_dynamic: bool,
     /// The mapping that leads to the proxy ETRs; 0: there are none.
     pub(crate) petr: u32,
 }
 
-/// The first own IPv6 EID prefix, if it has at most 64 bits, as its bits stand in a packet: most sites have one, and are
-/// asked for it with every packet.
+/// What an address is to an instance, as the leaf of a prefix table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Role {
+    /// An EID of the site.
+    Own = 1,
+    /// One of a host that may be at any site, and is not known to be here.
+    Dynamic,
+    /// The same of one that is here.
+    Here,
+}
+
+/// The first own IPv6 EID prefix, if it has at most 64 bits and no host in it may be elsewhere, as its bits stand in a
+/// packet: most sites have one, and are asked for it with every packet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct First6 {
     mask: u64,
@@ -52,10 +66,14 @@ pub(crate) struct First6 {
 
 impl First6 {
     /// Of these prefixes.
-    pub(crate) fn of(eids: &[IpNet]) -> Self {
+    pub(crate) fn of(eids: &[IpNet], dynamic: &[IpNet]) -> Self {
+        let is_fixed = |eid: &IpNet| {
+            let mut dynamic = dynamic.iter();
+            !dynamic.any(|other| eid.contains(other) || other.contains(eid))
+        };
         let first = eids.iter().find_map(|eid| match eid {
-            IpNet::V6(eid) => Some(eid),
-            IpNet::V4(_) => None,
+            IpNet::V6(fixed) if is_fixed(eid) => Some(fixed),
+            _ => None,
         });
         // Nothing has these bits.
         let none = Self { mask: 0, value: 1 };
@@ -83,14 +101,25 @@ impl First6 {
 }
 
 impl Instance {
-    /// Whether the address, in network order, is an own EID.
+    /// Whether the address, in network order, is an own EID, or one of a host that may be here.
     #[inline(always)]
     pub(crate) fn is_own(&self, address: &[u8; 16], is_v4: bool) -> bool {
+        (!is_v4 && self.first6.contains(address)) || self.leaf(address, is_v4) != 0
+    }
+
+    /// Whether the address is that of a host that may be here, and is not known to be.
+    #[inline(always)]
+    pub(crate) fn is_roaming(&self, address: &[u8; 16], is_v4: bool) -> bool {
+        self.has_dynamic && self.leaf(address, is_v4) == Role::Dynamic as u32 // `as`: its number
+    }
+
+    #[inline(always)]
+    fn leaf(&self, address: &[u8; 16], is_v4: bool) -> u32 {
         if is_v4 {
             let [.., a, b, c, d] = *address;
-            self.eids4.lookup(&u32::from_be_bytes([a, b, c, d])) != 0
+            self.eids4.lookup(&u32::from_be_bytes([a, b, c, d]))
         } else {
-            self.first6.contains(address) || self.eids6.lookup(address) != 0
+            self.eids6.lookup(address)
         }
     }
 }
@@ -251,16 +280,16 @@ impl Lisp {
         self.instances.iter().find(|instance| instance.vrf == vrf)
     }
 
-    /// Whether a received IPv6 packet of this instance may be encapsulated: an ITR does so for its own EIDs, a proxy for
-    /// everybody.
+    /// Whether a received IPv6 packet of this instance may be encapsulated without further ado: an ITR does so for its own
+    /// EIDs, a proxy for everybody; of a host that is not known to be here the control thread is told first.
     #[inline(always)]
     pub(crate) fn takes(&self, instance: Option<&Instance>, packet: &[u8]) -> bool {
         let source = packet.get(8..24).and_then(|source| source.first_chunk());
-        self.roles.pitr
-            || (self.roles.itr
-                && instance.is_some_and(|instance| {
-                    source.is_some_and(|source| instance.is_own(source, false))
-                }))
+        let (Some(instance), Some(source)) = (instance, source) else {
+            return self.roles.pitr;
+        };
+        (self.roles.pitr || (self.roles.itr && instance.is_own(source, false)))
+            && !instance.is_roaming(source, false)
     }
 
     /// The hash of a packet's flow.

@@ -10,5 +10,6 @@ mod misses;
 mod mtu;
 mod neighbours;
 mod proxies;
+mod roaming;
 mod site;
 mod underlay;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{MapServer, Rloc};
+use crate::proto::lisp::EidKey;
 
 /// `show lisp database`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,55 @@ pub struct LispRegistrations {
     /// How many EID prefixes are registered at each.
     #[serde(default)]
     pub eids: usize,
+    /// Of a Map-Server: what is registered with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered: Option<RegisteredPage>,
+}
+
+/// A page of what is registered with a Map-Server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisteredPage {
+    /// EIDs that are registered at all.
+    pub total: usize,
+    /// What was asked for: by instance, IPv6 before IPv4, then by prefix; of one EID the newest first.
+    pub registrations: Vec<RegisteredEid>,
+    /// There may be more, behind this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_after: Option<EidKey>,
+}
+
+/// What an ETR registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisteredEid {
+    /// Its instance.
+    pub instance: u32,
+    /// The EID prefix.
+    pub eid: String,
+    /// The site whose secret it was registered with.
+    pub site: String,
+    /// The ETR, as the source of its Map-Register.
+    pub etr: String,
+    /// When it runs out, seconds from now.
+    pub expires_s: u32,
+    /// Whether the Map-Server answers for the ETR.
+    pub proxy_reply: bool,
+    /// Whether its locators are merged with those of other ETRs.
+    pub merge: bool,
+    /// Where its packets go.
+    pub locators: Vec<RegisteredLocator>,
+}
+
+/// A locator as it was registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisteredLocator {
+    /// The address.
+    pub rloc: String,
+    /// The lowest is used, 255 never.
+    pub priority: u8,
+    /// Share among those of the same priority.
+    pub weight: u8,
+    /// Whether its ETR can be reached by it (R-bit).
+    pub reachable: bool,
 }
 
 /// `show lisp rlocs`.

@@ -15,8 +15,8 @@ use super::super::discard::Discard;
 use super::{Refused, is_answer, nonces};
 use crate::admin::protocol::{Answer, Refusal};
 use crate::admin::view::LispCleared;
-use crate::config::lisp::Lisp;
 use crate::config::lisp::rules::Rules;
+use crate::config::lisp::{Instance, Lisp};
 use crate::platform::Platform;
 use crate::proto::lisp::wire;
 use crate::proto::lisp::xtr::{Datagram, MapServer, Output, Settings};
@@ -53,6 +53,7 @@ impl<P: Platform> Appliance<P> {
         self.lisp.usable = usable;
         self.lisp.xtr.set_settings(now, settings);
         self.do_lisp_outputs(now);
+        self.look_at_away(now);
     }
 
     /// Whether own RLOCs can be used and those of others reached, seen from time to time.
@@ -137,6 +138,8 @@ impl<P: Platform> Appliance<P> {
                     }
                 }
                 Output::Liveness { rloc, .. } => self.set_liveness(now, rloc),
+                Output::HostHere { key, at } => self.set_host(key, Some(at)),
+                Output::HostGone(key) => self.set_host(key, None),
                 Output::KeepNonce(nonce) => self.keep_nonce(nonce),
                 Output::Event(event) => self.lisp.events.note(now, event),
             }
@@ -216,6 +219,12 @@ impl<P: Platform> Appliance<P> {
         self.originate(worker, &packet, Meta::originate(interface).of(family));
     }
 
+    /// Nothing is registered any more.
+    pub(in crate::appliance) fn withdraw_eids(&mut self, now: Instant) {
+        self.lisp.xtr.shut_down();
+        self.do_lisp_outputs(now);
+    }
+
     fn keep_nonce(&self, nonce: u64) {
         let Some(path) = &self.lisp.state else {
             return;
@@ -228,13 +237,16 @@ impl<P: Platform> Appliance<P> {
 
 /// What the machine is to do by this configuration.
 fn settings(lisp: &Lisp, usable: &[bool]) -> Settings {
-    let eids = lisp.instances.iter().flat_map(|instance| {
-        let eids = instance.eids.iter();
-        eids.map(|eid| EidKey {
-            instance: instance.id,
-            eid: *eid,
-        })
-    });
+    let keys = |eids: fn(&Instance) -> &[IpNet]| -> Vec<EidKey> {
+        let instances = lisp.instances.iter().flat_map(|instance| {
+            let eids = eids(instance).iter();
+            eids.map(|eid| EidKey {
+                instance: instance.id,
+                eid: *eid,
+            })
+        });
+        instances.collect()
+    };
     let rlocs = lisp.rlocs.iter().zip(usable).map(|(own, up)| Locator {
         rloc: own.rloc,
         priority: own.priority,
@@ -247,12 +259,14 @@ fn settings(lisp: &Lisp, usable: &[bool]) -> Settings {
         key_id: server.key_id,
         algorithm: server.algorithm,
         proxy_reply: server.proxy_reply,
+        merge: server.merge,
     });
     Settings {
         map_resolvers: lisp.map_resolvers.clone(),
         is_proxy: lisp.roles.pitr,
         is_etr: lisp.roles.etr,
-        eids: eids.collect(),
+        eids: keys(|instance| &instance.eids),
+        dynamic_eids: keys(|instance| &instance.dynamic_eids),
         rlocs: rlocs.collect(),
         map_servers: map_servers.collect(),
         identity: lisp.identity,

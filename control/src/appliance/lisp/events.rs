@@ -22,7 +22,10 @@ impl Events {
         let text = in_words(event);
         match event {
             Event::RegistrationLost { .. } => tracing::error!("lisp: {text}"),
-            Event::Unanswered { .. } => tracing::debug!("lisp: {text}"),
+            Event::Unanswered { .. }
+            | Event::HostCame { .. }
+            | Event::HostLeft { .. }
+            | Event::HostMoved { .. } => tracing::debug!("lisp: {text}"),
             Event::Registered { .. } | Event::NotifiedUnasked { .. } => {
                 tracing::info!("lisp: {text}");
             }
@@ -72,5 +75,8 @@ fn in_words(event: Event) -> String {
             format!("Map-Server {server} says that a registration changed")
         }
         Event::Unanswered { key } => format!("nobody says where {key} is"),
+        Event::HostCame { key } => format!("host {key} is here"),
+        Event::HostLeft { key } => format!("host {key} does not answer any more"),
+        Event::HostMoved { key } => format!("host {key} is at another site now"),
     }
 }

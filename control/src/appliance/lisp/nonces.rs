@@ -1,9 +1,11 @@
 //! The last nonce of registrations, in a file: a decimal number and the end of a line. After a power cut it is the old one
 //! or the new one.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::Path;
+
+use crate::durable;
 
 /// Longer is no number of 64 bits.
 const LEN_MAX: u64 = 64;
@@ -31,16 +33,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<u64>> {
 /// # Errors
 /// When it is not certain that it is there.
 pub(super) fn keep(path: &Path, nonce: u64) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let mut file = File::create(&beside)?;
-    writeln!(file, "{nonce}")?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    durable::replace(path, format!("{nonce}\n").as_bytes())
 }
 
 #[cfg(test)]

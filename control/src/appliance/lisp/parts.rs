@@ -26,6 +26,7 @@ impl<P: Platform> Appliance<P> {
                 monotonic_ns: self.clock(now),
                 map_servers: self.map_servers(now),
                 eids: self.lisp.xtr.settings().eids.len(),
+                registered: None,
             }),
             LispPart::Rlocs => Answer::done(LispRlocs {
                 monotonic_ns: self.clock(now),

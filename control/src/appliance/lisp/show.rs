@@ -162,11 +162,11 @@ impl<P: Platform> Appliance<P> {
             let vrf = self.lisp.vrfs.get(&key.instance).copied();
             let LispState { cache, xtr, .. } = &mut self.lisp;
             let rib = &self.rib;
-            cache.note_use_of(now, *key, || {
+            cache.note_use_of(now, *key, |mapping| {
                 let is_used = vrf.is_some_and(|vrf| rib.was_used(vrf, key.eid));
                 // Whoever asks first is told, and nobody after.
                 if is_used {
-                    xtr.note_used(now, *key);
+                    xtr.note_used(now, *key, mapping);
                 }
                 is_used
             });

@@ -71,6 +71,7 @@ pub(in crate::config) struct MapServerTable {
     pub(in crate::config) key_id: Field<u8>,
     pub(in crate::config) algorithm: Field<Algorithm>,
     pub(in crate::config) proxy_reply: Field<bool>,
+    pub(in crate::config) merge: Field<bool>,
 }
 
 pub(in crate::config) struct InstanceTable {
@@ -78,6 +79,7 @@ pub(in crate::config) struct InstanceTable {
     pub(in crate::config) id: Field<InstanceId>,
     pub(in crate::config) vrf: Field<String>,
     pub(in crate::config) eids: Field<List<IpNet>>,
+    pub(in crate::config) dynamic_eids: Field<List<IpNet>>,
     pub(in crate::config) map_request: Field<List<IpNet>>,
 }
 
@@ -187,6 +189,7 @@ fn map_server(mut table: Table<'_>, sink: &mut Sink<'_>) -> MapServerTable {
         key_id: table.optional("key_id", sink, integer(0..=255, "")),
         algorithm: table.optional("algorithm", sink, choice(&algorithms)),
         proxy_reply: table.optional("proxy_reply", sink, boolean),
+        merge: table.optional("merge", sink, boolean),
     };
     table.finish(sink);
     read
@@ -198,6 +201,7 @@ fn instance(mut table: Table<'_>, sink: &mut Sink<'_>) -> InstanceTable {
         id: table.optional("id", sink, instance_id),
         vrf: table.optional("vrf", sink, reference),
         eids: table.optional("eids", sink, prefixes),
+        dynamic_eids: table.optional("dynamic_eids", sink, prefixes),
         map_request: table.optional("map_request", sink, prefixes),
     };
     table.finish(sink);

@@ -112,6 +112,8 @@ pub struct MapServer {
     pub algorithm: Algorithm,
     /// `proxy_reply`: whether it answers for this box. Default false.
     pub proxy_reply: bool,
+    /// `merge`: whether it joins this box's RLOCs with those of other boxes that register the same EIDs. Default false.
+    pub merge: bool,
 }
 
 fn as_name<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, S::Error> {
@@ -292,6 +294,9 @@ pub struct Instance {
     pub vrf: usize,
     /// `eids`: own EID prefixes. Default: none, which boxes that are only ITR or ETR cannot have.
     pub eids: Vec<IpNet>,
+    /// `dynamic_eids`: prefixes whose hosts may be at any site, and are registered one by one where they are. Default:
+    /// none; only with the role `etr`.
+    pub dynamic_eids: Vec<IpNet>,
     /// `map_request`: where a destination without a mapping is a miss. Default: nowhere.
     pub map_request: Vec<IpNet>,
 }

@@ -147,6 +147,7 @@ struct Eids {
     own: HashSet<IpNet>,
     /// Lengths that occur in `own`, without repetition.
     lengths: Vec<u8>,
+    dynamic: Vec<IpNet>,
 }
 
 /// A configuration as far as mappings depend on it.
@@ -176,6 +177,7 @@ impl Rules {
                 vrf: instance.vrf,
                 own: instance.eids.iter().copied().collect(),
                 lengths,
+                dynamic: instance.dynamic_eids.clone(),
             };
             instances.insert(instance.id, eids);
         }
@@ -243,7 +245,10 @@ impl Rules {
         let EidKey { instance, eid } = key;
         let vrf = self.vrf(instance)?;
         check_eid_prefix(eid)?;
-        if let Some(own) = self.own_eid(instance, eid) {
+        // Hosts of some own EIDs may be elsewhere.
+        if let Some(own) = self.own_eid(instance, eid)
+            && !self.is_dynamic(instance, eid)
+        {
             return Err(Misfit::OwnEid { found: eid, own });
         }
         match self.routed.get(&(vrf, eid)) {
@@ -269,6 +274,11 @@ impl Rules {
             }),
             None => Ok(()),
         }
+    }
+
+    fn is_dynamic(&self, instance: InstanceId, eid: IpNet) -> bool {
+        let eids = self.instances.get(&instance);
+        eids.is_some_and(|eids| eids.dynamic.iter().any(|prefix| prefix.contains(&eid)))
     }
 
     /// The own EID prefix in which a prefix is.

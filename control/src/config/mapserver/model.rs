@@ -14,6 +14,10 @@ pub struct MapServer {
     pub listen: Vec<IpAddr>,
     /// The file that keeps nonces over restarts.
     pub state: PathBuf,
+    /// The file that keeps registrations over restarts, if any does.
+    pub registrations: Option<PathBuf>,
+    /// Path of the admin socket. Default: `mapserver.sock` beside `state`.
+    pub admin_socket: PathBuf,
     /// The machine's.
     pub settings: Settings,
 }
@@ -38,6 +42,8 @@ impl MapServer {
             "mapserver": {
                 "listen": self.listen,
                 "state": self.state,
+                "registrations": self.registrations,
+                "admin_socket": self.admin_socket,
                 "registration_timeout": registration_timeout.as_secs(),
                 "registrations_max": registrations_max,
                 "negative_shortest_v4": shortest_v4,

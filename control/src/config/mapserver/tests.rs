@@ -30,6 +30,11 @@ fn defaults_are_strict() {
     let settings = &server.settings;
     assert_eq!(settings.registration_timeout, Duration::from_secs(180));
     assert_eq!(settings.families, [true, true]);
+    assert_eq!(server.registrations, None);
+    assert_eq!(
+        server.admin_socket,
+        Path::new("/var/lib/sextant/mapserver.sock")
+    );
     let [site] = settings.sites.as_slice() else {
         panic!("one site")
     };
@@ -53,6 +58,8 @@ fn every_error_is_found_and_located() {
 [mapserver]
 listen = ["192.0.2.1", "192.0.2.1", "::"]
 state = "nonces"
+registrations = "registrations"
+admin_socket = "mapserver.sock"
 requests = { per_second = 0 }
 
 [[sites]]
@@ -72,6 +79,8 @@ keys = []
             "mapserver.listen[1]",
             "mapserver.listen[2]",
             "mapserver.state",
+            "mapserver.registrations",
+            "mapserver.admin_socket",
             "mapserver.requests.per_second",
             "sites[0].keys[1].secret",
             "sites[0].algorithms[0]",
@@ -82,6 +91,16 @@ keys = []
             "sites[1].keys",
         ]
     );
+}
+
+#[test]
+fn one_file_cannot_keep_both() {
+    let text = RIGHT.replace(
+        "[[sites]]",
+        "registrations = \"/var/lib/sextant/nonces\"\n[[sites]]",
+    );
+    let found: Vec<String> = errors(&text).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(found, ["mapserver.registrations"]);
 }
 
 #[test]

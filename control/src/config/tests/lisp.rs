@@ -3,6 +3,7 @@
 use dataplane::reason::PuntReason;
 
 use super::*;
+use crate::config::lisp::rules::Rules;
 use crate::config::lisp::{Dscp, Instance, Mode, OnMiss, PathMtu, Roles};
 use crate::proto::lisp::xtr::ProbeSchedule;
 use crate::proto::lisp::{Action, EidKey, InstanceId, Locator, Mapping};
@@ -124,6 +125,7 @@ fn every_lisp_value_arrives() {
         id: id(7),
         vrf: 1,
         eids: vec![net("2001:db8:a::/48"), net("10.1.0.0/16")],
+        dynamic_eids: Vec::new(),
         map_request: vec![net("2001:db8::/32")],
     };
     assert_eq!(lisp.instances, [instance]);
@@ -478,6 +480,7 @@ key = "nobody shall read this"
 key_id = 3
 algorithm = "hkdf-sha256"
 proxy_reply = true
+merge = true
 [[lisp.map_servers]]
 address = "2001:db8:ffff::101"
 key = "nor this"
@@ -513,6 +516,7 @@ fn the_mapping_system_arrives_and_its_secrets_are_not_shown() {
                 key_id: 3,
                 algorithm: Algorithm::HkdfSha256,
                 proxy_reply: true,
+                merge: true,
             },
             MapServer {
                 address: address("2001:db8:ffff::101"),
@@ -520,6 +524,7 @@ fn the_mapping_system_arrives_and_its_secrets_are_not_shown() {
                 key_id: 1,
                 algorithm: Algorithm::HmacSha256,
                 proxy_reply: false,
+                merge: false,
             },
         ]
     );
@@ -628,4 +633,51 @@ fn own_rlocs_as_tables_are_judged_like_addresses() {
     ] {
         one_error(&rlocs(items), expected);
     }
+}
+
+/// Hosts that may be at any site: for whoever registers them; they stand for own EIDs, and mappings for them may be learned.
+#[test]
+fn dynamic_eids_are_for_those_who_register() {
+    let instance = |roles: &str, eids: &str| {
+        format!(
+            "{NETWORK}[lisp]\nrlocs = [\"2001:db8:ffff::2\"]\nroles = [{roles}]\n\
+             [[lisp.instances]]\nvrf = \"tenant\"\n{eids}\n"
+        )
+    };
+    let prefixes = "[\"2001:db8:a:1::/64\", \"10.1.0.0/16\"]";
+    let dynamic = format!("dynamic_eids = {prefixes}");
+    let lisp = right(&instance("\"itr\", \"etr\"", &dynamic)).lisp.unwrap();
+    let expected = [net("2001:db8:a:1::/64"), net("10.1.0.0/16")];
+    assert_eq!(lisp.instances[0].dynamic_eids, expected);
+    one_error(
+        &instance("\"itr\", \"pitr\"", &dynamic),
+        "dynamic_eids without etr among the roles, expected both",
+    );
+    // All of a prefix of ours may be dynamic, a part of what is dynamic cannot be ours for good.
+    right(&instance(
+        "\"itr\", \"etr\"",
+        &format!("{dynamic}\neids = {prefixes}"),
+    ));
+    one_error(
+        &instance(
+            "\"itr\", \"etr\"",
+            &format!("{dynamic}\neids = [\"10.1.1.0/24\"]"),
+        ),
+        "10.1.1.0/24 is inside 10.1.0.0/16, one of dynamic_eids",
+    );
+    let config = right(&instance(
+        "\"itr\", \"etr\"",
+        &format!("{dynamic}\neids = [\"2001:db8:a::/48\"]"),
+    ));
+    let lisp = config.lisp.as_ref().unwrap();
+    let rules = Rules::new(lisp, &config.interfaces, &config.routes);
+    let check = |eid: &str| {
+        let instance = InstanceId::default();
+        rules.check_eid(EidKey {
+            instance,
+            eid: net(eid),
+        })
+    };
+    assert_eq!(check("2001:db8:a:1::7/128"), Ok(()));
+    assert!(check("2001:db8:a:2::7/128").is_err());
 }

@@ -70,6 +70,9 @@ pub(super) fn lisp(
     let needs_eids = roles_are_known && roles.needs_eids();
     let tables = &table.instances;
     lisp.instances = instances(tables, &table.place, needs_eids, interfaces, sink);
+    if roles_are_known {
+        check_dynamic_eids(&table.instances, &lisp.instances, roles, sink);
+    }
     let rules = Rules::new(&lisp, interfaces.list(), routes);
     // Without all own RLOCs nobody can say which families there are.
     if rlocs_are_known {
@@ -266,12 +269,12 @@ fn instances(
             let problem = Problem::Duplicate { what, found, scope };
             sink.push_related(&place, problem, first, "first here");
         }
-        let has_none = match &table.eids {
+        let has_none = |field: &Field<List<IpNet>>| match field {
             Field::Absent => true,
             Field::Given(list, _) => list.items.is_empty() && list.is_complete,
             Field::Invalid => false,
         };
-        if needs_eids && has_none {
+        if needs_eids && has_none(&table.eids) && has_none(&table.dynamic_eids) {
             let expected = "own EID prefixes, or a role pitr, petr or rtr";
             sink.push(
                 &place_of("eids", table.eids.given().map(|(_, place)| place)),
@@ -282,6 +285,7 @@ fn instances(
             id: id.unwrap_or_default(),
             vrf: vrf.unwrap_or(0),
             eids: prefixes(&table.eids, sink),
+            dynamic_eids: prefixes(&table.dynamic_eids, sink),
             map_request: prefixes(&table.map_request, sink),
         });
     }
@@ -307,6 +311,33 @@ fn prefixes(field: &Field<List<IpNet>>, sink: &mut Sink<'_>) -> Vec<IpNet> {
         }
     }
     prefixes
+}
+
+/// EIDs of hosts that move are for whoever registers them, and no others are among them.
+fn check_dynamic_eids(
+    tables: &Field<Vec<InstanceTable>>,
+    instances: &[Instance],
+    roles: Roles,
+    sink: &mut Sink<'_>,
+) {
+    let tables = tables.value().map_or(&[][..], Vec::as_slice);
+    for (table, instance) in tables.iter().zip(instances) {
+        if let Some((list, place)) = table.dynamic_eids.given()
+            && !list.items.is_empty()
+            && !roles.etr
+        {
+            let (found, other) = ("dynamic_eids", "etr among the roles");
+            sink.push(place, Problem::Without { found, other });
+        }
+        for (found, place) in table.eids.value().iter().flat_map(|list| &list.items) {
+            let mut dynamic = instance.dynamic_eids.iter();
+            let around = dynamic.find(|prefix| *prefix != found && prefix.contains(found));
+            if let Some(dynamic) = around {
+                let (found, dynamic) = (*found, *dynamic);
+                sink.push(place, Problem::InsideDynamic { found, dynamic });
+            }
+        }
+    }
 }
 
 /// EID space is asked for by whoever encapsulates, and where no route comes first.

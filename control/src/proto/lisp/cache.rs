@@ -299,7 +299,7 @@ impl MapCache {
         &mut self,
         now: Instant,
         count: usize,
-        mut was_used: impl FnMut(EidKey) -> bool,
+        mut was_used: impl FnMut(EidKey, &Mapping) -> bool,
     ) {
         let start = self.sweep.map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = None;
@@ -308,7 +308,8 @@ impl MapCache {
         for (key, slot) in slots.take(count) {
             asked += 1;
             last = Some(*key);
-            if was_used(*key) {
+            let in_force = slot.in_force().map(|(_, mapping)| mapping);
+            if in_force.is_some_and(|mapping| was_used(*key, mapping)) {
                 slot.used = Some(now);
             }
             if self.rlocs.is_lacking()
@@ -322,9 +323,15 @@ impl MapCache {
     }
 
     /// Ask of this one.
-    pub fn note_use_of(&mut self, now: Instant, key: EidKey, was_used: impl FnOnce() -> bool) {
+    pub fn note_use_of(
+        &mut self,
+        now: Instant,
+        key: EidKey,
+        was_used: impl FnOnce(&Mapping) -> bool,
+    ) {
         if let Some(slot) = self.slots.get_mut(&key)
-            && was_used()
+            && let Some((_, mapping)) = slot.in_force()
+            && was_used(mapping)
         {
             slot.used = Some(now);
         }

@@ -21,6 +21,15 @@ impl TokenBucket {
         }
     }
 
+    /// A full bucket to which a token comes back only now and then.
+    pub(in crate::proto) fn every(now: Instant, interval: Duration, burst: u32) -> Self {
+        Self {
+            interval,
+            burst: burst.max(1),
+            full_at: now,
+        }
+    }
+
     /// Another rate and burst; what was taken stays taken.
     pub(in crate::proto) fn set_rate(&mut self, per_second: u32, burst: u32) {
         self.interval = Duration::from_secs(1) / per_second.max(1);

@@ -64,6 +64,7 @@ impl<P> Interface<P> {
             addresses: Vec::new(),
             on_link: Vec::new(),
             proxied: Vec::new(),
+            watched: Vec::new(),
             statics: Vec::new(),
         };
         let mut interface = Self {
@@ -294,6 +295,27 @@ impl<P> Interface<P> {
 
     pub(super) fn address_state(&self, address: IpAddr) -> Option<AddressState> {
         self.addresses.get(&address).map(OwnAddress::state)
+    }
+
+    fn is_watched(&self, address: IpAddr) -> bool {
+        let mut watched = self.config.watched.iter();
+        watched.any(|prefix| prefix.contains(&address))
+    }
+
+    /// A neighbour spoke, and has an entry.
+    fn heard(&self, shared: &mut Shared<P>, address: IpAddr) {
+        if self.is_watched(address) {
+            let interface = self.index;
+            shared.output(Output::Heard { interface, address });
+        }
+    }
+
+    /// A neighbour has no link-layer address any more.
+    fn silent(&self, shared: &mut Shared<P>, address: IpAddr) {
+        if self.is_watched(address) {
+            let interface = self.index;
+            shared.output(Output::Silent { interface, address });
+        }
     }
 
     /// An event that happens at most as often as the configuration or the link changes.

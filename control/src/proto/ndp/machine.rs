@@ -165,6 +165,20 @@ impl<P> Machine<P> {
         }
     }
 
+    /// A packet came from this address, with this link-layer address: a watched neighbour is known from then on.
+    pub fn hear(&mut self, now: Instant, interface: InterfaceIndex, address: IpAddr, mac: Mac) {
+        if let Some(interface) = self.interfaces.get_mut(&interface) {
+            interface.hear(&mut self.shared, now, address, mac);
+        }
+    }
+
+    /// It is known that a neighbour is not on this link any more.
+    pub fn give_up(&mut self, interface: InterfaceIndex, address: IpAddr) {
+        if let Some(interface) = self.interfaces.get_mut(&interface) {
+            interface.give_up(&mut self.shared, address);
+        }
+    }
+
     /// Do everything whose time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((index, kind)) = self.shared.timers.pop_due(now) {

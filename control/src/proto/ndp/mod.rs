@@ -8,11 +8,11 @@
 //! and a reply its advertisement; the states of RFC 4861 7.3 keep IPv4 neighbours fresh too, by the unicast poll of
 //! RFC 1122 2.3.2.1 (2). Only `arp`, `wire` and the few places where a family differs know which one it is.
 //!
-//! The machine answers solicitations for own addresses and for the outside prefixes of NPT66 rules on their uplink
-//! (proxy, RFC 4861 7.2.8), resolves next hops for packets that wait, keeps gateways resolved, watches reachability,
-//! and proves own addresses before it uses them.
+//! The machine answers solicitations for own addresses, for the outside prefixes of NPT66 rules on their uplink, and for
+//! EIDs that are at other sites (proxy, RFC 4861 7.2.8, RFC 1027), resolves next hops for packets that wait, keeps
+//! gateways resolved, watches reachability, and proves own addresses before it uses them.
 //!
-//! It is not: a proxy for IPv4 addresses (RFC 1027), an owner of link-local IPv4 addresses (RFC 3927), a sender or reader of router advertisements or redirects (received ones are counted), an MLDv1 listener,
+//! It is not: an owner of link-local IPv4 addresses (RFC 3927), a sender or reader of router advertisements or redirects (received ones are counted), an MLDv1 listener,
 //! a responder for subnet-router anycast addresses. It cannot join the solicited-node groups of a whole proxied prefix,
 //! so behind a switch that snoops MLD without flooding unknown groups such a prefix has to be routed to us instead.
 //!
@@ -52,7 +52,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use dataplane::wire::ethernet::Mac;
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 
 pub use machine::Machine;
 pub use report::{Counter, Counters, Event, Invalid};
@@ -128,8 +128,11 @@ pub struct InterfaceConfig {
     pub addresses: Vec<IpNet>,
     /// Further prefixes that are on-link: those of routes without a router.
     pub on_link: Vec<IpNet>,
-    /// Prefixes answered for on behalf of others: outside prefixes of NPT66 rules.
-    pub proxied: Vec<Ipv6Net>,
+    /// Prefixes answered for on behalf of others: outside prefixes of NPT66 rules, and EIDs that are at other sites.
+    pub proxied: Vec<IpNet>,
+    /// Of neighbours in these prefixes the caller wants to know whether they are there: [`Output::Heard`] and
+    /// [`Output::Silent`].
+    pub watched: Vec<IpNet>,
     /// Neighbours of either family that never expire and that no message changes.
     pub statics: Vec<(IpAddr, Mac)>,
 }
@@ -165,6 +168,20 @@ pub enum Output<P> {
     /// The packet's neighbour does not answer: tell its source (ICMPv6 type 1 code 3, RFC 4861 7.2.2; ICMP type 3
     /// code 1, RFC 1812 5.2.7.1).
     Failed(P),
+    /// A watched neighbour spoke, and is known now.
+    Heard {
+        /// Where.
+        interface: InterfaceIndex,
+        /// Who.
+        address: IpAddr,
+    },
+    /// A watched neighbour does not answer, or is not known any more.
+    Silent {
+        /// Where.
+        interface: InterfaceIndex,
+        /// Who.
+        address: IpAddr,
+    },
     /// For the log.
     Event(Event),
 }

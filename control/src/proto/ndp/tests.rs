@@ -19,6 +19,7 @@ mod random;
 mod reload;
 mod resolution;
 mod validation;
+mod watching;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
@@ -74,6 +75,7 @@ fn config() -> InterfaceConfig {
         addresses: vec!["2001:db8:a::1/64".parse().unwrap()],
         on_link: Vec::new(),
         proxied: Vec::new(),
+        watched: Vec::new(),
         statics: Vec::new(),
     }
 }
@@ -277,6 +279,8 @@ struct Drained {
     ready: Vec<u32>,
     failed: Vec<u32>,
     changes: usize,
+    /// Watched neighbours: whether they were heard, or fell silent.
+    watched: Vec<(IpAddr, bool)>,
     events: Vec<Event>,
 }
 
@@ -299,6 +303,7 @@ impl Drained {
             && self.ready.is_empty()
             && self.failed.is_empty()
             && self.changes == 0
+            && self.watched.is_empty()
             && self.events.is_empty();
         assert!(nothing, "{self:?}");
     }
@@ -376,6 +381,8 @@ impl Bench {
                 Output::NeighborsChanged => drained.changes += 1,
                 Output::Ready(packet) => drained.ready.push(packet),
                 Output::Failed(packet) => drained.failed.push(packet),
+                Output::Heard { address, .. } => drained.watched.push((address, true)),
+                Output::Silent { address, .. } => drained.watched.push((address, false)),
                 Output::Event(event) => drained.events.push(event),
             }
         }

@@ -8,7 +8,8 @@ use super::super::map;
 use super::lisp::map_servers;
 use super::{Earlier, Shown, with_rates};
 use crate::admin::view::{
-    LispDatabase, LispEvents, LispRegistrations, LispRlocs, LispStatistics, Mappings, Rloc,
+    LispDatabase, LispEvents, LispRegistrations, LispRlocs, LispStatistics, Mappings,
+    RegisteredPage, Rloc,
 };
 
 impl Shown for Mappings {
@@ -60,12 +61,58 @@ impl Shown for LispRegistrations {
     }
 
     fn render(&self, _earlier: Earlier<'_, Self>, _watch: bool) -> String {
+        if let Some(page) = &self.registered {
+            return registered(page);
+        }
         let text = map_servers(&self.map_servers);
         format!(
             "{text}\nown EID prefixes registered: {}\n",
             count(self.eids)
         )
     }
+}
+
+/// What is registered with a Map-Server, a line for each locator.
+fn registered(page: &RegisteredPage) -> String {
+    let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    let mut grid = Grid::new(&[
+        ("instance", Right),
+        ("eid", Left),
+        ("site", Left),
+        ("etr", Left),
+        ("expires", Right),
+        ("proxy", Left),
+        ("merge", Left),
+        ("rloc", Left),
+        ("priority", Right),
+        ("weight", Right),
+        ("reachable", Left),
+    ]);
+    for one in &page.registrations {
+        let head = [
+            one.instance.to_string(),
+            one.eid.clone(),
+            one.site.clone(),
+            one.etr.clone(),
+            format!("in {} s", one.expires_s),
+            yes(one.proxy_reply),
+            yes(one.merge),
+        ];
+        for (position, locator) in one.locators.iter().enumerate() {
+            let head = head.iter().map(|text| match position {
+                0 => text.clone(),
+                _ => String::new(),
+            });
+            grid.row(head.chain([
+                locator.rloc.clone(),
+                locator.priority.to_string(),
+                locator.weight.to_string(),
+                yes(locator.reachable),
+            ]));
+        }
+    }
+    let text = grid.finish("no such registrations");
+    format!("{text}\nEIDs registered: {}\n", count(page.total))
 }
 
 impl Shown for LispRlocs {
@@ -185,7 +232,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::admin::view::{DatabaseRloc, LispEvent, OwnEid};
+    use crate::admin::view::{DatabaseRloc, LispEvent, OwnEid, RegisteredEid, RegisteredLocator};
 
     fn words(text: &str) -> Vec<String> {
         let lines = text.lines();
@@ -250,6 +297,52 @@ mod tests {
         assert_eq!(lines[1], expected);
         assert!(lines[2].contains("answers probes - 5,000"), "{lines:?}");
         assert_eq!(lines[3], "and 4,095 more");
+    }
+
+    #[test]
+    fn registrations_with_a_map_server_have_a_line_for_each_locator() {
+        let locator = |rloc: &str, reachable| RegisteredLocator {
+            rloc: rloc.to_owned(),
+            priority: 1,
+            weight: 50,
+            reachable,
+        };
+        let one = RegisteredEid {
+            instance: 7,
+            eid: "10.1.0.0/16".to_owned(),
+            site: "berlin".to_owned(),
+            etr: "192.0.2.2".to_owned(),
+            expires_s: 120,
+            proxy_reply: true,
+            merge: false,
+            locators: vec![locator("192.0.2.2", true), locator("192.0.2.3", false)],
+        };
+        let registrations = |registrations| LispRegistrations {
+            monotonic_ns: 1,
+            map_servers: Vec::new(),
+            eids: 0,
+            registered: Some(RegisteredPage {
+                total: 1234,
+                registrations,
+                more_after: None,
+            }),
+        };
+        let expected = [
+            "INSTANCE EID SITE ETR EXPIRES PROXY MERGE RLOC PRIORITY WEIGHT REACHABLE",
+            "7 10.1.0.0/16 berlin 192.0.2.2 in 120 s yes no 192.0.2.2 1 50 yes",
+            "192.0.2.3 1 50 no",
+            "",
+            "EIDs registered: 1,234",
+        ];
+        assert_eq!(
+            words(&registrations(vec![one]).render(None, false)),
+            expected
+        );
+        let none = registrations(Vec::new()).render(None, false);
+        assert_eq!(
+            words(&none),
+            ["no such registrations", "", "EIDs registered: 1,234"]
+        );
     }
 
     #[test]

@@ -94,6 +94,7 @@ fn common() -> Result<Settings> {
             id: *id,
             vrf: VrfId(*vrf),
             eids: vec!["fd01:203:405::/48".parse()?, "192.0.2.0/24".parse()?],
+            dynamic: vec!["fd01:203:405:4000::/50".parse()?, "192.0.2.128/26".parse()?],
             map_request: vec!["2001:db8:7f::/48".parse()?, "10.99.0.0/16".parse()?],
         })
     };

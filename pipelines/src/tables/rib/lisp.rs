@@ -13,8 +13,8 @@ use ipnet::IpNet;
 
 use super::{Key, Rib, Target};
 use crate::lisp::cache::{Eid, MapCache};
-use crate::lisp::view::{First6, Instance, Lisp};
-use crate::lisp::{Act, LocatorState, MappingSpec, Miss, Settings};
+use crate::lisp::view::{First6, Instance, Lisp, Role};
+use crate::lisp::{Act, InstanceSpec, LocatorState, MappingSpec, Miss, Settings};
 use crate::tables::{InterfaceId, Route, VrfId};
 
 /// More changed prefixes than this: every way is looked for anew instead of only those that they cover.
@@ -33,8 +33,9 @@ pub(super) struct State {
     natives: BTreeSet<Eid>,
     /// Their next hops that [`Rib::commit`] will change.
     planned_natives: BTreeMap<Eid, u32>,
-    /// Own EID prefixes.
+    /// Own EID prefixes, those whose hosts may be at any site, and hosts that are here.
     databases: BTreeMap<VrfId, (Lpm6, Lpm4)>,
+    hosts: BTreeSet<Eid>,
     /// Mappings that stand for "ask", made from the settings.
     asked: BTreeSet<Eid>,
     /// All workers have tables with LISP.
@@ -80,8 +81,13 @@ impl Rib {
             state.databases = settings
                 .instances
                 .iter()
-                .map(|instance| (instance.vrf, database(&self.arena, &instance.eids)))
+                .map(|instance| (instance.vrf, database(&self.arena, instance)))
                 .collect();
+            for host in &state.hosts {
+                state.databases.entry(host.0).and_modify(|(v6, v4)| {
+                    insert((v6, v4), host.1, Role::Here);
+                });
+            }
             // Every way may start from another RLOC, or lead through another VRF.
             state.ways.clear();
             let gone: Vec<Eid> = state.asked.difference(&asked).copied().collect();
@@ -131,6 +137,30 @@ impl Rib {
             self.install(eid, &spec, 0);
         } else {
             state.waiting.insert(eid, spec);
+        }
+    }
+
+    /// A host of a dynamic prefix is here, or not any more. Takes effect at once: its packets are encapsulated as those of
+    /// any EID of the site. What leads to it is for a route to say.
+    pub fn set_host(&mut self, vrf: VrfId, host: IpAddr, is_here: bool) {
+        let eid = (vrf, IpNet::from(host));
+        let Some(state) = &mut self.lisp else {
+            return;
+        };
+        let is_new = match is_here {
+            true => state.hosts.insert(eid),
+            false => state.hosts.remove(&eid),
+        };
+        if !is_new {
+            return;
+        }
+        if let Some((v6, v4)) = state.databases.get_mut(&vrf) {
+            match (is_here, host) {
+                (true, _) => insert((v6, v4), eid.1, Role::Here),
+                (false, IpAddr::V6(host)) => drop(v6.remove(host, 128)),
+                (false, IpAddr::V4(host)) => drop(v4.remove(host, 32)),
+            }
+            self.has_retired = true;
         }
     }
 
@@ -253,7 +283,8 @@ impl Rib {
                 id: instance.id,
                 vrf: instance.vrf,
                 interface: interface_of(instance.vrf).unwrap_or(underlay),
-                first6: First6::of(&instance.eids),
+                first6: First6::of(&instance.eids, &instance.dynamic),
+                has_dynamic: !instance.dynamic.is_empty(),
                 eids6: eids6.view(),
                 eids4: eids4.view(),
                 petr: state.cache.petr(instance.vrf),
@@ -371,7 +402,11 @@ impl Rib {
         let Some(state) = &mut self.lisp else {
             return 0;
         };
-        let waiting = state.cache.reclaim(grace);
+        let databases = state.databases.values_mut();
+        let waiting: usize = databases
+            .map(|(v6, v4)| v6.reclaim(grace) + v4.reclaim(grace))
+            .sum();
+        let waiting = waiting + state.cache.reclaim(grace);
         self.release_unused();
         waiting
     }
@@ -460,6 +495,7 @@ impl State {
             natives: BTreeSet::new(),
             planned_natives: BTreeMap::new(),
             databases: BTreeMap::new(),
+            hosts: BTreeSet::new(),
             asked: BTreeSet::new(),
             is_known: false,
         }
@@ -491,16 +527,24 @@ impl State {
     }
 }
 
-/// A table of own EID prefixes.
-fn database(arena: &super::Arena, eids: &[IpNet]) -> (Lpm6, Lpm4) {
+/// A table of own EID prefixes, and of those whose hosts may be at any site.
+fn database(arena: &super::Arena, instance: &InstanceSpec) -> (Lpm6, Lpm4) {
     let (mut v6, mut v4) = (Lpm6::new_in(arena), Lpm4::new_in(arena));
-    for eid in eids {
-        match eid {
-            IpNet::V6(eid) => drop(v6.insert(eid.network(), eid.prefix_len(), 1)),
-            IpNet::V4(eid) => drop(v4.insert(eid.network(), eid.prefix_len(), 1)),
-        }
+    let own = instance.eids.iter().map(|eid| (eid, Role::Own));
+    // A prefix that is both is one whose hosts may be elsewhere.
+    let dynamic = instance.dynamic.iter().map(|eid| (eid, Role::Dynamic));
+    for (eid, role) in own.chain(dynamic) {
+        insert((&mut v6, &mut v4), *eid, role);
     }
     (v6, v4)
+}
+
+fn insert((v6, v4): (&mut Lpm6, &mut Lpm4), eid: IpNet, role: Role) {
+    let leaf = role as u32; // `as`: its number
+    match eid {
+        IpNet::V6(eid) => drop(v6.insert(eid.network(), eid.prefix_len(), leaf)),
+        IpNet::V4(eid) => drop(v4.insert(eid.network(), eid.prefix_len(), leaf)),
+    }
 }
 
 /// What leads to the router itself, by the target of the longest prefix that covers it.

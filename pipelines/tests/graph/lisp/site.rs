@@ -120,6 +120,7 @@ pub fn settings() -> Settings {
             id: INSTANCE,
             vrf: EIDS,
             eids: vec![ip_net("2001:db8:e::/48"), ip_net("10.1.0.0/16")],
+            dynamic: Vec::new(),
             map_request: vec![],
         }],
         ..Settings::default()
@@ -180,7 +181,12 @@ impl Site {
 
     /// New tables, in the order of the control thread.
     pub fn rebuild(&mut self, shape: &Shape) {
-        let tables = Arc::new(shape.builder().build_in(&mut self.rib));
+        self.rebuild_with(shape.builder());
+    }
+
+    /// The same from this.
+    pub fn rebuild_with(&mut self, builder: Builder) {
+        let tables = Arc::new(builder.build_in(&mut self.rib));
         if !self.rib.has_new_targets() {
             self.rib.commit();
         }

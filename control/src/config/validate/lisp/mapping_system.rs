@@ -95,6 +95,7 @@ pub(super) fn map_servers(
             key_id: table.key_id.or(KEY_ID),
             algorithm: table.algorithm.or(Algorithm::HmacSha256),
             proxy_reply: table.proxy_reply.or(false),
+            merge: table.merge.or(false),
         });
     }
     servers

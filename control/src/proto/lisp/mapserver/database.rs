@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::listing::last_of;
 use super::trie::{Bits, Trie};
 use crate::proto::lisp::wire::{Act, LocatorRecord, Record};
 use crate::proto::lisp::{EidKey, InstanceId};
@@ -73,6 +74,14 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn registrations(&self) -> impl Iterator<Item = &Registration> {
         std::iter::once(&self.newest).chain(&self.others)
+    }
+
+    /// The newest, and those of other routers of its site: they merge with it, or say the same. What else is there was
+    /// registered before the EID moved.
+    pub(super) fn in_force(&self) -> impl Iterator<Item = &Registration> {
+        self.registrations().filter(|one| {
+            (self.newest.merge && one.merge) || same_rlocs(&self.newest.locators, &one.locators)
+        })
     }
 
     /// Whether any ETR lets us answer (RFC 9301 8.3).
@@ -310,6 +319,21 @@ impl Database {
         self.entry(at?)
     }
 
+    /// Bring near what [`Database::lookup`] of hosts reads. In three rounds, because what one reads is where the next
+    /// looks, and within a round none waits for another.
+    pub(super) fn fetch(&self, keys: impl Iterator<Item = EidKey>) {
+        let places = keys.filter_map(|key| {
+            let (family, prefix) = bits(key);
+            self.hosts.place(family, prefix)
+        });
+        let places: Vec<u32> = places.collect();
+        let entries = || places.iter().filter_map(|at| self.entry(*at));
+        let near = entries().fold(0, |near, entry| near ^ entry.due ^ entry.newest.expires);
+        let locators = entries().filter_map(|entry| entry.newest.locators.first());
+        let near = locators.fold(near, |near, locator| near ^ u32::from(locator.priority));
+        std::hint::black_box(near);
+    }
+
     /// Where the registrations of exactly this prefix are.
     fn place(&self, family: Family, prefix: Bits) -> Option<u32> {
         let host = self.hosts.place(family, prefix);
@@ -333,9 +357,53 @@ impl Database {
         self.tries.get(&family).map_or(0, |trie| trie.hole(prefix))
     }
 
+    /// In order, behind one of them: entries of an instance or of all, within a prefix or all. Each with its key; and
+    /// between two families a key without an entry, so that whoever counts what he takes counts them too.
+    pub(super) fn ordered(
+        &self,
+        instance: Option<InstanceId>,
+        within: Option<IpNet>,
+        after: Option<EidKey>,
+    ) -> impl Iterator<Item = (EidKey, Option<&Entry>)> {
+        let after = after.map(bits);
+        let least = (instance.unwrap_or_default(), false);
+        let first = after.map_or(least, |(family, _)| family.max(least));
+        let tries = self.tries.range(first..);
+        let tries = tries.take_while(move |((id, _), _)| instance.is_none_or(|only| *id == only));
+        tries.flat_map(move |(family, trie)| {
+            let (id, is_v4) = *family;
+            let of_family = within.is_none_or(|within| within.addr().is_ipv4() == is_v4);
+            let around = within.map(|eid| bits(EidKey { instance: id, eid }).1);
+            let around = around.unwrap_or(Bits::new(0, 0));
+            let after = after.filter(|(of, _)| of == family);
+            let found = of_family.then(|| match after {
+                Some((_, after)) => trie.behind(around, after),
+                None => trie.within(around),
+            });
+            let entries = found.into_iter().flatten();
+            let entries = entries.filter_map(|(_, at)| self.entry(at));
+            let entries = entries.map(|entry| (entry.key, Some(entry)));
+            entries.chain(std::iter::once((last_of(id, is_v4), None)))
+        })
+    }
+
     /// All entries, in no order.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().flatten()
+    }
+
+    /// Entries in some places, from the first, and the place behind them, if there is one.
+    pub(super) fn places(
+        &self,
+        first: usize,
+        count: usize,
+    ) -> (impl Iterator<Item = &Entry>, Option<usize>) {
+        let end = first.saturating_add(count).min(self.entries.len());
+        let entries = self.entries.get(first..end).unwrap_or_default();
+        (
+            entries.iter().flatten(),
+            (end < self.entries.len()).then_some(end),
+        )
     }
 
     fn entry(&self, at: u32) -> Option<&Entry> {

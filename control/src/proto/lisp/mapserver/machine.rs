@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::counters::{Counter, Counters};
-use super::database::{Database, Seconds};
+use super::database::{Database, Entry, Seconds};
 use super::limiter::Limiter;
 use super::notices::{Due, Notices};
 use super::sites::{SavedNonce, Sites};
-use super::{Output, REPORTS_PER_SECOND, Registered, Report, Settings};
+use super::{Input, Output, REPORTS_PER_SECOND, Registered, Report, Settings};
+use crate::proto::lisp::EidKey;
 use crate::proto::lisp::wire::auth::{Acceptance, verify};
 use crate::proto::lisp::wire::{self, CONTROL_PORT, Message, Notify, types};
 
@@ -68,17 +69,53 @@ impl Machine {
 
     /// A datagram came, from and to these addresses; its UDP checksum was right.
     pub fn handle_input(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.handle_inputs(now, &[Input { from, to, bytes }]);
+    }
+
+    /// Datagrams that came together; their UDP checksums were right.
+    pub fn handle_inputs(&mut self, now: Instant, inputs: &[Input<'_>]) {
         if self.poll_timeout().is_some_and(|due| due <= now) {
             self.handle_timeout(now);
         }
+        let mut messages = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            if let Some(message) = self.read(now, *input) {
+                messages.push((*input, message));
+            }
+        }
+        // What is registered for them lies anywhere in memory, and is waited for once for a few of them.
+        if messages.len() > 1 {
+            let asked = messages.iter().flat_map(|(_, message)| keys(message));
+            self.database.fetch(asked);
+        }
+        for (Input { from, to, bytes }, message) in messages {
+            match message {
+                Message::Request(request) => self.handle_request(now, from, to, &request),
+                Message::Encapsulated(encapsulated) => {
+                    self.handle_encapsulated(now, from, to, &encapsulated, bytes);
+                }
+                Message::Register(register) => {
+                    self.handle_register(now, from, to, &register, bytes)
+                }
+                Message::NotifyAck(ack) => self.handle_ack(from, &ack, bytes),
+                Message::Reply(_) | Message::Notify(_) | Message::Other(_) => {
+                    self.counters.add(Counter::DropUnexpected);
+                }
+            }
+        }
+    }
+
+    /// A message that may be handled: it came by the right ports, not too often, and can be read.
+    fn read(&mut self, now: Instant, input: Input<'_>) -> Option<Message> {
+        let Input { from, to, bytes } = input;
         // RFC 9301 5: either port.
         if from.port() != CONTROL_PORT && to.port() != CONTROL_PORT {
             self.counters.add(Counter::DropPort);
-            return;
+            return None;
         }
         if from.port() == CONTROL_PORT && self.settings.own_addresses.contains(&from.ip()) {
             self.counters.add(Counter::DropOwn);
-            return;
+            return None;
         }
         // Before anything of the message is believed or computed.
         let is_authenticated = matches!(
@@ -88,27 +125,18 @@ impl Machine {
         if is_authenticated {
             if !self.registers.take(now, from.ip()) {
                 self.counters.add(Counter::DropRegisterRate);
-                return;
+                return None;
             }
         } else if !self.requests.take(now, from.ip()) {
             self.counters.add(Counter::DropRequestRate);
-            return;
+            return None;
         }
         match wire::parse(bytes) {
-            Ok(Message::Request(request)) => self.handle_request(now, from, to, &request),
-            Ok(Message::Encapsulated(encapsulated)) => {
-                self.handle_encapsulated(now, from, to, &encapsulated, bytes);
-            }
-            Ok(Message::Register(register)) => {
-                self.handle_register(now, from, to, &register, bytes)
-            }
-            Ok(Message::NotifyAck(ack)) => self.handle_ack(from, &ack, bytes),
-            Ok(Message::Reply(_) | Message::Notify(_) | Message::Other(_)) => {
-                self.counters.add(Counter::DropUnexpected);
-            }
+            Ok(message) => Some(message),
             Err(error) => {
                 self.counters.add_malformed(error.cause());
                 self.report(now, Report::Malformed { from, error });
+                None
             }
         }
     }
@@ -159,20 +187,28 @@ impl Machine {
 
     /// All registrations, for who looks at them, in no order.
     pub fn registered(&self, now: Instant) -> impl Iterator<Item = Registered> + '_ {
+        let entries = self.database.entries();
+        entries.flat_map(move |entry| self.shown(now, entry))
+    }
+
+    /// Registrations of an EID, the newest first.
+    pub(super) fn shown<'a>(
+        &'a self,
+        now: Instant,
+        entry: &'a Entry,
+    ) -> impl Iterator<Item = Registered> + 'a {
         let now = self.seconds(now);
-        self.database.entries().flat_map(move |entry| {
-            entry.registrations().filter_map(move |one| {
-                let etr = self.database.etr(one.etr)?;
-                let site = self.sites.site(etr.site)?;
-                Some(Registered {
-                    key: entry.key,
-                    site: site.name.clone(),
-                    etr: etr.address,
-                    expires_s: one.expires.saturating_sub(now),
-                    proxy_reply: one.proxy_reply,
-                    merge: one.merge,
-                    locators: one.locators.to_vec(),
-                })
+        entry.registrations().filter_map(move |one| {
+            let etr = self.database.etr(one.etr)?;
+            let site = self.sites.site(etr.site)?;
+            Some(Registered {
+                key: entry.key,
+                site: site.name.clone(),
+                etr: etr.address,
+                expires_s: one.expires.saturating_sub(now),
+                proxy_reply: one.proxy_reply,
+                merge: one.merge,
+                locators: one.locators.to_vec(),
             })
         })
     }
@@ -241,4 +277,18 @@ impl Machine {
             self.outputs.push_back(Output::Report(report));
         }
     }
+}
+
+/// The EIDs a message is about.
+fn keys(message: &Message) -> impl Iterator<Item = EidKey> {
+    let (asked, records) = match message {
+        Message::Request(request) => (request.asked.as_slice(), [].as_slice()),
+        Message::Encapsulated(encapsulated) => {
+            (encapsulated.request.asked.as_slice(), [].as_slice())
+        }
+        Message::Register(register) => ([].as_slice(), register.body.records.as_slice()),
+        _ => ([].as_slice(), [].as_slice()),
+    };
+    let asked = asked.iter().map(|asked| asked.key);
+    asked.chain(records.iter().map(|record| record.key))
 }

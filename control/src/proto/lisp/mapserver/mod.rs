@@ -9,16 +9,19 @@
 //! ```
 //!
 //! One machine is both, so a Map-Request needs no second hop. It has neither sockets nor a clock:
-//! [`Machine::handle_input`] takes what came over UDP port 4342, [`Machine::poll_output`] says what to send. Nonces
-//! outlive it: who runs it saves [`Machine::nonces`] and gives them back with [`Machine::restore_nonce`].
+//! [`Machine::handle_inputs`] takes what came over UDP port 4342, [`Machine::poll_output`] says what to send. Nonces
+//! outlive it: who runs it saves [`Machine::nonces`] and gives them back with [`Machine::restore_nonce`]; registrations may,
+//! by [`Machine::save`] and [`Machine::restore`].
 
 mod counters;
 mod database;
 mod limiter;
+mod listing;
 mod machine;
 mod notices;
 mod registers;
 mod requests;
+mod saved;
 mod sites;
 mod trie;
 
@@ -33,7 +36,9 @@ use super::wire::auth::{Algorithm, Refused, Secret};
 use super::wire::{self, LocatorRecord};
 
 pub use counters::{Counter, Counters};
+pub use listing::{Page, Wanted};
 pub use machine::Machine;
+pub use saved::Restored;
 pub use sites::SavedNonce;
 
 /// A rate and how much may come at once.
@@ -127,6 +132,17 @@ pub struct Allowed {
     pub key: EidKey,
     /// Whether prefixes within it may be registered too.
     pub more_specifics: bool,
+}
+
+/// What came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Input<'a> {
+    /// Source address and port.
+    pub from: SocketAddr,
+    /// Own address and port.
+    pub to: SocketAddr,
+    /// The message.
+    pub bytes: &'a [u8],
 }
 
 /// What there is to do.

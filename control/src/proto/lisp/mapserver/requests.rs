@@ -179,7 +179,11 @@ impl Machine {
         let mut records = Vec::new();
         let mut bytes = 0;
         let mut ttl_minutes = u32::MAX;
-        for entry in self.database.within(entry.key) {
+        // Within a host there is nothing else, and it is at hand.
+        let is_host = entry.key == host(entry.key);
+        let within = (!is_host).then(|| self.database.within(entry.key));
+        let alone = is_host.then_some(entry);
+        for entry in alone.into_iter().chain(within.into_iter().flatten()) {
             let record = fitted(proxied(entry), room);
             bytes += record.wire_len();
             if bytes > room {
@@ -223,10 +227,10 @@ impl Machine {
         Record::negative(key, Action::Native.into(), ttl)
     }
 
-    /// One of the ETRs, a different one for different requests.
+    /// One of the ETRs of the EID, a different one for different requests.
     fn pick_etr(&self, entry: &Entry, nonce: u64) -> Option<IpAddr> {
         let [ipv4, ipv6] = self.settings.families;
-        let etrs = entry.registrations();
+        let etrs = entry.in_force();
         let etrs = etrs.filter_map(|one| self.database.etr(one.etr));
         let etrs = etrs.filter(|etr| if etr.address.is_ipv4() { ipv4 } else { ipv6 });
         let etrs: Vec<IpAddr> = etrs.map(|etr| etr.address).collect();

@@ -125,6 +125,17 @@ impl Sites {
         self.sites.get(number as usize)?.as_ref() // `as`: widening
     }
 
+    /// Name of a site that is configured.
+    pub(super) fn name(&self, number: u32) -> Option<&str> {
+        self.site(number).map(|site| site.name.as_str())
+    }
+
+    /// Number of a site that is configured.
+    pub(super) fn known(&self, name: &str) -> Option<u32> {
+        let number = *self.numbers.get(name)?;
+        self.site(number).map(|_| number)
+    }
+
     pub(super) fn secret(&self, number: u32, key_id: u8) -> Option<&Secret> {
         let keys = &self.site(number)?.keys;
         keys.iter()

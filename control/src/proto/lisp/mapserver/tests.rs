@@ -1,8 +1,10 @@
 //! A Map-Server asked and told by routers that are made of the codec.
 
 mod convergence;
+mod listing;
 mod registers;
 mod requests;
+mod saved;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};

@@ -255,6 +255,35 @@ impl Trie {
         Within { trie: self, stack }
     }
 
+    /// Those of [`Trie::within`] that come behind another prefix.
+    pub(super) fn behind(&self, prefix: Bits, after: Bits) -> Within<'_> {
+        let Within { mut stack, .. } = self.within(prefix);
+        let mut next = stack.pop();
+        while let Some(at) = next.take() {
+            let node = self.node(at);
+            let around = node.prefix();
+            if around > after {
+                // And so does all under it.
+                stack.push(at);
+            } else if after.common(around) == around.len {
+                let [left, right] = node.children;
+                let is_left = around.len < after.len && after.bit(around.len) == 0;
+                let is_right = around.len < after.len && !is_left;
+                if !is_right && right != NONE {
+                    stack.push(right);
+                }
+                match (is_left, is_right) {
+                    (true, _) => next = Some(left),
+                    (_, true) => next = Some(right),
+                    // It is this very prefix.
+                    (false, false) => stack.extend(Some(left).filter(|left| *left != NONE)),
+                }
+                next = next.filter(|next| *next != NONE);
+            }
+        }
+        Within { trie: self, stack }
+    }
+
     fn node(&self, at: u32) -> &Node {
         &self.nodes[at as usize] // `as`: widening
     }

@@ -107,7 +107,7 @@ fn use_is_asked_of_a_few_at_a_time_round_and_round() {
     let mut asked = Vec::new();
     for round in 0..4 {
         let now = start + Duration::from_secs(round);
-        cache.note_use(now, 2, |key| {
+        cache.note_use(now, 2, |key, _| {
             asked.push(key);
             key == eids[0]
         });
@@ -117,7 +117,7 @@ fn use_is_asked_of_a_few_at_a_time_round_and_round() {
     let used = |cache: &MapCache, key| cache.entry(key).unwrap().used;
     assert_eq!(used(&cache, eids[0]), Some(start + Duration::from_secs(3)));
     assert_eq!(used(&cache, eids[1]), None);
-    cache.note_use_of(start, eids[1], || true);
+    cache.note_use_of(start, eids[1], |_| true);
     assert_eq!(used(&cache, eids[1]), Some(start));
 }
 

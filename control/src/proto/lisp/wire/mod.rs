@@ -31,7 +31,7 @@ pub use register::{Identity, Notify, Register, RegisterFlags, Registration};
 pub use reply::{Reply, ReplyFlags};
 pub use request::{Asked, ITR_RLOCS_MAX, Request, RequestFlags};
 
-use reader::Reader;
+pub(in crate::proto::lisp) use reader::Reader;
 
 pub use dataplane::wire::lisp::{CONTROL_PORT, DATA_PORT};
 

@@ -223,7 +223,7 @@ impl Record {
         10 + address::eid_len(instance, eid.addr()) + locators.sum::<usize>()
     }
 
-    pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
+    pub(in crate::proto::lisp) fn parse(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let ttl_minutes = reader.u32()?;
         let [count, mask] = reader.array()?;
         let [flags, map_version] = [reader.u16()?, reader.u16()?];
@@ -256,7 +256,7 @@ impl Record {
         Ok(records)
     }
 
-    pub(super) fn emit(&self, bytes: &mut Vec<u8>) {
+    pub(in crate::proto::lisp) fn emit(&self, bytes: &mut Vec<u8>) {
         let (locators, count) = count_of(&self.locators);
         let EidKey { instance, eid } = self.key;
         let mut flags = u16::from(self.act.0) << 13;

@@ -4,9 +4,11 @@
 //! request's ITR-RLOCs, to the port the request came from. Answers are limited, in all and for each of those they go to
 //! (P-07): a request costs nothing to forge.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
+
+use ipnet::IpNet;
 
 use super::settings::{Settings, is_within};
 use super::{Context, is_unicast};
@@ -71,11 +73,11 @@ impl Etr {
     }
 
     /// `from` is where the request itself came from: for an encapsulated one, what stands inside. `to` is the own RLOC it
-    /// arrived at.
+    /// arrived at. `away` are hosts under own prefixes that are at other sites.
     pub(super) fn handle_request(
         &mut self,
         now: Instant,
-        settings: &Settings,
+        (settings, away): (&Settings, &BTreeSet<EidKey>),
         request: &Request,
         from: SocketAddr,
         to: IpAddr,
@@ -85,9 +87,9 @@ impl Etr {
             context.count("request_not_etr");
             return;
         }
-        // Solicited requests carry a D of their own.
+        // Through the mapping system none comes (RFC 9301 6.1).
         if request.flags.solicit {
-            context.count("solicited_ignored");
+            context.count("solicitation_encapsulated");
             return;
         }
         if request.flags.no_reply {
@@ -110,7 +112,7 @@ impl Etr {
         let mut records: Vec<Record> = Vec::new();
         let room = message_max(destination.is_ipv4()) - Reply::HEADER_LEN;
         for asked in request.asked.iter().take(ASKED_MAX) {
-            for record in answer(settings, asked.key, probed, room) {
+            for record in answer(settings, away, asked.key, probed, room) {
                 let used: usize = records.iter().map(Record::wire_len).sum();
                 let is_new = records.iter().all(|known| known.key != record.key);
                 if is_new && used + record.wire_len() <= room {
@@ -158,15 +160,24 @@ fn destination(settings: &Settings, request: &Request, from: IpAddr) -> Option<I
     usable.find(|rloc| **rloc == from).copied().or(first)
 }
 
-/// The best match and all under it; where they do not fit in a message, what is asked alone, which nothing is under.
-fn answer(settings: &Settings, asked: EidKey, probed: Option<IpAddr>, room: usize) -> Vec<Record> {
+/// The best match and all under it; where they do not fit in a message, what is asked alone, which nothing is under. Where
+/// hosts under the best match are away, the part of it that holds none of them: the rest is not ours to answer for.
+fn answer(
+    settings: &Settings,
+    away: &BTreeSet<EidKey>,
+    asked: EidKey,
+    probed: Option<IpAddr>,
+    room: usize,
+) -> Vec<Record> {
     let around = settings.eids.iter().filter(|own| is_within(asked, **own));
-    let Some(best) = around.max_by_key(|own| own.eid.prefix_len()).copied() else {
+    let best = around.max_by_key(|own| own.eid.prefix_len());
+    let Some(best) = best.and_then(|best| without(*best, asked, away)) else {
         return Vec::new();
     };
     let under = settings.eids.iter().filter(|own| is_within(**own, best));
-    let mut keys: Vec<EidKey> = under.copied().collect();
+    let mut keys: Vec<EidKey> = under.copied().chain([best]).collect();
     keys.sort_unstable();
+    keys.dedup();
     if keys.len() <= RECORDS_MAX {
         let records = keys.iter().map(|key| settings.record(*key, probed));
         let records: Vec<Record> = records.collect();
@@ -181,4 +192,22 @@ fn answer(settings: &Settings, asked: EidKey, probed: Option<IpAddr>, room: usiz
         return Vec::new();
     }
     vec![settings.record(asked, probed)]
+}
+
+/// The widest prefix around `asked` within `best` that none of these hosts is in.
+fn without(best: EidKey, asked: EidKey, away: &BTreeSet<EidKey>) -> Option<EidKey> {
+    let bits = |address: IpAddr| match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
+        IpAddr::V6(address) => u128::from(address),
+    };
+    let under = away.range(best..).take_while(|key| is_within(**key, best));
+    let lengths = under.map(|key| {
+        let apart = bits(key.eid.addr()) ^ bits(asked.eid.addr());
+        apart.leading_zeros() + 1
+    });
+    let length = lengths.max().unwrap_or(0).max(best.eid.prefix_len().into());
+    let length = u8::try_from(length).ok()?;
+    let is_around = length <= asked.eid.prefix_len();
+    let eid = IpNet::new(asked.eid.addr(), length).ok()?.trunc();
+    is_around.then_some(EidKey { eid, ..best })
 }

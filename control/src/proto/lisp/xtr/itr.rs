@@ -11,9 +11,11 @@
 //!               over
 //! ```
 //!
-//! A question is for a host (a miss) or for a prefix that was learned (to refresh it). While one rests, nothing is asked
-//! for the same prefix, so that there is one Map-Request a second at most, and a pause where nobody answers (C-10). All
-//! tries of a question have one nonce: an answer to an earlier one is still an answer.
+//! A question is for a host (a miss), for a prefix that was learned (to refresh it), or for what a solicitation named.
+//! While one rests, nothing is asked for the same prefix, so that there is one Map-Request a second at most, and a pause
+//! where nobody answers (C-10). All tries of a question have one nonce: an answer to an earlier one is still an answer.
+//! But what a solicitation wants is an answer to a question that was asked after it: where one is on its way or rests, it
+//! is asked once more, a second after the last Map-Request.
 //!
 //! A Map-Request goes to the Map-Resolvers in turn, encapsulated (RFC 9301 5.8). A Map-Reply is believed if it has the
 //! nonce of a question and a record that covers what was asked. Of its other records those under that one count too: an
@@ -40,6 +42,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const TRIES: u8 = 10;
 /// And how long none is sent then.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long a mapping holds, most, that a Map-Server told of without being asked.
+const TTL_OF_MOVED: Duration = Duration::from_secs(60);
 /// How long a mapping holds whose TTL leaves that to us.
 const TTL_OF_OURS: Duration = Duration::from_secs(24 * 3600);
 
@@ -55,6 +59,8 @@ enum State {
 enum Occurrence {
     /// Somebody wants to know.
     Wanted,
+    /// What is known, or on its way, may be old.
+    Solicited,
     /// The time has come.
     Due,
     /// An answer was believed.
@@ -66,6 +72,10 @@ struct Question {
     state: State,
     /// Whose packet was the reason; none to refresh.
     source: Option<EidAddress>,
+    /// A solicitation was the reason.
+    is_solicited: bool,
+    /// It is to be asked once more.
+    again: bool,
     /// When the last Map-Request left.
     sent: Instant,
     due: Instant,
@@ -121,6 +131,24 @@ impl Itr {
         timeouts.into_iter().flatten().min()
     }
 
+    /// Whether something is known of this prefix, or of one around it.
+    pub(super) fn covers(&self, key: EidKey) -> bool {
+        self.learned.covers(key)
+    }
+
+    /// Whether something is known of this prefix, around it or under it.
+    pub(super) fn knows(&self, key: EidKey) -> bool {
+        self.learned.covers(key) || self.learned.under(key).next().is_some()
+    }
+
+    /// The nonce of the question that runs for this prefix.
+    #[cfg(test)]
+    pub(super) fn nonce_of(&self, key: EidKey) -> Option<u64> {
+        let mut asked = self.by_nonce.iter();
+        let found = asked.find(|(_, asked)| **asked == key);
+        found.map(|(nonce, _)| *nonce)
+    }
+
     /// Somebody wants to know where `key` is.
     pub(super) fn ask(
         &mut self,
@@ -128,6 +156,28 @@ impl Itr {
         settings: &Settings,
         key: EidKey,
         source: Option<EidAddress>,
+        context: &mut Context,
+    ) {
+        self.want(now, settings, (key, source), Occurrence::Wanted, context);
+    }
+
+    /// What is known of `key` may be old.
+    pub(super) fn ask_anew(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        key: EidKey,
+        context: &mut Context,
+    ) {
+        self.want(now, settings, (key, None), Occurrence::Solicited, context);
+    }
+
+    fn want(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        (key, source): (EidKey, Option<EidAddress>),
+        occurrence: Occurrence,
         context: &mut Context,
     ) {
         if !self.questions.contains_key(&key) {
@@ -138,13 +188,15 @@ impl Itr {
             let question = Question {
                 state: State::Resting,
                 source,
+                is_solicited: false,
+                again: false,
                 sent: now,
                 due: now,
             };
             self.questions.insert(key, question);
             self.by_due.insert((now, key));
         }
-        self.step(now, settings, key, Occurrence::Wanted, context);
+        self.step(now, settings, key, occurrence, context);
     }
 
     pub(super) fn handle_timeout(
@@ -183,12 +235,21 @@ impl Itr {
         };
         self.by_due.remove(&(question.due, key));
         match (question.state, occurrence) {
-            (State::Resting, Occurrence::Wanted) if now >= question.due => {
-                let nonce = context.nonces.make();
-                self.by_nonce.insert(nonce, key);
-                question.state = State::Asking { nonce, tries: 1 };
-                self.send(now, settings, key, nonce, &mut question, context);
+            (State::Resting, Occurrence::Wanted | Occurrence::Solicited) if now >= question.due => {
+                question.is_solicited = matches!(occurrence, Occurrence::Solicited);
+                self.begin(now, settings, key, &mut question, context);
             }
+            (State::Resting, Occurrence::Due) if question.again => {
+                question.is_solicited = true;
+                question.source = None;
+                self.begin(now, settings, key, &mut question, context);
+            }
+            (State::Resting, Occurrence::Solicited) => {
+                // Also where nobody answered: whoever solicits is there.
+                question.again = true;
+                question.due = question.due.min(now.max(question.sent + RETRY));
+            }
+            (State::Asking { .. }, Occurrence::Solicited) => question.again = true,
             (State::Asking { nonce, tries }, Occurrence::Due) if tries < TRIES => {
                 let tries = tries + 1;
                 question.state = State::Asking { nonce, tries };
@@ -215,6 +276,21 @@ impl Itr {
         }
         self.by_due.insert((question.due, key));
         self.questions.insert(key, question);
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        key: EidKey,
+        question: &mut Question,
+        context: &mut Context,
+    ) {
+        let nonce = context.nonces.make();
+        self.by_nonce.insert(nonce, key);
+        question.again = false;
+        question.state = State::Asking { nonce, tries: 1 };
+        self.send(now, settings, key, nonce, question, context);
     }
 
     /// A Map-Request to the next Map-Resolver that can be reached; where there is none, a try passes all the same.
@@ -244,6 +320,7 @@ impl Itr {
         let request = Request {
             flags: RequestFlags {
                 pitr: settings.is_proxy,
+                smr_invoked: question.is_solicited,
                 ..RequestFlags::default()
             },
             source: question.source,
@@ -261,28 +338,28 @@ impl Itr {
         context.send(source, destination, message.emit());
     }
 
-    /// An answer.
+    /// An answer; what it answers, if it is believed.
     pub(super) fn handle_reply(
         &mut self,
         now: Instant,
         settings: &Settings,
         reply: &Reply,
         context: &mut Context,
-    ) {
+    ) -> Option<EidKey> {
         let Some(asked) = self.by_nonce.get(&reply.nonce).copied() else {
             context.count("reply_unknown_nonce");
-            return;
+            return None;
         };
         let covering = reply.records.iter().filter(|r| is_within(asked, r.key));
         let Some(covering) = covering.max_by_key(|record| record.key.eid.prefix_len()) else {
             context.count("reply_other_prefix");
-            return;
+            return None;
         };
         let mut records: BTreeMap<EidKey, &Record> = BTreeMap::new();
         for record in &reply.records {
             if !is_within(record.key, covering.key) {
                 context.count("record_outside");
-            } else if settings.eids.iter().any(|own| is_within(record.key, *own)) {
+            } else if settings.is_own_eid(record) {
                 context.count("record_own_eid");
             } else {
                 records.insert(record.key, record);
@@ -310,6 +387,47 @@ impl Itr {
             let own = lifetime(record);
             let lifetime = shortest.map_or(own, |shortest| own.min(shortest));
             self.learn(now, covering.key, record, lifetime, context);
+        }
+        Some(asked)
+    }
+
+    /// A Map-Server says that this is registered elsewhere now. Believed for a short time; in which the mapping system is
+    /// asked.
+    pub(super) fn handle_moved(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        record: &Record,
+        context: &mut Context,
+    ) {
+        let lifetime = lifetime(record).min(TTL_OF_MOVED);
+        self.learn(now, record.key, record, lifetime, context);
+        if settings.asks() {
+            self.ask_anew(now, settings, record.key, context);
+        }
+    }
+
+    /// A Map-Request of ours came back to us: for what it asks, the mapping system knows nobody else.
+    pub(super) fn handle_own_request(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        nonce: u64,
+        context: &mut Context,
+    ) -> Option<EidKey> {
+        let asked = self.by_nonce.get(&nonce).copied()?;
+        self.step(now, settings, asked, Occurrence::Answered, context);
+        self.drop_learned(asked, context);
+        Some(asked)
+    }
+
+    /// What was learned of this prefix, and of all under it, does not hold any more.
+    pub(super) fn drop_learned(&mut self, key: EidKey, context: &mut Context) {
+        let under: Vec<EidKey> = self.learned.under(key).collect();
+        for key in under.into_iter().chain([key]) {
+            if self.learned.remove(key) {
+                context.outputs.push_back(Output::Forgotten(key));
+            }
         }
     }
 

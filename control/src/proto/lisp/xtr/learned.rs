@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
+
 use super::settings::is_within;
 use crate::proto::lisp::EidKey;
 
@@ -120,6 +122,16 @@ impl Learned {
             known.is_used = true;
             self.by_worth.insert((known.is_positive, now, key));
         }
+    }
+
+    /// Whether there is an entry for this prefix, or for one around it.
+    pub(super) fn covers(&self, key: EidKey) -> bool {
+        (0..=key.eid.prefix_len()).rev().any(|length| {
+            IpNet::new(key.eid.addr(), length).is_ok_and(|eid| {
+                let eid = eid.trunc();
+                self.known.contains_key(&EidKey { eid, ..key })
+            })
+        })
     }
 
     /// Entries under a prefix, itself excluded.

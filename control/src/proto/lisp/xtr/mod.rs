@@ -1,36 +1,44 @@
 //! A tunnel router's part in the mapping system (RFC 9301): it asks for mappings (`itr`), answers for its own EIDs
-//! (`etr`), registers them (`registration`) and sees whether the locators of mappings can be reached (`probing`).
+//! (`etr`), registers them (`registration`), tells others when they are elsewhere (`soliciting`), knows which EID hosts are
+//! here (`hosts`), and sees whether the locators of mappings can be reached (`probing`).
 //!
 //! A value without sockets, clocks or randomness, called on the control thread. What arrives is the payload of a UDP
 //! datagram that came to an own RLOC, from or to [`CONTROL_PORT`], and whose checksum was found right (RFC 9301 5); what
-//! leaves are datagrams and changes of the map-cache. Solicited Map-Requests, LISP-SEC (RFC 9303) and subscriptions
-//! (RFC 9437) are not here: such messages are counted and have no effect.
+//! leaves are datagrams and changes of the map-cache. LISP-SEC (RFC 9303) and subscriptions (RFC 9437) are not here: such
+//! messages are counted and have no effect.
 
 mod etr;
+mod hosts;
 mod itr;
 mod learned;
 mod liveness;
 mod probing;
 mod registration;
 mod settings;
+mod soliciting;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::wire::{self, CONTROL_PORT, EidAddress, Message};
+use super::mapping::PRIORITY_NEVER;
+use super::wire::{self, CONTROL_PORT, EidAddress, Message, Record};
 use super::{EidKey, Mapping};
+use crate::proto::ndp::InterfaceIndex;
 use etr::Etr;
+use hosts::{Change, Hosts, Occurrence};
 use itr::Itr;
 use probing::Probing;
 use registration::Registrar;
+use soliciting::Soliciting;
 
+pub use hosts::Place;
 pub use liveness::{Liveness, RlocState};
 pub use registration::ServerState;
 pub use settings::{MapServer, Probing as ProbeSchedule, Settings};
@@ -58,6 +66,15 @@ pub enum Output {
         /// Whether packets may go there.
         is_up: bool,
     },
+    /// An EID host is at this interface: its packets go there, whatever was learned.
+    HostHere {
+        /// The host.
+        key: EidKey,
+        /// Where.
+        at: InterfaceIndex,
+    },
+    /// An EID host is not here any more.
+    HostGone(EidKey),
     /// Nonces up to this one are used from now on: after a restart they begin behind it (RFC 9301 5.6). To be kept before
     /// what follows is sent.
     KeepNonce(u64),
@@ -97,6 +114,21 @@ pub enum Event {
     /// Nobody answers for an EID.
     Unanswered {
         /// The EID.
+        key: EidKey,
+    },
+    /// An EID host was heard here.
+    HostCame {
+        /// The host.
+        key: EidKey,
+    },
+    /// It does not answer any more.
+    HostLeft {
+        /// The host.
+        key: EidKey,
+    },
+    /// It is at another site now.
+    HostMoved {
+        /// The host.
         key: EidKey,
     },
 }
@@ -173,11 +205,16 @@ impl Nonces {
 
 /// A tunnel router.
 pub struct Xtr {
+    /// With every host that is here among the own EIDs.
     settings: Settings,
+    /// As they were given.
+    configured: Settings,
+    hosts: Hosts,
     itr: Itr,
     etr: Etr,
     registrar: Registrar,
     probing: Probing,
+    soliciting: Soliciting,
     context: Context,
 }
 
@@ -190,10 +227,13 @@ impl Xtr {
         let rng = fastrand::Rng::with_seed(nonces.make());
         Self {
             settings: Settings::default(),
+            configured: Settings::default(),
+            hosts: Hosts::default(),
             itr: Itr::new(),
             etr: Etr::new(now),
             registrar: Registrar::new(last_nonce),
             probing: Probing::new(now),
+            soliciting: Soliciting::new(now),
             context: Context {
                 counters: Counters::default(),
                 outputs: VecDeque::new(),
@@ -204,18 +244,181 @@ impl Xtr {
     }
 
     /// Other settings. What was learned stays; a registration that says something else now is made at once.
-    pub fn set_settings(&mut self, now: Instant, settings: Settings) {
-        if settings == self.settings {
+    pub fn set_settings(&mut self, now: Instant, configured: Settings) {
+        if configured == self.configured {
             return;
         }
+        let is_dynamic = |key| configured.is_etr && configured.is_dynamic(key);
+        let known: Vec<EidKey> = self.hosts.iter().map(|(key, ..)| key).collect();
+        for key in known.into_iter().filter(|key| !is_dynamic(*key)) {
+            self.note_host(now, key, Occurrence::Fixed);
+        }
+        let here = self.hosts.iter().filter_map(|(key, place, _)| match place {
+            Place::Here(_) => Some(key),
+            Place::Away => None,
+        });
+        let mut settings = configured.clone();
+        settings.eids.extend(here);
+        settings.eids.sort_unstable();
+        settings.eids.dedup();
+        self.configured = configured;
         self.registrar.set(now, &self.settings, &settings);
         if self.settings.probing != settings.probing {
             let schedule = settings.probing.as_ref();
             self.probing.set(now, schedule, &mut self.context);
         }
+        let changed = match self.settings.says_the_same(&settings) {
+            // Nothing was said yet.
+            _ if !self.settings.is_etr => Vec::new(),
+            true => self.settings.eids_apart(&settings),
+            false => [&self.settings.eids[..], &settings.eids[..]].concat(),
+        };
+        for key in changed {
+            self.soliciting.changed(now, key, &mut self.context);
+        }
         self.settings = settings;
+        self.solicit(now);
         if !self.settings.asks() {
             self.itr.clear(&mut self.context);
+        }
+    }
+
+    /// Tell others what may be told now.
+    fn solicit(&mut self, now: Instant) {
+        let Self {
+            settings,
+            itr,
+            registrar,
+            soliciting,
+            context,
+            ..
+        } = self;
+        let is_confirmed = |key| registrar.is_confirmed(now, key);
+        soliciting.handle_timeout(now, settings, itr, is_confirmed, context);
+    }
+
+    /// A host spoke on an interface, or was proven to be there.
+    pub fn host_heard(&mut self, now: Instant, eid: EidAddress, at: InterfaceIndex) {
+        let key = eid.host();
+        if self.settings.is_etr && self.settings.is_dynamic(key) {
+            self.note_host(now, key, Occurrence::Heard(at));
+        }
+    }
+
+    /// A host does not answer on an interface. One that was not known to be there may be elsewhere.
+    pub fn host_silent(&mut self, now: Instant, eid: EidAddress, at: InterfaceIndex) {
+        let key = eid.host();
+        if !self.settings.is_dynamic(key) {
+            return;
+        }
+        let was_known = self.hosts.place(key).is_some();
+        self.note_host(now, key, Occurrence::Silent(at));
+        if !was_known {
+            self.miss(now, eid, None);
+        }
+    }
+
+    /// EID hosts: where they are, and since when.
+    pub fn hosts(&self) -> impl Iterator<Item = (EidKey, Place, Instant)> + '_ {
+        self.hosts.iter()
+    }
+
+    /// EID hosts of own prefixes that are at other sites.
+    #[must_use]
+    pub fn away(&self) -> &BTreeSet<EidKey> {
+        self.hosts.away()
+    }
+
+    /// Something became known of a host; what follows from it.
+    fn note_host(&mut self, now: Instant, key: EidKey, occurrence: Occurrence) {
+        let Self {
+            settings,
+            hosts,
+            itr,
+            registrar,
+            soliciting,
+            context,
+            ..
+        } = self;
+        let before = hosts.place(key);
+        let change = match hosts.handle(now, key, occurrence) {
+            Ok(change) => change,
+            Err(limit) => return context.count(limit),
+        };
+        if let Some(Place::Here(at)) = hosts.place(key)
+            && change != Change::None
+        {
+            context.outputs.push_back(Output::HostHere { key, at });
+        } else if let Some(Place::Here(_)) = before
+            && change != Change::None
+        {
+            context.outputs.push_back(Output::HostGone(key));
+        }
+        match change {
+            Change::None => return,
+            Change::Shifted => return context.count("host_shifted"),
+            Change::Settled => {
+                context.count("host_settled");
+                return itr.drop_learned(key, context);
+            }
+            Change::Came => {
+                context.count("host_came");
+                context.event(Event::HostCame { key });
+                if let Err(position) = settings.eids.binary_search(&key) {
+                    settings.eids.insert(position, key);
+                }
+                itr.drop_learned(key, context);
+                registrar.restate(now, key);
+            }
+            Change::Left => {
+                context.count("host_left");
+                context.event(Event::HostLeft { key });
+                settings.eids.retain(|own| *own != key);
+                registrar.restate(now, key);
+            }
+            Change::Lost => {
+                context.count("host_moved");
+                context.event(Event::HostMoved { key });
+                settings.eids.retain(|own| *own != key);
+                registrar.drop_eid(key);
+            }
+        }
+        soliciting.changed(now, key, context);
+    }
+
+    /// A Map-Server says of its own accord what is registered now (RFC 9301 5.7).
+    fn note_registered(&mut self, now: Instant, record: &Record) {
+        let key = record.key;
+        let is_moved = is_host(key)
+            && record.ttl_minutes != 0
+            && self.settings.is_dynamic(key)
+            && self.settings.is_of_others(record);
+        if !is_moved {
+            return;
+        }
+        let at_home = self.configured.has_eid(key);
+        self.note_host(now, key, Occurrence::Elsewhere { at_home });
+        if !matches!(self.hosts.place(key), Some(Place::Here(_))) {
+            let Self {
+                settings,
+                itr,
+                context,
+                ..
+            } = self;
+            itr.handle_moved(now, settings, record, context);
+        }
+    }
+
+    /// What was asked is answered: of a host whose prefix is ours, where it is.
+    fn note_answered(&mut self, now: Instant, asked: EidKey) {
+        if is_host(asked) && self.settings.is_dynamic(asked) && self.configured.has_eid(asked) {
+            let occurrence = match self.itr.covers(asked) {
+                true => Occurrence::Elsewhere { at_home: true },
+                false => Occurrence::Nowhere,
+            };
+            if !matches!(self.hosts.place(asked), Some(Place::Here(_))) {
+                self.note_host(now, asked, occurrence);
+            }
         }
     }
 
@@ -238,9 +441,14 @@ impl Xtr {
         }
     }
 
-    /// A packet used what was learned for this prefix.
-    pub fn note_used(&mut self, now: Instant, key: EidKey) {
+    /// A packet used the mapping of this prefix, whoever it is from, and went to one of these RLOCs.
+    pub fn note_used(&mut self, now: Instant, key: EidKey, mapping: &Mapping) {
         self.itr.note_used(now, key);
+        let locators = mapping.locators().iter();
+        let used = locators.filter(|one| one.up && one.priority != PRIORITY_NEVER);
+        for locator in used.filter(|_| self.settings.is_etr) {
+            self.soliciting.note_sent_to(now, locator.rloc);
+        }
     }
 
     /// What was learned for this prefix is not wanted; nothing is said of it any more.
@@ -256,7 +464,10 @@ impl Xtr {
             etr,
             registrar,
             probing,
+            soliciting,
+            hosts,
             context,
+            ..
         } = self;
         let message = match wire::parse(bytes) {
             Ok(message) => message,
@@ -275,20 +486,38 @@ impl Xtr {
             }
             Message::Reply(reply) => {
                 context.count("received_map_reply");
-                itr.handle_reply(now, settings, &reply, context);
+                if let Some(asked) = itr.handle_reply(now, settings, &reply, context) {
+                    self.note_answered(now, asked);
+                }
             }
             Message::Request(request) => {
                 context.count("received_map_request");
-                etr.handle_request(now, settings, &request, from, to, context);
+                if request.flags.solicit {
+                    soliciting.handle_solicitation(now, settings, &request, itr, context);
+                    return;
+                }
+                let own = (&*settings, hosts.away());
+                etr.handle_request(now, own, &request, from, to, context);
             }
             Message::Encapsulated(encapsulated) => {
                 context.count("received_encapsulated");
-                let from = encapsulated.source;
-                etr.handle_request(now, settings, &encapsulated.request, from, to, context);
+                let (from, request) = (encapsulated.source, encapsulated.request);
+                if let Some(asked) = itr.handle_own_request(now, settings, request.nonce, context) {
+                    context.count("request_came_back");
+                    self.note_answered(now, asked);
+                    return;
+                }
+                let own = (&*settings, hosts.away());
+                etr.handle_request(now, own, &request, from, to, context);
             }
             Message::Notify(notify) => {
                 context.count("received_map_notify");
-                registrar.handle_notify(now, from, to, &notify, bytes, context);
+                let registered = registrar.handle_notify(now, from, to, &notify, bytes, context);
+                for record in registered {
+                    self.note_registered(now, record);
+                }
+                // What changed may be registered now.
+                self.solicit(now);
             }
             Message::Register(_) | Message::NotifyAck(_) => context.count("not_a_map_server"),
             Message::Other(_) => context.count("not_understood"),
@@ -302,12 +531,19 @@ impl Xtr {
             itr,
             registrar,
             probing,
+            hosts,
             context,
             ..
         } = self;
         itr.handle_timeout(now, settings, context);
+        while let Some(key) = hosts.poll_check(now) {
+            if settings.asks() {
+                itr.ask_anew(now, settings, key, context);
+            }
+        }
         registrar.handle_timeout(now, settings, context);
         probing.handle_timeout(now, settings, context);
+        self.solicit(now);
     }
 
     /// When [`Xtr::handle_timeout`] is due.
@@ -317,8 +553,15 @@ impl Xtr {
             self.itr.poll_timeout(),
             self.registrar.poll_timeout(),
             self.probing.poll_timeout(),
+            self.soliciting.poll_timeout(),
+            self.hosts.poll_timeout(),
         ];
         timeouts.into_iter().flatten().min()
+    }
+
+    /// It ends: nothing is registered any more.
+    pub fn shut_down(&mut self) {
+        self.registrar.withdraw(&self.settings, &mut self.context);
     }
 
     /// The next thing to do.
@@ -386,6 +629,7 @@ impl Xtr {
     }
 
     /// What it was told to do.
+    /// What it was told to do, and the hosts that are here among the own EIDs.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -401,6 +645,11 @@ impl Xtr {
     pub fn counters(&self) -> &Counters {
         &self.context.counters
     }
+}
+
+/// Whether this is one address.
+fn is_host(key: EidKey) -> bool {
+    key.eid.prefix_len() == key.eid.max_prefix_len()
 }
 
 /// Whether something can be sent to this address (RFC 9301 5.4: no group and no broadcast is a locator).

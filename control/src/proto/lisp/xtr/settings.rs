@@ -1,5 +1,6 @@
 //! What a tunnel router is told to do.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct Settings {
     pub is_etr: bool,
     /// Own EID prefixes, of every instance.
     pub eids: Vec<EidKey>,
+    /// Prefixes whose hosts may be at any site.
+    pub dynamic_eids: Vec<EidKey>,
     /// Own RLOCs; those that are not up are told of as unreachable, and nothing is sent from them.
     pub rlocs: Vec<Locator>,
     /// Where own EIDs are registered.
@@ -59,6 +62,8 @@ pub struct MapServer {
     pub algorithm: Algorithm,
     /// It is asked to answer for us.
     pub proxy_reply: bool,
+    /// It is asked to join our RLOCs with those of other routers of the site (the a-bit).
+    pub merge: bool,
 }
 
 impl Settings {
@@ -77,6 +82,47 @@ impl Settings {
     /// Whether this is an own RLOC.
     pub(super) fn is_own(&self, address: IpAddr) -> bool {
         self.rlocs.iter().any(|own| own.rloc == address)
+    }
+
+    /// Whether the same is said of every own EID.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        self.rlocs == other.rlocs
+            && self.identity == other.identity
+            && self.map_version == other.map_version
+    }
+
+    /// Own EIDs that only one of the two has.
+    pub(super) fn eids_apart(&self, other: &Self) -> Vec<EidKey> {
+        let [here, there] = [self, other].map(|s| s.eids.iter().copied().collect());
+        <BTreeSet<EidKey>>::symmetric_difference(&here, &there)
+            .copied()
+            .collect()
+    }
+
+    /// Whether an EID's host may be at any site.
+    pub(super) fn is_dynamic(&self, key: EidKey) -> bool {
+        let mut prefixes = self.dynamic_eids.iter();
+        prefixes.any(|prefix| is_within(key, *prefix))
+    }
+
+    /// Whether this is an own EID prefix, or under one.
+    pub(super) fn has_eid(&self, key: EidKey) -> bool {
+        self.eids.iter().any(|own| is_within(key, *own))
+    }
+
+    /// Whether a record is about own EIDs, of which others have nothing to say: but that a host which may be elsewhere is
+    /// at RLOCs of others.
+    pub(super) fn is_own_eid(&self, record: &Record) -> bool {
+        let key = record.key;
+        let is_elsewhere =
+            self.is_dynamic(key) && !self.eids.contains(&key) && self.is_of_others(record);
+        self.has_eid(key) && !is_elsewhere
+    }
+
+    /// Whether a record has RLOCs, and none of ours.
+    pub(super) fn is_of_others(&self, record: &Record) -> bool {
+        let mut rlocs = record.locators.iter().map(|locator| locator.rloc);
+        !record.locators.is_empty() && !rlocs.any(|rloc| self.is_own(rloc))
     }
 
     /// What is said of a prefix of own EIDs. `probed` is the RLOC at which a probe arrived.

@@ -2,11 +2,13 @@
 
 mod answering;
 mod asking;
+mod hosts;
 mod joined;
 mod liveness;
 mod probing;
 
 mod registering;
+mod soliciting;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -56,6 +58,7 @@ fn server(address: &str) -> MapServer {
         key_id: 1,
         algorithm: Algorithm::HmacSha256,
         proxy_reply: false,
+        merge: false,
     }
 }
 
@@ -126,6 +129,15 @@ impl Bench {
     fn miss(&mut self, destination: &str) {
         self.xtr
             .miss(self.now, eid(destination), Some(ip("2001:db8:a::10")));
+    }
+
+    /// Packets to this prefix went to this RLOC.
+    fn note_used(&mut self, prefix: &str, rloc: &str) {
+        let mapping = Mapping::Locators {
+            locators: vec![Locator::new(ip(rloc))],
+            version: 0,
+        };
+        self.xtr.note_used(self.now, key(prefix), &mapping);
     }
 
     fn receive(&mut self, from: &str, message: &Message) {

@@ -71,6 +71,21 @@ impl<P> Interface<P> {
             self.answer_arp(shared, message, sender);
             return;
         }
+        let is_announced = message.target == sender;
+        if message.operation == Operation::Request
+            && !is_announced
+            && self.is_proxied(target)
+            && !self.is_real_neighbor(target)
+        {
+            // RFC 1027, RFC 925: it is at another site, and packets for it shall come here.
+            self.learn(shared, now, sender.into(), Some(message.sender_mac));
+            self.answer_arp(shared, message, sender);
+            return;
+        }
+        if self.is_watched(sender.into()) {
+            // Whoever is asked: that it is here matters.
+            self.learn(shared, now, sender.into(), Some(message.sender_mac));
+        }
         self.update_known(shared, now, message, sender);
     }
 

@@ -130,6 +130,9 @@ impl<P> Interface<P> {
         if entry.state.mac().is_some() {
             shared.neighbors_changed();
         }
+        if entry.state != State::Failed {
+            self.silent(shared, address);
+        }
         shared.fail(entry.queue);
     }
 
@@ -220,6 +223,9 @@ impl<P> Interface<P> {
             router: advertisement.flags.router,
         });
         self.drive(shared, now, target, event);
+        if self.cache.mac(target).is_some() {
+            self.heard(shared, target);
+        }
     }
 
     /// A solicitation told us its sender's link-layer address (RFC 4861 7.2.3).
@@ -250,6 +256,28 @@ impl<P> Interface<P> {
             self.cache.insert(source, Entry::new(now, false));
         }
         self.drive(shared, now, source, nud::Event::Learned(mac));
+        self.heard(shared, source);
+    }
+
+    /// A packet came from a watched neighbour's address, with this link-layer address.
+    pub(in crate::proto::ndp) fn hear(
+        &mut self,
+        shared: &mut Shared<P>,
+        now: Instant,
+        address: IpAddr,
+        mac: Mac,
+    ) {
+        let is_own = self.is_own(address) || mac == self.config.mac;
+        if self.up && !is_own && !mac.is_multicast() && self.is_watched(address) {
+            self.learn(shared, now, address, Some(mac));
+        }
+    }
+
+    /// This neighbour is elsewhere.
+    pub(in crate::proto::ndp) fn give_up(&mut self, shared: &mut Shared<P>, address: IpAddr) {
+        if self.cache.get(address).is_some_and(|entry| !entry.gateway) {
+            self.forget(shared, address);
+        }
     }
 
     /// One event of one neighbour, and what follows from it at once.
@@ -323,6 +351,9 @@ impl<P> Interface<P> {
         }
         let waited = !queue.is_empty();
         if after == State::Failed {
+            if !had_failed {
+                self.silent(shared, address);
+            }
             shared.fail(queue);
             return None;
         }
@@ -496,6 +527,7 @@ impl<P> Interface<P> {
                 shared.fail(queue);
                 if had_mac {
                     shared.neighbors_changed();
+                    self.silent(shared, address);
                 }
             }
             if !gateway {

@@ -333,14 +333,13 @@ impl<P> Interface<P> {
             .unwrap_or(source_mac)
     }
 
-    fn is_proxied(&self, target: Ipv6Addr) -> bool {
+    pub(super) fn is_proxied(&self, target: IpAddr) -> bool {
         let mut proxied = self.config.proxied.iter();
         proxied.any(|prefix| prefix.contains(&target))
     }
 
     /// Whether somebody on the link has this address.
-    fn is_real_neighbor(&self, target: Ipv6Addr) -> bool {
-        let target = IpAddr::V6(target);
+    pub(super) fn is_real_neighbor(&self, target: IpAddr) -> bool {
         self.gateways.contains(&target) || self.neighbor_mac(target).is_some()
     }
 
@@ -353,7 +352,11 @@ impl<P> Interface<P> {
         solicitation: &Solicitation,
     ) {
         let Solicitation { source, target, .. } = *solicitation;
-        if !self.is_proxied(target) {
+        if self.is_watched(source.into()) {
+            // Whoever is asked: that it is here matters.
+            self.learn(shared, now, source.into(), solicitation.mac);
+        }
+        if !self.is_proxied(target.into()) {
             shared.counters.add(Counter::SolicitationsForOthers);
             return;
         }
@@ -362,7 +365,7 @@ impl<P> Interface<P> {
             shared.counters.add(Counter::ProxyProbesIgnored);
             return;
         }
-        if self.is_real_neighbor(target) || source == target {
+        if self.is_real_neighbor(target.into()) || source == target {
             shared.counters.add(Counter::ProxyLeftToNeighbor);
             return;
         }
@@ -399,7 +402,8 @@ impl<P> Interface<P> {
             return;
         };
         // The real owner may have answered meanwhile, and then is known; the prefix may have been taken away.
-        if self.is_real_neighbor(answer.target) || !self.is_proxied(answer.target) {
+        let target = IpAddr::V6(answer.target);
+        if self.is_real_neighbor(target) || !self.is_proxied(target) {
             shared.counters.add(Counter::ProxyLeftToNeighbor);
             return;
         }
@@ -422,10 +426,6 @@ impl<P> Interface<P> {
     /// from an address does not make it on-link), or a real node of a proxied prefix, which must be known not to be
     /// answered for.
     pub(super) fn may_learn(&self, address: IpAddr) -> bool {
-        let is_proxied = || match address {
-            IpAddr::V4(_) => false,
-            IpAddr::V6(address) => self.is_proxied(address),
-        };
-        is_unicast(address) && (self.cache.is_on_link(address) || is_proxied())
+        is_unicast(address) && (self.cache.is_on_link(address) || self.is_proxied(address))
     }
 }

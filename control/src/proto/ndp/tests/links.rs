@@ -26,6 +26,7 @@ fn node_config(node: usize) -> InterfaceConfig {
         addresses: vec![ipnet::IpNet::new_assert(node_global(node).into(), 64)],
         on_link: Vec::new(),
         proxied: Vec::new(),
+        watched: Vec::new(),
         statics: Vec::new(),
     }
 }
@@ -136,7 +137,7 @@ impl World {
                             .push(format!("{node} {destination_mac} {packet:?}"));
                         self.send(node, destination_mac, &packet);
                     }
-                    Output::NeighborsChanged => {}
+                    Output::NeighborsChanged | Output::Heard { .. } | Output::Silent { .. } => {}
                     Output::Ready(packet) => self.ready[node].push(packet),
                     Output::Failed(packet) => self.failed[node].push(packet),
                     Output::Event(event) => self.events.push((node, event)),

@@ -99,7 +99,7 @@ impl Model {
                 Output::Failed(packet) => {
                     self.end(packet);
                 }
-                Output::Event(_) => {}
+                Output::Heard { .. } | Output::Silent { .. } | Output::Event(_) => {}
             }
         }
         assert_eq!(self.tables, self.published(), "a change was not told");

@@ -299,6 +299,40 @@ fn a_request_is_sent_on_to_the_etr() {
     assert_eq!(bench.ask(0, "10.1.2.3").len(), 1);
 }
 
+/// R-15, E-03: where an EID was before it moved nobody is asked, but every router of the site where it is.
+#[test]
+fn a_request_is_sent_on_to_where_the_eid_is_now() {
+    let mut bench = Bench::new(settings());
+    let mut routers = [ETR_A, ETR_B].map(|address| Router::new(address, "first"));
+    routers[1] = Router::new(ETR_B, "first").with_id(2);
+    for router in &mut routers {
+        router.flags.proxy_reply = false;
+    }
+    let asked_of = |bench: &mut Bench| {
+        let requests = (0..20).map(|nonce| {
+            emit(&Message::Request(Request {
+                nonce,
+                ..request(0, "10.1.2.3")
+            }))
+        });
+        let mut asked: Vec<std::net::IpAddr> = requests
+            .flat_map(|request| bench.give(ITR.parse().unwrap(), &request))
+            .map(|(to, _)| to.ip())
+            .collect();
+        asked.sort_unstable();
+        asked.dedup();
+        asked
+    };
+    let [first, second] = &mut routers;
+    let at = |rloc: &str| [record(key(0, "10.1.0.0/16"), &[rloc])];
+    bench.register(first, &at("192.0.2.1"));
+    bench.register(second, &at("192.0.2.2"));
+    let address = |text: &str| text.parse::<std::net::SocketAddr>().unwrap().ip();
+    assert_eq!(asked_of(&mut bench), [address(ETR_B)]);
+    bench.register(first, &at("192.0.2.1"));
+    assert_eq!(asked_of(&mut bench), [address(ETR_A)]);
+}
+
 /// G-03, Q-01: to an ITR-RLOC of the request, to the port it came from.
 #[test]
 fn the_answer_goes_to_an_itr_rloc() {

@@ -51,6 +51,16 @@ fn agrees_with_a_plain_list() {
             assert_eq!(trie.longest(asked), list.longest(asked));
             assert_eq!(trie.value(changed), list.0.get(&changed).copied());
             assert_eq!(trie.within(asked).collect::<Vec<_>>(), list.within(asked));
+            let after = prefix(&mut rng, 128);
+            let behind = list
+                .within(asked)
+                .into_iter()
+                .filter(|(known, _)| *known > after);
+            assert!(trie.behind(asked, after).eq(behind));
+            assert!(
+                trie.behind(asked, changed)
+                    .eq(trie.within(asked).filter(|(known, _)| *known > changed))
+            );
             assert_eq!(trie.is_empty(), list.0.is_empty());
         }
         for gone in list.0.keys() {

@@ -157,7 +157,7 @@ fn what_needs_no_answer_gets_none() {
                 ..plain()
             },
             "2001:db8:a::/48",
-            "solicited_ignored",
+            "solicitation_unknown",
         ),
         (plain(), "2001:db8:b::1/128", "request_not_own"),
         (plain(), "2001:db8::/32", "request_not_own"),

@@ -201,7 +201,7 @@ fn what_is_used_is_asked_for_again_before_it_ends() {
     bench.receive(PEER, &reply(nonce, vec![positive("2001:db8:b::/48", 10)]));
     bench.outputs();
     bench.run(seconds(100));
-    bench.xtr.note_used(bench.now, key("2001:db8:b::/48"));
+    bench.note_used("2001:db8:b::/48", PEER);
     assert!(bench.sent(seconds(439)).is_empty());
     let sent = bench.sent(seconds(1));
     let [(540, datagram)] = &sent[..] else {
@@ -329,7 +329,7 @@ fn random_events_keep_the_invariants() {
                 }
                 2 => {
                     let prefix = prefixes[rng.usize(0..prefixes.len())];
-                    bench.xtr.note_used(bench.now, key(prefix));
+                    bench.note_used(prefix, PEER);
                 }
                 _ => {}
             }
@@ -351,7 +351,11 @@ fn random_events_keep_the_invariants() {
                     Output::Forgotten(key) => {
                         known.remove(&key).expect("it was known");
                     }
-                    Output::Liveness { .. } | Output::KeepNonce(_) | Output::Event(_) => {}
+                    Output::Liveness { .. }
+                    | Output::KeepNonce(_)
+                    | Output::Event(_)
+                    | Output::HostHere { .. }
+                    | Output::HostGone(_) => {}
                 }
             }
             assert_eq!(bench.xtr.learned(), known.len());

@@ -266,7 +266,86 @@ fn what_changes_is_registered_at_once_and_what_does_not_is_left_alone() {
     assert_eq!(reachable.collect::<Vec<_>>(), [false, true]);
     bench.xtr.set_settings(bench.now, settings());
     assert_eq!(bench.xtr.servers(bench.now).count(), 0);
-    assert!(bench.sent(seconds(100)).is_empty());
+    // It is told once.
+    let sent = bench.sent(seconds(100));
+    assert_eq!(told(&sent), [(6, "2001:db8:a::/48".to_owned(), 0)]);
+}
+
+/// What is registered: second, EID, TTL.
+fn told(sent: &[(u64, Datagram)]) -> Vec<(u64, String, u32)> {
+    let records = sent.iter().flat_map(|(at, datagram)| {
+        let records = register(datagram).map(|register| register.body.records);
+        let records = records.into_iter().flatten();
+        records.map(|record| (*at, record.key.eid.to_string(), record.ttl_minutes))
+    });
+    records.collect()
+}
+
+/// Confirm everything that was sent.
+fn confirm(bench: &mut Bench, sent: &[(u64, Datagram)]) {
+    for (_, datagram) in sent {
+        if let Some(register) = register(datagram) {
+            let notify = notify(&register.body);
+            bench
+                .xtr
+                .handle_input(bench.now, control(SERVER), ip(OWN), &notify);
+        }
+    }
+}
+
+/// what goes is withdrawn until that is confirmed, what comes is registered alone.
+#[test]
+fn an_eid_that_goes_is_withdrawn_and_one_that_comes_is_registered_alone() {
+    let mut bench = Bench::new(registering());
+    let sent = bench.sent(Duration::ZERO);
+    confirm(&mut bench, &sent);
+    bench.run(seconds(5));
+    let other = Settings {
+        eids: vec![key("10.9.0.0/16")],
+        ..registering()
+    };
+    bench.xtr.set_settings(bench.now, other);
+    let sent = bench.sent(seconds(2));
+    let both = |at| {
+        [
+            (at, "10.9.0.0/16".to_owned(), 1440),
+            (at, "2001:db8:a::/48".to_owned(), 0),
+        ]
+    };
+    assert_eq!(told(&sent), [both(5), both(6)].concat());
+    let (_, last) = sent.last().unwrap();
+    confirm(&mut bench, &[(6, last.clone())]);
+    assert!(bench.sent(seconds(45)).is_empty(), "both are confirmed");
+    let sent = bench.sent(seconds(10));
+    let mut eids = told(&sent).into_iter().map(|(_, eid, _)| eid);
+    assert!(!sent.is_empty() && eids.all(|eid| eid == "10.9.0.0/16"));
+}
+
+/// at the end all of it is withdrawn.
+#[test]
+fn at_the_end_everything_is_withdrawn() {
+    let mut bench = Bench::new(registering());
+    bench.sent(Duration::ZERO);
+    bench.xtr.shut_down();
+    let sent = bench.sent(seconds(100));
+    assert_eq!(told(&sent), [(0, "2001:db8:a::/48".to_owned(), 0)]);
+    assert!(register(&sent[0].1).unwrap().body.nonce > 1001);
+}
+
+///
+#[test]
+fn the_a_bit_is_sent_where_it_is_wanted() {
+    for merge in [false, true] {
+        let mut bench = Bench::new(Settings {
+            map_servers: vec![MapServer {
+                merge,
+                ..server(SERVER)
+            }],
+            ..registering()
+        });
+        let sent = bench.sent(Duration::ZERO);
+        assert_eq!(register(&sent[0].1).unwrap().flags.merge, merge);
+    }
 }
 
 /// whatever was kept was not used before.

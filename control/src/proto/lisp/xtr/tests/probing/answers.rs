@@ -109,8 +109,7 @@ fn an_answer_refreshes_the_mapping_it_was_asked_for() {
     assert_eq!(mapping.locators().len(), 2);
     assert_eq!(*expires, site.bench.now + seconds(170));
     // In use: it holds as long as the ETR says.
-    let now = site.bench.now;
-    site.bench.xtr.note_used(now, key(PREFIX));
+    site.bench.note_used(PREFIX, RLOC);
     let nonce = probe(&mut site);
     site.bench
         .receive(PEER, &probe_reply(nonce, vec![record(PREFIX, 5)]));

@@ -1,0 +1,463 @@
+//! EID hosts that may be at any site: what is registered, told and answered as they come and go.
+
+use super::super::hosts::{HOSTS_MAX, HOSTS_PER_INTERFACE};
+use super::*;
+use crate::proto::lisp::wire::{Notify, Registration, auth};
+use crate::proto::ndp::InterfaceIndex;
+
+const ONE: InterfaceIndex = InterfaceIndex(1);
+const TWO: InterfaceIndex = InterfaceIndex(2);
+const HOST: &str = "2001:db8:a:1::7";
+const SERVER: &str = "2001:db8:ffff::100";
+
+/// At home: the prefix of the hosts is ours.
+fn home() -> Settings {
+    Settings {
+        map_servers: vec![server(SERVER)],
+        dynamic_eids: vec![key("2001:db8:a:1::/64"), key("10.1.0.0/16")],
+        ..settings()
+    }
+}
+
+/// Elsewhere.
+fn foreign() -> Settings {
+    Settings {
+        eids: vec![key("2001:db8:b::/48")],
+        ..home()
+    }
+}
+
+/// A Map-Server that confirms everything at once; what else happened.
+fn settle(bench: &mut Bench, duration: Duration) -> Vec<Output> {
+    let mut rest = Vec::new();
+    let end = bench.now + duration;
+    loop {
+        let outputs = bench.run(Duration::ZERO);
+        if outputs.is_empty() {
+            if bench.now >= end {
+                return rest;
+            }
+            bench.now = end;
+            continue;
+        }
+        for (_, output) in outputs {
+            let Output::Send(datagram) = &output else {
+                rest.push(output);
+                continue;
+            };
+            match parse(&datagram.payload) {
+                Ok(Message::Register(register)) => notify(bench, register.body.clone()),
+                _ => rest.push(output),
+            }
+        }
+    }
+}
+
+fn notify(bench: &mut Bench, body: Registration) {
+    let mut bytes = emit(&Message::Notify(Notify { body }));
+    auth::seal(&mut bytes, &Secret::new(b"a secret")).unwrap();
+    bench
+        .xtr
+        .handle_input(bench.now, control(SERVER), ip(OWN), &bytes);
+}
+
+/// What a Map-Server says of its own accord.
+fn moved(bench: &mut Bench, nonce: u64, records: Vec<Record>) {
+    let algorithm = Algorithm::HmacSha256;
+    notify(
+        bench,
+        Registration {
+            nonce,
+            key_id: 1,
+            algorithm_id: algorithm.id(),
+            mac: vec![0; algorithm.mac_len()],
+            records,
+            identity: None,
+        },
+    );
+}
+
+fn started(settings: Settings) -> Bench {
+    let mut bench = Bench::new(settings);
+    settle(&mut bench, seconds(5));
+    bench
+}
+
+fn hear(bench: &mut Bench, host: &str, at: InterfaceIndex) {
+    bench.xtr.host_heard(bench.now, eid(host), at);
+}
+
+/// EIDs and TTLs of registrations that leave now.
+fn registered(bench: &mut Bench) -> Vec<(String, u32)> {
+    let sent = bench.sent(Duration::ZERO);
+    let mut registered = Vec::new();
+    for (_, datagram) in sent {
+        if let Ok(Message::Register(register)) = parse(&datagram.payload) {
+            let records = register.body.records.iter();
+            registered.extend(records.map(|r| (r.key.eid.to_string(), r.ttl_minutes)));
+            notify(bench, register.body);
+        }
+    }
+    registered
+}
+
+fn host_outputs(outputs: &[Output]) -> Vec<(bool, String)> {
+    let outputs = outputs.iter().filter_map(|output| match output {
+        Output::HostHere { key, .. } => Some((true, key.eid.to_string())),
+        Output::HostGone(key) => Some((false, key.eid.to_string())),
+        _ => None,
+    });
+    outputs.collect()
+}
+
+/// Whether a Map-Request is answered, and for which prefixes.
+fn answered(bench: &mut Bench, asked: &str) -> Vec<String> {
+    let request = Request::new(5, vec![ip(PEER)], key(asked));
+    bench.receive(PEER, &Message::Request(request));
+    let sent = bench.sent(Duration::ZERO);
+    let replies = sent.iter().filter_map(|(_, d)| match parse(&d.payload) {
+        Ok(Message::Reply(reply)) => Some(reply),
+        _ => None,
+    });
+    let records = replies.flat_map(|reply| reply.records);
+    records.map(|record| record.key.eid.to_string()).collect()
+}
+
+#[test]
+fn a_host_that_comes_is_registered_alone_and_recent_peers_are_told() {
+    for settings in [home(), foreign()] {
+        for host in [HOST, "10.1.2.3"] {
+            let mut bench = started(settings.clone());
+            bench.note_used("2001:db8:c::/48", PEER);
+            let prefix = eid(host).host().eid.to_string();
+            hear(&mut bench, host, ONE);
+            let outputs: Vec<Output> = bench.xtr.context.outputs.iter().cloned().collect();
+            assert_eq!(host_outputs(&outputs), [(true, prefix.clone())]);
+            assert_eq!(registered(&mut bench), [(prefix.clone(), 1440)]);
+            let told = bench.sent(Duration::ZERO);
+            let [(_, datagram)] = &told[..] else {
+                panic!("one solicitation: {told:?}")
+            };
+            let Ok(Message::Request(request)) = parse(&datagram.payload) else {
+                panic!("a solicitation")
+            };
+            assert!(request.flags.solicit);
+            assert_eq!(request.asked[0].key.eid.to_string(), prefix);
+            assert_eq!(request.source, Some(eid(host)));
+            assert_eq!(answered(&mut bench, &prefix), [prefix]);
+            // That it is still there is nothing new.
+            hear(&mut bench, host, ONE);
+            assert!(settle(&mut bench, seconds(1)).is_empty());
+        }
+    }
+}
+
+#[test]
+fn others_are_no_hosts_of_ours() {
+    let mut bench = started(home());
+    for other in ["2001:db8:a:2::7", "2001:db8:c::1", "10.2.0.1"] {
+        hear(&mut bench, other, ONE);
+        bench.xtr.host_silent(bench.now, eid(other), ONE);
+    }
+    assert!(settle(&mut bench, seconds(5)).is_empty());
+    // Whoever registers nothing has no hosts.
+    let mut bench = started(Settings {
+        is_etr: false,
+        ..home()
+    });
+    hear(&mut bench, HOST, ONE);
+    assert!(settle(&mut bench, seconds(5)).is_empty());
+}
+
+#[test]
+fn a_host_that_falls_silent_is_withdrawn() {
+    let mut bench = started(home());
+    hear(&mut bench, HOST, ONE);
+    settle(&mut bench, seconds(1));
+    // That it is not at the other interface says nothing.
+    bench.xtr.host_silent(bench.now, eid(HOST), TWO);
+    assert!(settle(&mut bench, Duration::ZERO).is_empty());
+    bench.xtr.host_silent(bench.now, eid(HOST), ONE);
+    let host = format!("{HOST}/128");
+    assert_eq!(registered(&mut bench), [(host.clone(), 0)]);
+    assert_eq!(bench.count("host_left"), 1);
+    // Its prefix is still ours.
+    assert_eq!(answered(&mut bench, &host), ["2001:db8:a::/48"]);
+}
+
+#[test]
+fn a_host_at_another_interface_of_ours_is_not_registered_again() {
+    let mut bench = started(home());
+    hear(&mut bench, HOST, ONE);
+    settle(&mut bench, seconds(1));
+    hear(&mut bench, HOST, TWO);
+    let outputs = settle(&mut bench, seconds(1));
+    let [Output::HostHere { at: TWO, .. }] = &outputs[..] else {
+        panic!("{outputs:?}")
+    };
+    bench.xtr.host_silent(bench.now, eid(HOST), ONE);
+    assert!(settle(&mut bench, seconds(1)).is_empty());
+}
+
+/// R-15, D-17: the Map-Server says that it is elsewhere; its packets are sent there.
+#[test]
+fn a_host_that_is_registered_elsewhere_is_followed() {
+    for (settings, at_home) in [(home(), true), (foreign(), false)] {
+        let mut bench = started(settings);
+        hear(&mut bench, HOST, ONE);
+        settle(&mut bench, seconds(1));
+        let host = format!("{HOST}/128");
+        bench.note_used("2001:db8:c::/48", "2001:db8:ffff::9");
+        moved(&mut bench, 77, vec![positive(&host, 1440)]);
+        let outputs = settle(&mut bench, Duration::ZERO);
+        assert_eq!(host_outputs(&outputs), [(false, host.clone())]);
+        let learned = outputs.iter().any(|output| match output {
+            Output::Learned { key, mapping, .. } => {
+                key.eid.to_string() == host && mapping.locators()[0].rloc == ip(PEER)
+            }
+            _ => false,
+        });
+        assert!(learned, "{outputs:?}");
+        let sent = outputs.iter().filter_map(|output| match output {
+            Output::Send(datagram) => parse(&datagram.payload).ok(),
+            _ => None,
+        });
+        let sent: Vec<Message> = sent.collect();
+        assert!(
+            sent.iter()
+                .any(|m| matches!(m, Message::Request(r) if r.flags.solicit)),
+            "recent peers are told"
+        );
+        assert!(sent.iter().any(|m| matches!(m, Message::NotifyAck(_))));
+        let asks = |m: &Message| matches!(m, Message::Encapsulated(e) if e.request.asked[0].key == key(&host));
+        assert!(sent.iter().any(asks), "and the mapping system is asked");
+        assert!(answered(&mut bench, &host).is_empty(), "it is not ours");
+        assert_eq!(bench.xtr.away().len(), usize::from(at_home));
+        // It is not registered any more.
+        let (_, eids) = (settle(&mut bench, seconds(200)), &bench.xtr.settings().eids);
+        assert!(!eids.contains(&key(&host)));
+    }
+}
+
+/// A Map-Notify is sent until it is acknowledged, and may be kept by somebody: it counts once.
+#[test]
+fn an_old_notification_does_not_take_a_host_away_that_is_back() {
+    let mut bench = started(home());
+    let host = format!("{HOST}/128");
+    hear(&mut bench, HOST, ONE);
+    settle(&mut bench, seconds(1));
+    moved(&mut bench, 77, vec![positive(&host, 1440)]);
+    settle(&mut bench, seconds(1));
+    hear(&mut bench, HOST, ONE);
+    let outputs = settle(&mut bench, seconds(1));
+    assert_eq!(host_outputs(&outputs), [(true, host.clone())]);
+    let forgotten = Output::Forgotten(key(&host));
+    assert!(outputs.contains(&forgotten), "what was learned of it");
+    for _ in 0..3 {
+        moved(&mut bench, 77, vec![positive(&host, 1440)]);
+        assert_eq!(host_outputs(&settle(&mut bench, seconds(1))), []);
+    }
+    assert_eq!(answered(&mut bench, &host), [host]);
+}
+
+/// What is not about a host of ours at RLOCs of others.
+#[test]
+fn other_notifications_move_nobody() {
+    let host = format!("{HOST}/128");
+    let mut ours = positive(&host, 1440);
+    ours.locators
+        .push(LocatorRecord::new(Locator::new(ip(OWN))));
+    let none = Record::negative(key(&host), Act::default(), 1440);
+    for (nonce, record) in (50..).zip([
+        ours,
+        none,
+        positive(&host, 0),
+        positive("2001:db8:a:1::/64", 1440),
+        positive("2001:db8:a::/48", 1440),
+        positive("2001:db8:a:2::7/128", 1440),
+    ]) {
+        let mut bench = started(home());
+        hear(&mut bench, HOST, ONE);
+        settle(&mut bench, seconds(1));
+        moved(&mut bench, nonce, vec![record]);
+        let outputs = settle(&mut bench, Duration::ZERO);
+        assert!(
+            outputs.iter().all(|output| matches!(
+                output,
+                Output::Send(_) | Output::Event(Event::NotifiedUnasked { .. })
+            )),
+            "{outputs:?}"
+        );
+        assert_eq!(bench.xtr.away().len(), 0);
+    }
+}
+
+/// What is said of a prefix holds for all of it: the part without hosts that are away.
+#[test]
+fn answers_leave_out_what_is_away() {
+    let mut bench = started(home());
+    let host = format!("{HOST}/128");
+    hear(&mut bench, HOST, ONE);
+    settle(&mut bench, seconds(1));
+    moved(&mut bench, 77, vec![positive(&host, 1440)]);
+    settle(&mut bench, Duration::ZERO);
+    assert_eq!(
+        answered(&mut bench, "2001:db8:a:2::1/128"),
+        ["2001:db8:a:2::/63"]
+    );
+    assert_eq!(
+        answered(&mut bench, "2001:db8:a:1::6/128"),
+        ["2001:db8:a:1::6/128"]
+    );
+    assert_eq!(answered(&mut bench, "2001:db8:a::/48"), [""; 0]);
+    hear(&mut bench, "2001:db8:a:1::5", ONE);
+    settle(&mut bench, Duration::ZERO);
+    assert_eq!(
+        answered(&mut bench, "2001:db8:a:1::4/128"),
+        ["2001:db8:a:1::4/127", "2001:db8:a:1::5/128"]
+    );
+}
+
+/// A host whose prefix is ours, of which nobody else knows: an answer with our own prefix, or our own question.
+#[test]
+fn a_host_that_is_nowhere_else_is_not_away() {
+    for comes_back in [false, true] {
+        let mut bench = started(home());
+        let host = format!("{HOST}/128");
+        moved(&mut bench, 77, vec![positive(&host, 1440)]);
+        let outputs = settle(&mut bench, Duration::ZERO);
+        assert_eq!(bench.xtr.away().len(), 1);
+        let question = outputs.iter().find_map(|output| match output {
+            Output::Send(datagram) => match parse(&datagram.payload) {
+                Ok(Message::Encapsulated(encapsulated)) => Some((datagram, encapsulated)),
+                _ => None,
+            },
+            _ => None,
+        });
+        let (datagram, encapsulated) = question.expect("it is asked for");
+        if comes_back {
+            let payload = &datagram.payload;
+            let (from, to) = (control(SERVER), ip(OWN));
+            bench.xtr.handle_input(bench.now, from, to, payload);
+        } else {
+            let own = bench.xtr.settings().record(key("2001:db8:a::/48"), None);
+            bench.receive(SERVER, &reply(encapsulated.request.nonce, vec![own]));
+        }
+        let outputs = settle(&mut bench, Duration::ZERO);
+        if comes_back {
+            assert!(outputs.contains(&Output::Forgotten(key(&host))));
+            assert_eq!(bench.xtr.away().len(), 0);
+        } else {
+            // What the Map-Server said of its own accord holds for a minute at most.
+            settle(&mut bench, seconds(130));
+            assert_eq!(bench.count("record_own_eid"), 1);
+        }
+    }
+}
+
+/// C-11 and more: it is asked for, whether it is used or not.
+#[test]
+fn of_a_host_that_is_away_the_mapping_system_is_asked_every_minute() {
+    let mut bench = started(home());
+    moved(&mut bench, 77, vec![positive(&format!("{HOST}/128"), 1440)]);
+    let mut asked = 0;
+    for _ in 0..300 {
+        for output in settle(&mut bench, seconds(1)) {
+            let Output::Send(datagram) = output else {
+                continue;
+            };
+            if let Ok(Message::Encapsulated(encapsulated)) = parse(&datagram.payload) {
+                asked += 1;
+                let record = positive(&format!("{HOST}/128"), 1440);
+                bench.receive(PEER, &reply(encapsulated.request.nonce, vec![record]));
+            }
+        }
+    }
+    // The first one once more after a second, as the answer comes that late here.
+    assert!((6..=7).contains(&asked), "{asked}");
+    assert_eq!(bench.xtr.away().len(), 1);
+}
+
+/// Heard at two sites at a time, it would go to and fro for ever.
+#[test]
+fn a_host_comes_only_so_often() {
+    let mut bench = started(home());
+    let host = format!("{HOST}/128");
+    let mut came = 0;
+    for nonce in 100..200 {
+        hear(&mut bench, HOST, ONE);
+        moved(&mut bench, nonce, vec![positive(&host, 1440)]);
+        let outputs = settle(&mut bench, Duration::from_millis(100));
+        came += host_outputs(&outputs)
+            .iter()
+            .filter(|(here, _)| *here)
+            .count();
+    }
+    // Five at once, and one in five seconds.
+    assert!((6..=8).contains(&came), "{came}");
+    assert!(bench.count("limit_host_moves") > 80);
+}
+
+#[test]
+fn hosts_are_bounded_at_an_interface_and_in_all() {
+    let mut bench = started(home());
+    for number in 0..HOSTS_PER_INTERFACE + 10 {
+        hear(&mut bench, &format!("2001:db8:a:1::1:{number:x}"), ONE);
+    }
+    assert_eq!(bench.xtr.hosts().count(), HOSTS_PER_INTERFACE);
+    assert_eq!(bench.count("limit_hosts_of_interface"), 10);
+    for interface in 2..10 {
+        for number in 0..HOSTS_PER_INTERFACE {
+            let host = format!("2001:db8:a:1::{interface:x}:{number:x}");
+            hear(&mut bench, &host, InterfaceIndex(interface));
+        }
+    }
+    assert_eq!(bench.xtr.hosts().count(), HOSTS_MAX);
+    let messages = bench.sent(Duration::ZERO).len();
+    assert!(messages < 300, "{messages} for all of them");
+}
+
+#[test]
+fn hosts_go_with_the_prefix_and_stay_with_the_rest() {
+    let mut bench = started(home());
+    hear(&mut bench, HOST, ONE);
+    hear(&mut bench, "10.1.2.3", ONE);
+    settle(&mut bench, seconds(1));
+    let mut other = home();
+    other.dynamic_eids.truncate(1);
+    bench.xtr.set_settings(bench.now, other);
+    let hosts: Vec<String> = bench
+        .xtr
+        .hosts()
+        .map(|(key, ..)| key.eid.to_string())
+        .collect();
+    assert_eq!(hosts, [format!("{HOST}/128")]);
+    let outputs: Vec<Output> = bench.xtr.context.outputs.iter().cloned().collect();
+    assert_eq!(host_outputs(&outputs), [(false, "10.1.2.3/32".to_owned())]);
+    assert_eq!(registered(&mut bench), [("10.1.2.3/32".to_owned(), 0)]);
+    assert!(
+        bench
+            .xtr
+            .settings()
+            .eids
+            .contains(&key(&format!("{HOST}/128")))
+    );
+}
+
+/// One that was never heard, and does not answer where its prefix says, may be elsewhere.
+#[test]
+fn a_host_nobody_finds_here_is_asked_for() {
+    let mut bench = started(home());
+    bench.xtr.host_silent(bench.now, eid(HOST), ONE);
+    let outputs = settle(&mut bench, Duration::ZERO);
+    let [Output::Send(datagram)] = &outputs[..] else {
+        panic!("{outputs:?}")
+    };
+    let nonce = asked(datagram).request.nonce;
+    bench.receive(
+        PEER,
+        &reply(nonce, vec![positive(&format!("{HOST}/128"), 5)]),
+    );
+    assert_eq!(bench.xtr.away().len(), 1);
+    assert!(answered(&mut bench, &format!("{HOST}/128")).is_empty());
+}
