@@ -39,6 +39,8 @@ impl Server {
             Command::Show { subject } => refused(&format!("`{subject}`")),
             Command::Trace { .. } | Command::Records => refused("packets to trace"),
             Command::MapChange { .. } | Command::MapShow(_) => refused("map-cache"),
+            Command::LispProbe { .. } => refused("locators"),
+            Command::LispClear { .. } => refused("map-cache"),
         }
     }
 
