@@ -1,6 +1,7 @@
 //! The command line: one tree, from which help, manual pages and completions are made too.
 
 mod map;
+mod service;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::lab::peer::Peer;
 use crate::proto::lisp::InstanceId;
 
 pub use map::{Map, MapAddArgs, MapDelArgs, MapDumpArgs, MapLoadArgs, MapRlocArgs, MapShowArgs};
+pub use service::{ServerArgs, Service, WeightArgs};
 
 /// Where the admin socket is when nothing else is said: the default of the configuration's `[system]`.
 pub const DEFAULT_SOCKET: &str = "/run/sextant/sextant.sock";
@@ -56,6 +58,12 @@ pub enum Command {
     /// deleted or the instance ends; a reload keeps it.
     #[command(subcommand)]
     Map(Map),
+    /// Drain, enable and weigh the servers of services in the running instance
+    ///
+    /// What is said here comes before what the configuration file says, and stays until something else is said, the server
+    /// is no longer in its pool, or the instance ends; a reload keeps it.
+    #[command(subcommand)]
+    Service(Service),
     /// Run a LISP Map-Server and Map-Resolver (RFC 9301) in the foreground, without DPDK and as an ordinary user
     ///
     /// Listens on UDP port 4342 of the addresses in its configuration, which is a file of its own kind, until SIGINT or
@@ -201,6 +209,8 @@ pub enum Show {
     Npt66(ShowArgs),
     /// LISP: roles, RLOCs and whether they can be used, instances, misses
     Lisp(ShowArgs),
+    /// Services, pools, servers, and what went to each
+    Services(ShowArgs),
     /// All counters: what came in, what went out, and where the difference is
     Counters(ShowArgs),
     /// Drops and punts by reason, with the clause that asks for each
@@ -221,6 +231,7 @@ impl Show {
             Self::Neighbors(args) => (Subject::Neighbors, args),
             Self::Npt66(args) => (Subject::Npt66, args),
             Self::Lisp(args) => (Subject::Lisp, args),
+            Self::Services(args) => (Subject::Services, args),
             Self::Counters(args) => (Subject::Counters, args),
             Self::Drops(args) => (Subject::Drops, args),
             Self::Instance(args) => (Subject::Instance, args),

@@ -4,4 +4,5 @@ pub mod client;
 pub mod map;
 pub mod protocol;
 pub mod server;
+pub mod service;
 pub mod view;

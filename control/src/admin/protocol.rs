@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::map::{MapChange, MapQuery};
+use super::service::ServiceChange;
 
 /// The version this program speaks.
 pub const VERSION: u32 = 1;
@@ -60,6 +61,8 @@ pub enum Command {
     },
     /// Read the map-cache, page by page.
     MapShow(MapQuery),
+    /// Change a server of a pool.
+    ServiceChange(ServiceChange),
 }
 
 macro_rules! subjects {
@@ -94,6 +97,7 @@ subjects! {
     Neighbors = "neighbors",
     Npt66 = "npt66",
     Lisp = "lisp",
+    Services = "services",
     Counters = "counters",
     Drops = "drops",
     Instance = "instance",

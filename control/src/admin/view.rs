@@ -5,6 +5,7 @@
 //! or unknown, and stands in JSON as null.
 
 mod lisp;
+mod service;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ pub use lisp::{
     Lisp, LispInstance, LocatorView, MapChanged, MapServer, MappingView, Mappings, OwnRloc,
     RecentMiss, Rloc,
 };
+pub use service::{PoolView, ServerCounts, ServerView, ServiceView, Services};
 
 /// `show instance`, and the answer to a ping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

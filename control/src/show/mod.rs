@@ -41,6 +41,14 @@ pub enum ShowError {
 /// When the instance cannot be asked, or standard output fails.
 pub fn show(command: &Show) -> Result<(), ShowError> {
     let (subject, args) = command.parts();
+    self::subject(subject, args)
+}
+
+/// Show one subject.
+///
+/// # Errors
+/// As [`show`].
+pub fn subject(subject: Subject, args: &ShowArgs) -> Result<(), ShowError> {
     match subject {
         Subject::Ports => run::<view::Ports>(subject, args),
         Subject::Interfaces => run::<view::Interfaces>(subject, args),
@@ -49,6 +57,7 @@ pub fn show(command: &Show) -> Result<(), ShowError> {
         Subject::Neighbors => run::<view::Neighbors>(subject, args),
         Subject::Npt66 => run::<view::Npt66>(subject, args),
         Subject::Lisp => run::<view::Lisp>(subject, args),
+        Subject::Services => run::<view::Services>(subject, args),
         Subject::Counters => run::<view::Counters>(subject, args),
         Subject::Drops => run::<view::Drops>(subject, args),
         Subject::Instance => run::<view::Instance>(subject, args),

@@ -2,6 +2,7 @@
 
 mod counts;
 mod lisp;
+mod service;
 #[cfg(test)]
 mod tests;
 
