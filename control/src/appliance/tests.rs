@@ -5,5 +5,6 @@ mod ipv4;
 mod lisp;
 mod mapping_system;
 mod neighbors;
+mod steering;
 mod tables;
 mod views;
