@@ -17,9 +17,12 @@ use tempfile::TempDir;
 
 const SEXTANT: &str = env!("CARGO_BIN_EXE_sextant");
 const SERVICE: &str = "2001:db8:a11::1";
-/// As long as a download at [`RATE`] takes some seconds.
-const FILE_BYTES: usize = 1_500_000;
-const RATE: &str = "300k";
+/// A download at [`RATE`] takes five seconds, and most of it is still with the server when the test goes on: more than
+/// [`RECEIVE_BUFFER`].
+const FILE_BYTES: usize = 5_000_000;
+const RATE: &str = "1M";
+/// Most bytes the client's kernel keeps for a connection.
+const RECEIVE_BUFFER: &str = "net.ipv4.tcp_rmem=4096 131072 500000";
 const SERVERS: usize = 3;
 
 /// The MTU towards clients is smaller than that of the servers' link: what servers send first is too big.
@@ -98,6 +101,13 @@ impl Stage {
         client
             .configure("sx-up", &["2001:db8:c::10/64"], Some("2001:db8:c::1"))
             .expect("an address");
+        client
+            .run(&["sysctl", "-qw", RECEIVE_BUFFER])
+            .expect("a limit");
+        // The client does not know of it, so servers send it what its link took.
+        client
+            .run(&["ip", "link", "set", "sx-up", "mtu", "1500"])
+            .expect("an MTU");
         let switch = Namespace::new("sx-switch").expect("a namespace");
         appliance.hand_over("sx-servers", &switch).expect("the tap");
         let words = "ip link add br0 type bridge mcast_snooping 0";
