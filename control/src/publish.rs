@@ -91,7 +91,7 @@ pub fn tables_at_rest(config: &Config, macs: &[Mac]) -> Tables {
             rib.set_mapping(vrf, entry.key.eid, Some(lisp::mapping(&entry.mapping)));
         }
     }
-    rib.set_steering(steering::settings(config, &steering::Overrides::new()));
+    rib.set_steering(steering::settings(config, &steering::Overrides::new(), 0));
     let tables = builder(&network)
         .expect("validation refuses rules that cannot stand together")
         .build_in(&mut rib);

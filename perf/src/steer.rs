@@ -112,6 +112,7 @@ fn tables(step: Step) -> Result<Tables> {
     };
     let mut rib = Rib::new();
     rib.set_steering(Some(Settings {
+        seed: 7,
         flows: match step {
             Step::L2 | Step::Ip6Ip6 => FLOWS_DEFAULT,
             Step::NewFlows => FORGETFUL,

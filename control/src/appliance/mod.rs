@@ -150,6 +150,7 @@ impl<P: Platform> Appliance<P> {
         // Nothing registers four thousand million times a second.
         let xtr = Xtr::new(now, &seed, unix_seconds << 32);
         let lisp = LispState::new(rng.u64(..), xtr);
+        let steering = SteeringState::new(rng.u64(..));
         let mut appliance = Self {
             slots: Slots::default().assign(&config),
             machine: Machine::new(reload::settings(&config), rng),
@@ -168,7 +169,7 @@ impl<P: Platform> Appliance<P> {
             trace: TraceSession::default(),
             rules: RuleBook::default(),
             lisp,
-            steering: SteeringState::default(),
+            steering,
             started: now,
             outdated: true,
             published: now,

@@ -18,11 +18,23 @@ use crate::proto::ndp::InterfaceIndex;
 use crate::publish::steering::{self, Override, Overrides};
 
 /// What is kept of steering beside the prefix tables.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SteeringState {
+    /// What others cannot guess of where workers remember flows.
+    seed: u64,
     overrides: Overrides,
     /// By place: what was counted when it got its server.
     bases: Vec<Base>,
+}
+
+impl SteeringState {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            overrides: Overrides::new(),
+            bases: Vec::new(),
+        }
+    }
 }
 
 /// A place among the counters, and whose it is.
@@ -37,7 +49,7 @@ impl<P: Platform> Appliance<P> {
     pub(super) fn configure_steering(&mut self) {
         let overrides = &mut self.steering.overrides;
         overrides.retain(|key, _| find(&self.config, key).is_some());
-        let settings = steering::settings(&self.config, overrides);
+        let settings = steering::settings(&self.config, overrides, self.steering.seed);
         self.rib.set_steering(settings);
         self.note_places();
         self.outdated = true;

@@ -35,14 +35,19 @@ pub(crate) fn weight(pool: &Pool, server: &Server, overrides: &Overrides) -> u16
     said.and_then(|said| said.weight).unwrap_or(server.weight)
 }
 
-/// What there is to steer; `None`: nothing.
-pub(crate) fn settings(config: &Config, overrides: &Overrides) -> Option<steer::Settings> {
+/// What there is to steer; `None`: nothing. `seed` stays as long as workers shall remember flows.
+pub(crate) fn settings(
+    config: &Config,
+    overrides: &Overrides,
+    seed: u64,
+) -> Option<steer::Settings> {
     let steering = &config.steering;
     if steering.pools.is_empty() {
         return None;
     }
     Some(steer::Settings {
         flows: steering.flows,
+        seed,
         pools: steering
             .pools
             .iter()

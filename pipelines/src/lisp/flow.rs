@@ -22,6 +22,12 @@ pub(super) fn mix(value: u64) -> u64 {
     fold(value ^ MULTIPLIERS[0], MULTIPLIERS[1])
 }
 
+/// The same in a way that only the seed tells.
+#[inline(always)]
+pub(crate) fn scatter(value: u64, seed: u64) -> u64 {
+    fold(value ^ seed, MULTIPLIERS[1])
+}
+
 /// Both halves of the product, into one.
 #[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {

@@ -212,6 +212,7 @@ impl Registry {
             pools: pools.collect(),
             servers: servers.into(),
             flows: self.settings.flows,
+            seed: self.settings.seed,
             clock: self.clock.clone(),
         }
     }

@@ -20,6 +20,9 @@ pub const FLOWS_MAX: u32 = super::memory::FLOWS_MAX;
 pub struct Settings {
     /// Flows one worker remembers, a power of two.
     pub flows: u32,
+    /// Decides where a flow stands in memory, so that nobody can aim at one place. Boxes that steer alike need not share it;
+    /// another one forgets all flows.
+    pub seed: u64,
     /// Who answers.
     pub pools: Vec<PoolSpec>,
     /// For which addresses.

@@ -10,6 +10,7 @@ use dataplane::table::maglev::Maglev;
 use super::flow::{Read, Role};
 use super::memory::{Kept, Memory, Stage};
 use super::spec::{Affinity, Mode, Protocol, State};
+use crate::lisp::flow::scatter;
 
 /// Bits of a server's number that are its place; the others tell it from those who had the place before.
 pub(super) const PLACE_BITS: u32 = 10;
@@ -92,13 +93,17 @@ pub(crate) struct Steer {
     /// By place.
     pub(super) servers: Box<[Option<Server>]>,
     pub(super) flows: u32,
+    pub(super) seed: u64,
     pub(super) clock: Clock,
 }
 
 /// What a packet is remembered by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
+    /// The flow's hash, the same on every box.
     hash: u64,
+    /// The same as this box remembers it.
+    spot: u64,
     pool: u16,
     role: Role,
     /// The hash of its fragments, to remember the server by as well.
@@ -114,7 +119,7 @@ impl Steer {
 
     #[inline(always)]
     pub(crate) fn prefetch(&self, memory: &Memory, key: &Key) {
-        memory.prefetch(key.hash, self.flows);
+        memory.prefetch(key.spot, self.flows);
     }
 
     #[inline(always)]
@@ -151,12 +156,14 @@ impl Steer {
         })?;
         let by_flow = entry.affinity == Affinity::Flow;
         let fragments = read.fragment.filter(|_| by_flow);
+        let hash = if by_flow {
+            read.flow()
+        } else {
+            self.by_source(entry.pool, read)
+        };
         Ok(Key {
-            hash: if by_flow {
-                read.flow()
-            } else {
-                self.by_source(entry.pool, read)
-            },
+            hash,
+            spot: scatter(hash, self.seed),
             pool: entry.pool,
             // Everything of a source is one flow, which no connection of it ends.
             role: if by_flow || read.role == Role::Error {
@@ -164,31 +171,25 @@ impl Steer {
             } else {
                 Role::Goes
             },
-            fragments: fragments.map(|id| read.fragments(id)),
+            fragments: fragments.map(|id| scatter(read.fragments(id), self.seed)),
         })
     }
 
     #[cold]
     fn key_of_later(&self, address: &Address, read: &Read) -> Result<Key, DropReason> {
-        match (address.by_source, read.fragment) {
-            (Some(pool), fragment) => Ok(Key {
-                hash: self.by_source(pool, read),
-                pool,
-                role: if fragment.is_some() {
-                    Role::Goes
-                } else {
-                    Role::Error
-                },
-                fragments: None,
-            }),
-            (None, Some(id)) => Ok(Key {
-                hash: read.fragments(id),
-                pool: 0,
-                role: Role::Later,
-                fragments: None,
-            }),
-            (None, None) => Err(DropReason::SteerQuote),
-        }
+        let (hash, pool, role) = match (address.by_source, read.fragment) {
+            (Some(pool), Some(_)) => (self.by_source(pool, read), pool, Role::Goes),
+            (Some(pool), None) => (self.by_source(pool, read), pool, Role::Error),
+            (None, Some(id)) => (read.fragments(id), 0, Role::Later),
+            (None, None) => return Err(DropReason::SteerQuote),
+        };
+        Ok(Key {
+            hash,
+            spot: scatter(hash, self.seed),
+            pool,
+            role,
+            fragments: None,
+        })
     }
 
     #[inline(always)]
@@ -221,7 +222,7 @@ impl Steer {
         bytes: usize,
         counters: &WorkerCounters,
     ) -> Result<&Server, DropReason> {
-        let found = memory.find(key.hash, self.flows, now);
+        let found = memory.find(key.spot, self.flows, now);
         let known =
             found.and_then(|found| self.server(found.server()).map(|server| (found, server)));
         let server = match known {
@@ -267,13 +268,13 @@ impl Steer {
         if key.role == Role::Error {
             return Ok(server);
         }
-        if let Some(found) = memory.find(key.hash, self.flows, now) {
+        if let Some(found) = memory.find(key.spot, self.flows, now) {
             found.move_to(server.number, Stage::New, now);
             if key.role != Role::Opens {
                 counters.steer.moved.add(1);
             }
         } else {
-            let kept = self.keep(memory, key.hash, server, Stage::New, now, counters);
+            let kept = self.keep(memory, key.spot, server, Stage::New, now, counters);
             if kept == Kept::Full && key.role != Role::Opens {
                 // It may have begun long ago.
                 return Ok(server);

@@ -86,6 +86,7 @@ impl Site {
     fn new(pool: PoolSpec, services: Vec<ServiceSpec>) -> Self {
         let settings = Settings {
             flows: 1 << 16,
+            seed: 7,
             pools: vec![pool],
             services,
         };

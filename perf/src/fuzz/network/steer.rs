@@ -98,6 +98,7 @@ pub fn settings() -> Result<Settings> {
     });
     Ok(Settings {
         flows: 1024,
+        seed: 7,
         pools: pools.collect::<Result<_>>()?,
         services: services.into_iter().collect::<Result<_>>()?,
     })
