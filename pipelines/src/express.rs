@@ -310,9 +310,11 @@ impl Express {
                 continue;
             }
             let read = frame.bytes().get(L3..).and_then(flow::read_common);
-            *key = read.and_then(|read| steer.key_of_l2(next_hop.first, &read));
-            if let Some(key) = key {
-                steer.prefetch(memory, key);
+            if let Some(read) = read
+                && let Ok(found) = steer.key(next_hop.first, &read)
+            {
+                steer.prefetch(memory, &found);
+                *key = steer.is_by_next_hop(&found).then_some(found);
             }
         }
         if steered == 0 {

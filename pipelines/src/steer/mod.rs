@@ -15,9 +15,6 @@ pub(crate) mod registry;
 mod spec;
 pub(crate) mod view;
 
-#[cfg(test)]
-mod tests;
-
 pub use registry::PoolState;
 pub use spec::{
     Affinity, FLOWS_DEFAULT, FLOWS_MAX, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, ServerSpec,

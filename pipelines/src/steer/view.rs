@@ -129,12 +129,11 @@ impl Steer {
             .map(|pool| pool.mode)
     }
 
-    /// The same as [`Steer::key`] where the server only needs another next hop; `None`: ask there.
+    /// Whether the server only needs another next hop.
     #[inline(always)]
-    pub(crate) fn key_of_l2(&self, address: u32, read: &Read) -> Option<Key> {
-        let key = self.key(address, read).ok()?;
-        let pool = self.pools.get(usize::from(key.pool))?;
-        (pool.mode == Mode::L2).then_some(key)
+    pub(crate) fn is_by_next_hop(&self, key: &Key) -> bool {
+        let pool = self.pools.get(usize::from(key.pool));
+        pool.is_some_and(|pool| pool.mode == Mode::L2)
     }
 
     /// Which pool a packet to a service address goes to, and what it is remembered by.
