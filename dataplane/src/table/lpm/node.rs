@@ -3,7 +3,7 @@
 //! ```text
 //!   LINE     10 bounds of 16 bits, 11 cells: cell i answers for the keys after bound i-1, up to and with bound i
 //!   INDEX    a line of 32 bounds, beside it up to 33 LINEs: the same, for LINEs instead of cells
-//!   BROAD    a line of bounds, beside it up to 3 INDEXes: the same once more, each full but the last
+//!   BROAD    a line of bounds, beside it up to 4 INDEXes: the same once more, each full but the last
 //!   DIRECT   a cell for each key; below the large root, for each 2^k keys in a row
 //! ```
 //!
@@ -29,9 +29,9 @@ const SEPARATORS: usize = 32;
 pub(super) const INDEX_RANGES: usize = (SEPARATORS + 1) * LINE_RANGES;
 /// Lines of the largest INDEX.
 pub(super) const INDEX_LINES: u32 = 2 + SEPARATORS as u32; // `as`: a small number
-/// Ranges of the largest BROAD. Each change writes all of them, so with more a cell for each key pays: at most 482 bytes for
+/// Ranges of the largest BROAD. Each change writes all of them, so with more a cell for each key pays: at most 361 bytes for
 /// each of prefixes that stand apart.
-pub(super) const BROAD_RANGES: usize = 3 * INDEX_RANGES;
+pub(super) const BROAD_RANGES: usize = 4 * INDEX_RANGES;
 
 /// One range of keys with one answer: its last key and the word. Ranges stand in order and leave no gap.
 pub(super) type Range = (u16, Word);

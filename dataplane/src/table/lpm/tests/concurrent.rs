@@ -112,7 +112,7 @@ fn run(large: usize, count: u32, rounds: usize) {
 }
 
 /// So many that some of their nodes change between BROAD and DIRECT all the time.
-const MANY: u32 = 4_000;
+const MANY: u32 = 5_400;
 
 const ROUNDS: usize = if cfg!(debug_assertions) {
     10_000
