@@ -216,7 +216,7 @@ impl Xtr {
         Self {
             settings: Settings::default(),
             configured: Settings::default(),
-            hosts: Hosts::default(),
+            hosts: Hosts::new(now),
             itr: Itr::new(),
             etr: Etr::new(now),
             registrar: Registrar::new(last_nonce),
@@ -296,7 +296,7 @@ impl Xtr {
         }
         let was_known = self.hosts.place(key).is_some();
         self.note_host(now, key, Occurrence::Silent(at));
-        if !was_known {
+        if !was_known && self.hosts.may_ask(now) {
             self.miss(now, eid, None);
         }
     }
