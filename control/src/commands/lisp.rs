@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Failure, print};
+use super::{Failure, count, print};
 use crate::admin::client::{Client, ClientError};
 use crate::admin::protocol::Command;
 use crate::admin::view::{LispCleared, LispRlocs};
@@ -72,5 +72,6 @@ fn clear(args: &LispClearArgs) -> Result<(), Failure> {
         instance: args.instance,
         prefix: args.prefix,
     })?;
-    print(format!("{} learned mappings forgotten\n", cleared.forgotten).as_bytes())
+    let forgotten = count(cleared.forgotten, "learned mapping", "learned mappings");
+    print(format!("{forgotten} forgotten\n").as_bytes())
 }

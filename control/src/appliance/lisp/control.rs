@@ -192,7 +192,7 @@ impl<P: Platform> Appliance<P> {
         self.release(&[]);
         let forgotten = wanted.len();
         if forgotten > 0 {
-            let text = format!("{forgotten} learned mappings were forgotten by hand");
+            let text = format!("learned mappings forgotten by hand: {forgotten}");
             self.lisp.events.note_text(now, true, text);
         }
         Answer::done(LispCleared { forgotten })

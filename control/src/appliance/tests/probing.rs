@@ -258,6 +258,28 @@ fn what_is_known_of_a_locator_outlives_mappings() {
     assert_eq!(far.probes, [] as [IpAddr; 0]);
 }
 
+/// A locator that no mapping names any more begins anew with the next one that does.
+#[test]
+fn what_nothing_leads_to_is_forgotten() {
+    let mut far = Far::new("probing = \"fast\"");
+    far.run(500);
+    far.deaf = vec![FIRST];
+    far.run(500);
+    assert_eq!(far.way().as_deref(), Some(SECOND));
+    let with = lisp("probing = \"fast\"");
+    let first = format!("{{ rloc = \"{FIRST}\", priority = 1 }}, ");
+    let without = with.replace(&first, "");
+    assert_ne!(with, without);
+    assert!(far.bench.reload(&without).ok);
+    far.run(100);
+    far.deaf.clear();
+    assert!(far.bench.reload(&with).ok);
+    far.run(10);
+    assert_eq!(far.way().as_deref(), Some(FIRST));
+    far.run(500);
+    assert_eq!(far.state(FIRST), words("up", "answers probes"));
+}
+
 /// The first probes wait for neighbours like any packet, and nothing is taken for dead meanwhile.
 #[test]
 fn nothing_is_down_before_neighbours_are_known() {
