@@ -2,6 +2,7 @@
 
 mod lisp;
 mod map;
+mod service;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::proto::lisp::InstanceId;
 
 pub use lisp::{Lisp, LispClearArgs, LispProbeArgs};
 pub use map::{Map, MapAddArgs, MapDelArgs, MapDumpArgs, MapLoadArgs, MapRlocArgs, MapShowArgs};
+pub use service::{ServerArgs, Service, WeightArgs};
 
 /// Where the admin socket is when nothing else is said: the default of the configuration's `[system]`.
 pub const DEFAULT_SOCKET: &str = "/run/sextant/sextant.sock";
@@ -63,6 +65,12 @@ pub enum Command {
     /// Probe locators of LISP, or forget what was learned from the mapping system, in the running instance
     #[command(subcommand)]
     Lisp(Lisp),
+    /// Drain, enable and weigh the servers of services in the running instance
+    ///
+    /// What is said here comes before what the configuration file says, and stays until something else is said, the server
+    /// is no longer in its pool, or the instance ends; a reload keeps it.
+    #[command(subcommand)]
+    Service(Service),
     /// Run a LISP Map-Server and Map-Resolver (RFC 9301) in the foreground, without DPDK and as an ordinary user
     ///
     /// Listens on UDP port 4342 of the addresses in its configuration, which is a file of its own kind, until SIGINT or
@@ -241,6 +249,8 @@ pub enum Show {
     Npt66(ShowArgs),
     /// LISP: roles, RLOCs and whether they can be used, instances, misses; or one part in full
     Lisp(ShowLispArgs),
+    /// Services, pools, servers, and what went to each
+    Services(ShowArgs),
     /// All counters: what came in, what went out, and where the difference is
     Counters(ShowArgs),
     /// Drops and punts by reason, with the clause that asks for each
@@ -261,6 +271,7 @@ impl Show {
             Self::Neighbors(args) => (Subject::Neighbors, args),
             Self::Npt66(args) => (Subject::Npt66, args),
             Self::Lisp(args) => (Subject::Lisp, &args.show),
+            Self::Services(args) => (Subject::Services, args),
             Self::Counters(args) => (Subject::Counters, args),
             Self::Drops(args) => (Subject::Drops, args),
             Self::Instance(args) => (Subject::Instance, args),

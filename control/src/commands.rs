@@ -2,6 +2,7 @@
 
 mod lisp;
 mod map;
+mod service;
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -152,6 +153,7 @@ pub fn execute(command: &Command) -> Result<(), Failure> {
         Command::Reload(args) => reload(args),
         Command::Map(command) => map::execute(command),
         Command::Lisp(command) => lisp::execute(command),
+        Command::Service(command) => service::execute(command),
         Command::Mapserver(args) => Ok(mapserver::run(args)?),
         Command::Lig(args) => lig(args),
         Command::Show(subject) => Ok(show::show(subject)?),
@@ -239,6 +241,7 @@ fn contents(config: &Config) -> String {
         count(config.npt66.len(), "NPT66 rule", "NPT66 rules"),
         count(instances, "LISP instance", "LISP instances"),
         count(mappings, "LISP mapping", "LISP mappings"),
+        count(config.steering.services.len(), "service", "services"),
         count(config.workers.cores.len(), "worker", "workers"),
     ]
     .join(", ")

@@ -2,6 +2,7 @@
 //! business of [`crate::appliance`].
 
 pub(crate) mod lisp;
+pub(crate) mod steering;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,6 +129,7 @@ pub fn tables_at_rest(config: &Config, macs: &[Mac]) -> Tables {
             rib.set_mapping(vrf, entry.key.eid, Some(lisp::mapping(&entry.mapping)));
         }
     }
+    rib.set_steering(steering::settings(config, &steering::Overrides::new(), 0));
     let tables = builder(&network)
         .expect("validation refuses rules that cannot stand together")
         .build_in(&mut rib);

@@ -176,6 +176,39 @@ fn inputs(case: &str) -> Option<Vec<Vec<u8>>> {
                 .udp(1, 2, b"foreign tag"),
             out().udp(1, 2, b"no tag"),
         ],
+        "steering" => {
+            let client = |port: u16| {
+                let packet = Packet::ethernet(mac(0x22), mac(2));
+                (packet.ipv6(address(PEER), address("2001:db8:a11::1")), port)
+            };
+            let udp = |port| client(port).0.udp(port, 443, b"question");
+            let reply = Packet::anywhere()
+                .ipv6(address("2001:db8:a11::1"), address(PEER))
+                .udp(443, 1, &[7; 1300])
+                .build_ipv6();
+            let service =
+                |to: &str| Packet::ethernet(mac(0x22), mac(2)).ipv6(address(PEER), address(to));
+            vec![
+                udp(1),
+                udp(2),
+                udp(3),
+                udp(4),
+                udp(1),
+                client(1).0.icmpv6_error(2, 0, 1280, &reply[..1200]),
+                client(1).0.tcp(1, 80, b"no such service"),
+                client(1).0.icmpv6_echo(1, 1, b"nor this"),
+                udp(1).hop_limit(1),
+                client(9)
+                    .0
+                    .fragment(0, true, 5)
+                    .raw(17, &[0, 9, 1, 187, 0, 40, 0, 0]),
+                client(9).0.fragment(8, false, 5).raw(17, &[1; 32]),
+                client(9).0.fragment(8, false, 6).raw(17, &[1; 32]),
+                service("2001:db8:a11::2").tcp(7, 7, b"in a tunnel"),
+                service("2001:db8:a11::2").tcp(7, 7, &[0; 1401]),
+                service("2001:db8:a11::3").tcp(7, 7, b"nobody takes it"),
+            ]
+        }
         "bad-packets" => vec![
             out().version(4).udp(1, 2, b""),
             out().ether_type(0x88cc).udp(1, 2, b""),
@@ -275,6 +308,12 @@ fn play(config: &config::Config, frames: &[Vec<u8>]) -> (Vec<Vec<u8>>, String) {
             &format!("npt66.{}.in", named.name),
             rule.r#in.packets.read(),
         );
+    }
+    let pools = config.steering.pools.iter();
+    let servers = pools.flat_map(|pool| pool.servers.iter().map(|server| (&pool.name, server)));
+    for (counters, (pool, server)) in counters.servers.iter().zip(servers) {
+        let name = format!("steer.{pool}.{}", server.name);
+        line(&name, counters.traffic.packets.read());
     }
     let drops: u64 = DropReason::ALL
         .iter()

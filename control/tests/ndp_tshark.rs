@@ -22,7 +22,6 @@ fn ip(text: &str) -> Ipv6Addr {
 
 fn config() -> InterfaceConfig {
     InterfaceConfig {
-        watched: Vec::new(),
         mac: MAC,
         link_local: ip("fe80::1"),
         addresses: vec!["2001:db8:a::1/64".parse().unwrap()],

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
 
-pub use snapshot::{NodeTotal, PortTotal, RuleTotal, Snapshot, TrafficTotal};
+pub use snapshot::{NodeTotal, PortTotal, RuleTotal, ServerTotal, Snapshot, TrafficTotal};
 
 use crate::port::PortId;
 use crate::reason::{DropReason, PuntReason};
@@ -25,6 +25,9 @@ use crate::reason::{DropReason, PuntReason};
 pub const NODES_MAX: usize = 16;
 /// Most translation rules that have counters of their own.
 pub const RULES_MAX: usize = 1024;
+
+/// Most servers that flows are steered to and that have counters of their own.
+pub const SERVERS_MAX: usize = 1024;
 
 /// One counter with a single writer.
 #[derive(Debug, Default)]
@@ -80,6 +83,26 @@ pub struct RuleCounters {
     pub r#in: Traffic,
 }
 
+/// What went to one server.
+#[derive(Debug, Default)]
+pub struct ServerCounters {
+    /// Frames as they came.
+    pub traffic: Traffic,
+    /// Flows that began here.
+    pub flows: Cell,
+}
+
+/// What became of flows that are steered.
+#[derive(Debug, Default)]
+pub struct SteerCounters {
+    /// Remembered in the place of another of which only one packet had come.
+    pub displaced: Cell,
+    /// Not remembered, for want of room.
+    pub stateless: Cell,
+    /// Led to another server, because theirs is down or gone.
+    pub moved: Cell,
+}
+
 /// All counters of one worker.
 #[derive(Debug)]
 pub struct WorkerCounters {
@@ -107,6 +130,10 @@ pub struct WorkerCounters {
     pub lisp_encap: Traffic,
     /// Decapsulated, frames as they came.
     pub lisp_decap: Traffic,
+    /// By server.
+    pub servers: Box<[ServerCounters]>,
+    /// Of all services.
+    pub steer: SteerCounters,
     drops: [Cell; DropReason::COUNT],
     punts: [Cell; PuntReason::COUNT],
     punts_refused: [Cell; PuntReason::COUNT],
@@ -129,6 +156,10 @@ impl WorkerCounters {
             rules: (0..RULES_MAX).map(|_| RuleCounters::default()).collect(),
             lisp_encap: Traffic::default(),
             lisp_decap: Traffic::default(),
+            servers: (0..SERVERS_MAX)
+                .map(|_| ServerCounters::default())
+                .collect(),
+            steer: SteerCounters::default(),
             drops: std::array::from_fn(|_| Cell::default()),
             punts: std::array::from_fn(|_| Cell::default()),
             punts_refused: std::array::from_fn(|_| Cell::default()),

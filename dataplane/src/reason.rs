@@ -113,6 +113,12 @@ reasons! {
         LispNoLocator = "lisp_no_locator", "no locator of the mapping can be used", "RFC 9300 9";
         LispTooDeep = "lisp_too_deep", "would have a third LISP header", "RFC 9300 4";
         LispPathTooSmall = "lisp_path_too_small", "path to the locator carries less than 1280 bytes of IPv6", "RFC 8200 5";
+        SteerNoService = "steer_no_service", "service address, but no service of it takes this protocol and port", "RFC 4443 3.1";
+        SteerNoServer = "steer_no_server", "no server of the pool takes flows", "-";
+        SteerUnresolved = "steer_unresolved", "the server's link-layer address is not known", "RFC 4861 7.2.2";
+        SteerFragment = "steer_fragment", "fragment of a flow, and the first one was not seen", "RFC 8200 4.5";
+        SteerQuote = "steer_quote", "ICMPv6 error that quotes no packet of a service", "RFC 7690 3";
+        SteerHeaders = "steer_headers", "headers do not say which flow it belongs to", "RFC 8200 4";
         NoHeadroom = "no_headroom", "headers do not fit in the buffer", "-";
         NoBuffer = "no_buffer", "no buffer for a fragment", "-";
         NotFragmentable = "not_fragmentable", "too large, and cannot be cut into few fragments", "RFC 791 3.2";

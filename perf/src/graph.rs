@@ -23,6 +23,7 @@ use crate::lisp::{self, Families, Mappings};
 use crate::network as net;
 use crate::record::{Metric, Record, median};
 use crate::replay::{EGRESS, INGRESS, Replay};
+use crate::steer;
 use crate::traffic::{self, Direction};
 
 /// Packets in one stretch; a round's figure is the median of its stretches, so that one that was interrupted by the
@@ -88,6 +89,7 @@ pub fn run(
 ) -> Result<Vec<Record>> {
     let mut cases = cases(only, internet)?;
     lisp_cases(quick, only, &mut cases)?;
+    steer_cases(only, &mut cases)?;
     race(SUITE, cases, rounds, quick, say)
 }
 
@@ -224,6 +226,21 @@ fn lisp_cases(quick: bool, only: &str, cases: &mut Vec<Case>) -> Result<()> {
         }
         let name = format!("lisp-decap/{families}/64B/{usual}");
         add(name, decap, families, usual, 64)?;
+    }
+    Ok(())
+}
+
+/// Flows to a service address, over 65,536 of them.
+fn steer_cases(only: &str, cases: &mut Vec<Case>) -> Result<()> {
+    for step in steer::Step::ALL {
+        let name = format!("{step}/64B/64k");
+        if name.contains(only) {
+            cases.push(Case {
+                name,
+                replay: boxed(steer::replay(step)?, BURSTS[0]),
+                figures: Vec::new(),
+            });
+        }
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ pub mod record;
 pub mod replay;
 pub mod report;
 pub mod setup;
+pub mod steer;
 pub mod targets;
 pub mod testpmd;
 pub mod traffic;

@@ -50,6 +50,8 @@ pub const TARGETS: &[Target] = &[
     at_most("lisp-encap/6in4/64B/1k", Metric::GraphClkPerPacket, 100.0),
     at_most("lisp-decap/6in6/64B/1k", Metric::GraphClkPerPacket, 125.0),
     at_most("lisp-decap/6in4/64B/1k", Metric::GraphClkPerPacket, 110.0),
+    // Anycast steering, in process, over 65,536 flows.
+    at_most("steer-dsr-l2/64B/64k", Metric::GraphClkPerPacket, 90.0),
     // LISP on devices.
     at_least(
         "lisp-encap/6in6/64B/1k",

@@ -1,7 +1,7 @@
 //! The whole graph of the edge, as one pipeline.
 //!
 //! ```text
-//! received -> ingress -> [npt66-in] -> lookup -> [npt66-out] -> egress -> [cut] -> transmit
+//! received -> ingress -> [npt66-in] -> lookup -> [steer] -> [npt66-out] -> egress -> [cut] -> transmit
 //!                |            |          |            |
 //!                |            |          +-- local ---+-- drop / punt / icmp error
 //!                |            |          +-- hairpin (both translations) --+
@@ -34,10 +34,12 @@ use crate::local::Local;
 use crate::meta::{Entry, Meta, Next};
 use crate::npt66::Direction;
 use crate::npt66::node::{Inbound, Outbound, step};
+use crate::steer::memory::Memory;
+use crate::steer::node::Steering;
 use crate::tables::{IcmpLimits, PortTable, Tables};
 
 /// Names of the nodes, by their index in the counters.
-pub const NODE_NAMES: [&str; 9] = [
+pub const NODE_NAMES: [&str; 10] = [
     "ingress",
     "npt66-in",
     "lookup",
@@ -47,6 +49,7 @@ pub const NODE_NAMES: [&str; 9] = [
     "hairpin",
     "lisp-decap",
     "lisp-encap",
+    "steer",
 ];
 const HAIRPIN: usize = 6;
 
@@ -62,7 +65,7 @@ enum Step {
     Encap,
 }
 
-/// The pipeline. One per worker: it owns the worker's error rate and scratch space, nothing else.
+/// The pipeline. One per worker: it owns the worker's error rate, its memory of flows and scratch space, nothing else.
 pub struct Edge<F> {
     batch: Batch<F, Meta>,
     again: Batch<F, Meta>,
@@ -71,6 +74,7 @@ pub struct Edge<F> {
     lookup: Lookup,
     /// `None`: every packet goes through the nodes.
     express: Option<Box<Express>>,
+    memory: Memory,
     limits: IcmpLimits,
     errors: TokenBucket,
 }
@@ -87,6 +91,7 @@ impl<F: Frame> Edge<F> {
             diverted: Vec::with_capacity(dataplane::frame::BURST_MAX),
             lookup: Lookup::default(),
             express: Some(Box::new(Express::new())),
+            memory: Memory::new(),
             limits,
             errors: TokenBucket::new(limits.per_second, limits.burst),
         }
@@ -111,7 +116,14 @@ impl<F: Frame> Edge<F> {
         out: &mut Outputs<F, Meta>,
     ) {
         let diverted = &mut self.diverted;
-        let finished = express.run(tables, (ingress, port), burst, out.counters(), diverted);
+        let finished = express.run(
+            tables,
+            (ingress, port),
+            &self.memory,
+            burst,
+            out.counters(),
+            diverted,
+        );
         if finished.any_oversize {
             for (index, frame) in burst.drain(..).enumerate() {
                 let next_hop = tables.next_hop(express.leaf(index));
@@ -168,6 +180,9 @@ impl<F: Frame> Edge<F> {
             // Before anything is translated: it is the EIDs that are told.
             self.tell_all(out);
         }
+        if lookup.any_service {
+            lookup.any_rules |= self.steer(tables, out);
+        }
         if lookup.any_rules {
             self.run_counting(Step::Out, tables, out);
         }
@@ -196,6 +211,21 @@ impl<F: Frame> Edge<F> {
         if !self.local.is_empty() {
             self.receive(tables, out);
         }
+    }
+
+    /// Packets to service addresses; whether some leave by an uplink with rules.
+    fn steer(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) -> bool {
+        let (counters, tracer) = out.counters_and_tracer();
+        let mut node = Steering {
+            counters,
+            memory: &self.memory,
+            any_rules: false,
+        };
+        let (batch, diverted) = (&mut self.batch, &mut self.diverted);
+        run_one(&mut node, tables, batch, counters, tracer, diverted);
+        let any_rules = node.any_rules;
+        self.settle(tables, out);
+        any_rules
     }
 
     /// What is addressed to us.

@@ -21,12 +21,15 @@ use dataplane::port::PortId;
 use dataplane::wire::{ethernet, ipv6};
 
 use crate::egress::{self, Egress};
-use crate::fib::{self, HOP_LIMIT, Lookup, NextHop};
+use crate::fib::{self, HOP_LIMIT, Kind, Lookup, NextHop};
 use crate::ingress::{self, Ingress};
 use crate::lisp::node::{Decap, Encap};
 use crate::lisp::{self, table::LEAF};
 use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::npt66::node::{Inbound, Outbound, Walk};
+use crate::steer::memory::Memory;
+use crate::steer::view::{Key, Steer};
+use crate::steer::{self, flow, node::Steering};
 use crate::tables::{PortTable, Tables};
 
 mod apart;
@@ -75,6 +78,8 @@ pub(crate) struct Express {
     uplinks_behind: u32,
     /// What is only used for frames that differ from the others of their port.
     apart: apart::Apart,
+    /// Of frames to service addresses: what they are remembered by.
+    keys: [Option<Key>; BURST_MAX],
     /// Frames that leave the short way, in their order.
     leaving: ArrayVec<(u8, Next, Meta), BURST_MAX>,
 }
@@ -87,6 +92,7 @@ impl Express {
             rules_in: [NO_RULE; BURST_MAX],
             uplinks_behind: 0,
             apart: apart::Apart::new(),
+            keys: [None; BURST_MAX],
             leaving: ArrayVec::new(),
         }
     }
@@ -99,6 +105,7 @@ impl Express {
         &mut self,
         tables: &Tables,
         (ingress, port): (PortId, &PortTable),
+        memory: &Memory,
         burst: &mut Burst<F>,
         counters: &WorkerCounters,
         diverted: &mut Vec<(Next, F, Meta)>,
@@ -144,6 +151,9 @@ impl Express {
         if tables.lisp.is_some() {
             mappings = leaves.iter().fold(0, |all, leaf| all | leaf) & LEAF;
         }
+        if let Some(steer) = &tables.steer {
+            self.steer(tables, (steer, memory), burst, counters);
+        }
         // Most likely this burst is like the one before; whatever is not expected is found to be odd, and done all the same.
         let bit = 1 << ingress.index();
         let finished = if mappings != 0 || !self.apart.is_empty() {
@@ -151,14 +161,14 @@ impl Express {
                 count(<Encap<'_> as Node<F>>::INDEX, burst.len());
             }
             if self.apart.is_empty() {
-                self.finish_apart::<F, false>(tables, (port, &start), burst, counters)
+                self.finish_apart::<F, false>(tables, (port, &start), memory, burst, counters)
             } else {
-                self.finish_apart::<F, true>(tables, (port, &start), burst, counters)
+                self.finish_apart::<F, true>(tables, (port, &start), memory, burst, counters)
             }
         } else if self.uplinks_behind & bit != 0 {
-            self.finish::<F, true>(tables, (port, &start), burst, counters)
+            self.finish::<F, true>(tables, (port, &start), memory, burst, counters)
         } else {
-            self.finish::<F, false>(tables, (port, &start), burst, counters)
+            self.finish::<F, false>(tables, (port, &start), memory, burst, counters)
         };
         self.part(burst, diverted);
         self.uplinks_behind &= !bit;
@@ -228,6 +238,7 @@ impl Express {
         &mut self,
         tables: &Tables,
         (port, start): (&PortTable, &Meta),
+        memory: &Memory,
         frames: &mut [F],
         counters: &WorkerCounters,
     ) -> Finished {
@@ -262,7 +273,7 @@ impl Express {
                 rule_in: rule_in.unwrap_or(NO_RULE),
                 ..*start
             };
-            match finish_odd(tables, frame, &mut meta, &mut walk) {
+            match finish_odd(tables, memory, frame, &mut meta, &mut walk) {
                 Ok(()) => {
                     debug_assert!(!meta.is_oversize, "IPv4 is apart");
                     *leaf = meta.next_hop;
@@ -273,6 +284,53 @@ impl Express {
         }
         walk.finish();
         finished
+    }
+
+    /// Lead packets to service addresses to their servers, in two steps, so that what is remembered of their flows is
+    /// waited for side by side. What is not common about a packet, or to be encapsulated, is left for `finish_odd`.
+    #[inline(never)]
+    fn steer<F: Frame>(
+        &mut self,
+        tables: &Tables,
+        (steer, memory): (&Steer, &Memory),
+        frames: &[F],
+        counters: &WorkerCounters,
+    ) {
+        let leaves = &mut self.leaves[..frames.len()];
+        let mut steered = 0;
+        for (index, (frame, leaf)) in frames.iter().zip(&*leaves).enumerate() {
+            let key = &mut self.keys[index];
+            *key = None;
+            let next_hop = tables.next_hop(*leaf);
+            if next_hop.kind != Kind::Service {
+                continue;
+            }
+            steered += 1;
+            if self.apart.has(index) {
+                continue;
+            }
+            let read = frame.bytes().get(L3..).and_then(flow::read_common);
+            if let Some(read) = read
+                && let Ok(found) = steer.key(next_hop.first, &read)
+            {
+                steer.prefetch(memory, &found);
+                *key = steer.is_by_next_hop(&found).then_some(found);
+            }
+        }
+        if steered == 0 {
+            return;
+        }
+        let counter = &counters.nodes[<Steering<'_> as Node<F>>::INDEX];
+        counter.calls.add(1);
+        counter.frames.add(steered);
+        let now = steer.now();
+        for ((frame, leaf), key) in frames.iter().zip(leaves).zip(&self.keys) {
+            if let Some(key) = key
+                && let Ok(server) = steer.choose(memory, key, now, frame.bytes().len(), counters)
+            {
+                *leaf = server.next_hop;
+            }
+        }
     }
 
     /// Whether finished frame `index` is larger than its next hop's MTU, and to be cut as it is sent.
@@ -344,6 +402,7 @@ fn admit_odd<F: Frame, const IN: bool>(
 #[inline(never)]
 fn finish_odd<F: Frame>(
     tables: &Tables,
+    memory: &Memory,
     frame: &mut F,
     meta: &mut Meta,
     walk: &mut Walk<'_, true>,
@@ -352,6 +411,15 @@ fn finish_odd<F: Frame>(
     match fib::exceptional(tables, frame.bytes(), meta) {
         Next::Continue => {}
         next => return Err(next),
+    }
+    if tables.next_hop(meta.next_hop).kind == Kind::Service
+        && let Some(steer) = &tables.steer
+    {
+        let now = steer.now();
+        match steer::node::step(tables, steer, memory, frame, meta, now, walk.counters()) {
+            Next::Continue => {}
+            next => return Err(next),
+        }
     }
     if meta.went_on() {
         // The nodes know how the control thread is told.

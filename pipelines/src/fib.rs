@@ -38,6 +38,8 @@ pub enum Kind {
     Group,
     /// An outside prefix of ours.
     Hairpin,
+    /// A service address: `NextHop::first` is its number.
+    Service,
     /// Discard, under `NextHop::reason`.
     Drop,
 }
@@ -63,7 +65,7 @@ pub struct NextHop {
     pub(crate) express_max_untranslated: u16,
     /// The bit of `port`, and [`HAS_RULES`] where there are.
     pub(crate) marks: u64,
-    /// Group: members.
+    /// Group: members. Service: its number, in `first`.
     pub(crate) first: u32,
     pub(crate) count: u32,
     /// The interface is down.
@@ -104,6 +106,8 @@ pub(crate) struct Lookup {
     pub(crate) any_oversize: bool,
     /// Some packet of the last batch goes to a mapping.
     pub(crate) any_mapping: bool,
+    /// Some packet of the last batch goes to a service address.
+    pub(crate) any_service: bool,
     /// Of some packet of the last batch the control thread is to be told.
     pub(crate) any_told: bool,
 }
@@ -165,6 +169,7 @@ impl<F: Frame> Node<F> for Lookup {
         let mut rules = 0;
         self.any_oversize = false;
         self.any_told = false;
+        self.any_service = false;
         let mut all = 0;
         for (index, ((frame, meta), leaf)) in frames.iter().zip(meta).zip(leaves).enumerate() {
             meta.next_hop = leaf;
@@ -178,7 +183,9 @@ impl<F: Frame> Node<F> for Lookup {
                         self.any_oversize = true;
                     }
                     self.any_told |= meta.went_on();
-                    tables.next_hop(meta.next_hop).rule_set
+                    let next_hop = tables.next_hop(meta.next_hop);
+                    self.any_service |= next_hop.kind == Kind::Service;
+                    next_hop.rule_set
                 }
             };
             all |= meta.next_hop;
@@ -209,7 +216,8 @@ fn hop_limit(packet: &[u8], family: Family) -> Option<u8> {
     }
 }
 
-/// A packet that is not simply forwarded to the neighbour its leaf names: follow the leaf, then judge.
+/// A packet that is not simply forwarded to the neighbour its leaf names: follow the leaf, then judge. One to a service
+/// address goes on as it is, for [`crate::steer::node::step`].
 #[inline(never)]
 pub(crate) fn exceptional(tables: &Tables, bytes: &[u8], meta: &mut Meta) -> Next {
     let packet = bytes.get(meta.l3_offset()..).unwrap_or(&[]);
@@ -224,6 +232,9 @@ pub(crate) fn exceptional(tables: &Tables, bytes: &[u8], meta: &mut Meta) -> Nex
     }
     meta.next_hop = settle(tables, (meta.vrf, meta.family), packet, meta.next_hop);
     let next_hop = tables.next_hop(meta.next_hop);
+    if next_hop.kind == Kind::Service && tables.steer.is_some() {
+        return Next::Continue;
+    }
     judge(next_hop, hop_limit, packet, meta)
 }
 
@@ -268,7 +279,9 @@ fn judge(next_hop: &NextHop, hop_limit: u8, packet: &[u8], meta: &mut Meta) -> N
         Kind::Glean if !next_hop.down => Next::Punt(PuntReason::NeighborMiss),
         Kind::Hairpin => Next::Hairpin,
         Kind::Drop => match next_hop.reason {
-            silent @ (DropReason::Blackhole | DropReason::DirectedBroadcast) => Next::Drop(silent),
+            silent @ (DropReason::Blackhole
+            | DropReason::DirectedBroadcast
+            | DropReason::SteerUnresolved) => Next::Drop(silent),
             reason => Next::Error(reason, IcmpError::NoRoute),
         },
         _ => Next::Error(next_hop.reason, IcmpError::NoRoute),

@@ -5,4 +5,5 @@ pub mod map;
 pub mod protocol;
 pub mod registrations;
 pub mod server;
+pub mod service;
 pub mod view;

@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::map::{MapChange, MapQuery};
 use super::registrations::RegistrationsQuery;
+use super::service::ServiceChange;
 use crate::proto::lisp::InstanceId;
 
 /// The version this program speaks.
@@ -91,6 +92,8 @@ pub enum Command {
     MapShow(MapQuery),
     /// Read what is registered with a Map-Server, page by page.
     RegistrationsShow(RegistrationsQuery),
+    /// Change a server of a pool.
+    ServiceChange(ServiceChange),
 }
 
 macro_rules! subjects {
@@ -125,6 +128,7 @@ subjects! {
     Neighbors = "neighbors",
     Npt66 = "npt66",
     Lisp = "lisp",
+    Services = "services",
     Counters = "counters",
     Drops = "drops",
     Instance = "instance",

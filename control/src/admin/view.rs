@@ -6,6 +6,7 @@
 
 mod lisp;
 mod lisp_parts;
+mod service;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub use lisp_parts::{
     DatabaseRloc, LispCleared, LispDatabase, LispEvent, LispEvents, LispRegistrations, LispRlocs,
     LispStatistics, OwnEid, RegisteredEid, RegisteredLocator, RegisteredPage,
 };
+pub use service::{PoolView, ServerCounts, ServerView, ServiceView, Services};
 
 /// `show instance`, and the answer to a ping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -46,6 +46,20 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
         }
     }
     lisp(&mut lines, old.lisp.as_ref(), new.lisp.as_ref());
+    let (was, is) = (&old.steering, &new.steering);
+    if was.flows != is.flows {
+        lines.push("steering: changed".to_owned());
+    }
+    named(&mut lines, "pools", &was.pools, &is.pools, |pool| {
+        pool.name.clone()
+    });
+    named(
+        &mut lines,
+        "services",
+        &was.services,
+        &is.services,
+        |service| service.name.clone(),
+    );
     lines
 }
 
@@ -116,6 +130,18 @@ fn with_references_of(old: &Config, new: &Config) -> Config {
         lisp.vrf = vrf(lisp.vrf);
         for instance in &mut lisp.instances {
             instance.vrf = vrf(instance.vrf);
+        }
+    }
+    for service in &mut mapped.steering.services {
+        let name = new.steering.pools.get(service.pool).map(|pool| &pool.name);
+        let mut known = old.steering.pools.iter();
+        let found = known.position(|pool| Some(&pool.name) == name);
+        service.pool = found.unwrap_or(usize::MAX);
+    }
+    for pool in &mut mapped.steering.pools {
+        pool.vrf = vrf(pool.vrf);
+        for server in &mut pool.servers {
+            server.interface = server.interface.map(interface);
         }
     }
     for route in &mut mapped.routes {

@@ -17,6 +17,7 @@ mod reload;
 mod routes;
 mod rules;
 mod send;
+mod steering;
 mod trace;
 mod views;
 
@@ -45,6 +46,7 @@ use discard::Discards;
 use lisp::LispState;
 use punts::Waiting;
 use rules::RuleBook;
+use steering::SteeringState;
 use trace::TraceSession;
 
 /// Tables are published at most this often; changes within it are published together.
@@ -101,6 +103,7 @@ pub struct Appliance<P: Platform> {
     trace: TraceSession,
     rules: RuleBook,
     lisp: LispState<P::Frame>,
+    steering: SteeringState,
     started: Instant,
     /// The tables do not show the latest state.
     outdated: bool,
@@ -147,6 +150,7 @@ impl<P: Platform> Appliance<P> {
         // Nothing registers four thousand million times a second.
         let xtr = Xtr::new(now, &seed, unix_seconds << 32);
         let lisp = LispState::new(rng.u64(..), xtr);
+        let steering = SteeringState::new(rng.u64(..));
         let mut appliance = Self {
             slots: Slots::default().assign(&config),
             machine: Machine::new(reload::settings(&config), rng),
@@ -165,6 +169,7 @@ impl<P: Platform> Appliance<P> {
             trace: TraceSession::default(),
             rules: RuleBook::default(),
             lisp,
+            steering,
             started: now,
             outdated: true,
             published: now,
@@ -178,6 +183,7 @@ impl<P: Platform> Appliance<P> {
         appliance.counts.configurations_applied = 1;
         appliance.set_routes();
         appliance.configure_lisp(now);
+        appliance.configure_steering();
         let tables = appliance.build()?;
         // No worker has seen any tables yet.
         appliance.rib.commit();
@@ -190,6 +196,7 @@ impl<P: Platform> Appliance<P> {
         self.receive_punts(now);
         self.machine.handle_timeout(now);
         self.tick_lisp(now);
+        self.tick_steering(now);
         if now >= self.links_due {
             self.links_due = now + LINK_PERIOD;
             self.look_at_links(now);
@@ -256,6 +263,7 @@ impl<P: Platform> Appliance<P> {
                 "nobody registers here: ask a Map-Server, or leave PREFIX, --instance and --site out to see where own \
                  EIDs are registered",
             ),
+            Command::ServiceChange(change) => self.change_service(&change),
         }
     }
 

@@ -82,6 +82,7 @@ impl<P: Platform> Appliance<P> {
         self.config = new;
         self.set_routes();
         changes.extend(self.configure_lisp(now));
+        self.configure_steering();
         self.machine.set_settings(settings(&self.config));
         self.configure_machine(now, &old_slots);
         self.look_at_hosts(now);
@@ -131,7 +132,7 @@ impl<P: Platform> Appliance<P> {
     }
 }
 
-/// Routers that routes name on this interface.
+/// Routers that routes name on this interface, and servers on its link: their MAC addresses are known at all times.
 fn gateways(config: &Config, interface: usize) -> Vec<std::net::IpAddr> {
     let mut gateways: Vec<_> = config
         .routes
@@ -144,6 +145,9 @@ fn gateways(config: &Config, interface: usize) -> Vec<std::net::IpAddr> {
         .filter(|hop| hop.interface == interface)
         .filter_map(|hop| hop.via)
         .collect();
+    let servers = config.steering.pools.iter().flat_map(|pool| &pool.servers);
+    let servers = servers.filter(|server| server.interface == Some(interface));
+    gateways.extend(servers.map(|server| std::net::IpAddr::V6(server.address)));
     gateways.sort_unstable();
     gateways.dedup();
     gateways

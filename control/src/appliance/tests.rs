@@ -7,5 +7,6 @@ mod mapping_system;
 mod neighbors;
 mod probing;
 mod roaming;
+mod steering;
 mod tables;
 mod views;

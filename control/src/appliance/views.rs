@@ -37,6 +37,7 @@ impl<P: Platform> Appliance<P> {
             Subject::Neighbors => Answer::done(self.show_neighbors(now)),
             Subject::Npt66 => Answer::done(self.show_npt66(now)),
             Subject::Lisp => Answer::done(self.show_lisp(now)),
+            Subject::Services => Answer::done(self.show_services(now)),
             Subject::Counters => Answer::done(self.show_counters(now)),
             Subject::Drops => Answer::done(Drops {
                 monotonic_ns: self.clock(now),

@@ -2,6 +2,7 @@
 //! judged in [`validate`](super::validate).
 
 mod lisp;
+mod steering;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use super::scalar::{
 pub(super) use lisp::{
     InstanceTable, LispTable, LocatorTable, MapServerTable, MappingTable, OwnRlocTable,
 };
+pub(super) use steering::{PoolTable, ServerTable, ServiceTable, SteeringTables};
 
 /// A file, section by section.
 pub(super) struct File {
@@ -35,6 +37,7 @@ pub(super) struct File {
     pub(super) punt: Vec<(PuntReason, RateTable)>,
     pub(super) ndp: NdpTable,
     pub(super) lisp: Field<LispTable>,
+    pub(super) steering: SteeringTables,
 }
 
 pub(super) struct SystemTable {
@@ -141,6 +144,11 @@ pub(super) fn read(tree: &DeTable<'_>, sink: &mut Sink<'_>) -> File {
         let table = value.table("a table", sink)?;
         Some(lisp::lisp(table, sink))
     });
+    let steering = SteeringTables {
+        flows: steering::flows(root.section("steering", &empty, sink), sink),
+        pools: root.tables("pools", sink, steering::pool),
+        services: root.tables("services", sink, steering::service),
+    };
     root.finish(sink);
     File {
         system,
@@ -154,6 +162,7 @@ pub(super) fn read(tree: &DeTable<'_>, sink: &mut Sink<'_>) -> File {
         punt,
         ndp,
         lisp,
+        steering,
     }
 }
 

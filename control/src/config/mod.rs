@@ -16,6 +16,7 @@ mod problem;
 mod reader;
 mod reload;
 mod scalar;
+pub mod steering;
 mod suggest;
 mod syntax;
 mod validate;

@@ -16,6 +16,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::lisp::Lisp;
+use super::steering::Steering;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,6 +45,8 @@ pub struct Config {
     pub ndp: Ndp,
     /// `[lisp]`: tunnels between EID sites (RFC 9300). Default: none.
     pub lisp: Option<Lisp>,
+    /// `[steering]`, `[[pools]]`, `[[services]]`: flows to a service address, each to one of many servers.
+    pub steering: Steering,
 }
 
 /// `[system]`. A change of any key needs a restart.

@@ -270,6 +270,20 @@ pub enum Problem {
         maximum: usize,
     },
 
+    // --- steering ---
+    /// Every permutation of cells must reach all of them.
+    #[error("{found} is not a prime, expected one such as 65537 or 655373")]
+    NotPrime {
+        /// The number.
+        found: u32,
+    },
+    /// What is found by some bits of a hash.
+    #[error("{found} is not a power of two, expected one such as {}", found.next_power_of_two())]
+    NotPowerOfTwo {
+        /// The number.
+        found: u32,
+    },
+
     // --- LISP ---
     /// An RLOC that is not ours.
     #[error(

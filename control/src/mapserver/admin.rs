@@ -38,9 +38,11 @@ impl Server {
             Command::ShowLisp { part } => refused(&format!("`lisp {part}`")),
             Command::Show { subject } => refused(&format!("`{subject}`")),
             Command::Trace { .. } | Command::Records => refused("packets to trace"),
-            Command::MapChange { .. } | Command::MapShow(_) => refused("map-cache"),
-            Command::LispProbe { .. } => refused("locators"),
-            Command::LispClear { .. } => refused("map-cache"),
+            Command::MapChange { .. } | Command::MapShow(_) | Command::LispClear { .. } => {
+                refused("map-cache")
+            }
+            Command::LispProbe { .. } => refused("locators to probe"),
+            Command::ServiceChange(_) => refused("services"),
         }
     }
 

@@ -60,6 +60,14 @@ pub fn show(command: &Show) -> Result<(), ShowError> {
         }
         return show_lisp(part, args);
     }
+    self::subject(subject, args)
+}
+
+/// Show one subject.
+///
+/// # Errors
+/// As [`show`].
+pub fn subject(subject: Subject, args: &ShowArgs) -> Result<(), ShowError> {
     let name = subject.to_string();
     let ask = |client: &mut Client| client.ask(Command::Show { subject });
     match subject {
@@ -70,6 +78,7 @@ pub fn show(command: &Show) -> Result<(), ShowError> {
         Subject::Neighbors => run::<view::Neighbors>(&name, args, ask),
         Subject::Npt66 => run::<view::Npt66>(&name, args, ask),
         Subject::Lisp => run::<view::Lisp>(&name, args, ask),
+        Subject::Services => run::<view::Services>(&name, args, ask),
         Subject::Counters => run::<view::Counters>(&name, args, ask),
         Subject::Drops => run::<view::Drops>(&name, args, ask),
         Subject::Instance => run::<view::Instance>(&name, args, ask),

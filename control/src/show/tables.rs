@@ -3,6 +3,7 @@
 mod counts;
 mod lisp;
 mod lisp_parts;
+mod service;
 #[cfg(test)]
 mod tests;
 

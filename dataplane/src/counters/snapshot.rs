@@ -1,6 +1,6 @@
 //! Counters as plain numbers: what the control thread shows, tests assert and benchmarks subtract.
 
-use super::{Cell, NODES_MAX, PortCounters, RuleCounters, Traffic, WorkerCounters};
+use super::{Cell, NODES_MAX, PortCounters, RuleCounters, ServerCounters, Traffic, WorkerCounters};
 use crate::port::PortId;
 use crate::reason::{DropReason, PuntReason};
 
@@ -40,6 +40,15 @@ pub struct RuleTotal {
     pub r#in: TrafficTotal,
 }
 
+/// What went to one server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerTotal {
+    /// Frames as they came.
+    pub traffic: TrafficTotal,
+    /// Flows that began.
+    pub flows: u64,
+}
+
 /// The counters of one worker, or the sum over several, at one moment.
 ///
 /// Each number is exact, but they are read one after the other while workers run. Laws between them
@@ -72,6 +81,10 @@ pub struct Snapshot {
     pub lisp_encap: TrafficTotal,
     /// Decapsulated.
     pub lisp_decap: TrafficTotal,
+    /// By server.
+    pub servers: Vec<ServerTotal>,
+    /// Flows that are steered: displaced, stateless, moved.
+    pub steer: [u64; 3],
     /// By [`DropReason::index`].
     pub drops: [u64; DropReason::COUNT],
     /// By [`PuntReason::index`].
@@ -104,6 +117,11 @@ impl Snapshot {
             rules: counters.rules.iter().map(RuleCounters::read).collect(),
             lisp_encap: counters.lisp_encap.read(),
             lisp_decap: counters.lisp_decap.read(),
+            servers: counters.servers.iter().map(ServerCounters::read).collect(),
+            steer: {
+                let steer = &counters.steer;
+                [&steer.displaced, &steer.stateless, &steer.moved].map(Cell::read)
+            },
             drops: counters.drops.each_ref().map(Cell::read),
             punts: counters.punts.each_ref().map(Cell::read),
         }
@@ -225,6 +243,13 @@ impl Snapshot {
         }
         self.lisp_encap.join(&other.lisp_encap, with);
         self.lisp_decap.join(&other.lisp_decap, with);
+        for (mine, other) in self.servers.iter_mut().zip(&other.servers) {
+            mine.traffic.join(&other.traffic, with);
+            mine.flows = with(mine.flows, other.flows);
+        }
+        for (mine, other) in self.steer.iter_mut().zip(other.steer) {
+            *mine = with(*mine, other);
+        }
     }
 }
 
@@ -248,6 +273,17 @@ impl Traffic {
         TrafficTotal {
             packets: self.packets.read(),
             bytes: self.bytes.read(),
+        }
+    }
+}
+
+impl ServerCounters {
+    /// All numbers now.
+    #[must_use]
+    pub fn read(&self) -> ServerTotal {
+        ServerTotal {
+            traffic: self.traffic.read(),
+            flows: self.flows.read(),
         }
     }
 }
@@ -317,6 +353,13 @@ mod tests {
             set(&traffic.packets);
             set(&traffic.bytes);
         }
+        for server in &counters.servers {
+            set(&server.traffic.packets);
+            set(&server.traffic.bytes);
+            set(&server.flows);
+        }
+        let steer = &counters.steer;
+        [&steer.displaced, &steer.stateless, &steer.moved].map(&mut set);
         counters.drops.iter().for_each(&mut set);
         counters.punts.iter().for_each(&mut set);
         counters

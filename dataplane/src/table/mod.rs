@@ -7,6 +7,7 @@ pub mod exact;
     reason = "nodes in memory of our own, changed beside readers, compared by vector instructions"
 )]
 pub mod lpm;
+pub mod maglev;
 #[expect(
     unsafe_code,
     reason = "values shared between threads and freed once all readers passed"

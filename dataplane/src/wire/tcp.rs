@@ -7,6 +7,8 @@ use zerocopy::{
 
 /// Bytes of the header without options.
 pub const HEADER_LEN: usize = 20;
+/// Where the control bits stand.
+pub const FLAGS_OFFSET: usize = 13;
 /// Where the checksum stands.
 pub const CHECKSUM_OFFSET: usize = 16;
 

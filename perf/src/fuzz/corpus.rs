@@ -10,6 +10,7 @@ use dataplane::wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, Mac};
 use dataplane::wire::icmpv6::{self, types};
 use dataplane::wire::ipv6::proto;
 
+use super::network::steer::SERVICES;
 use super::network::{LINK_LOCAL, PORTS, mac_of};
 
 /// Where frames come from and how they are tagged.
@@ -39,7 +40,7 @@ const SOURCES: [&str; 13] = [
     "ff02::1",
 ];
 
-const DESTINATIONS: [&str; 24] = [
+const DESTINATIONS: [&str; 28] = [
     "2400:cb00::1",
     "2001:db8:1:d550::1234", // outside address of a host inside
     "2001:db8:1:ffff::1",
@@ -64,6 +65,10 @@ const DESTINATIONS: [&str; 24] = [
     "ff0e::1234",
     "::1",
     "::",
+    SERVICES[0],
+    SERVICES[1],
+    SERVICES[2],
+    SERVICES[3],
 ];
 
 /// Every combination, by the port it is meant for; more than a hundred thousand in all.

@@ -11,9 +11,10 @@
 //! ```
 //!
 //! LISP (`lisp`) has its RLOCs on isp and EIDs on lan, in one VRF with everything else, and an instance of its own for the
-//! VRF of other.
+//! VRF of other. Services (`steer`) have servers on every link, and some that cannot be reached.
 
 pub mod lisp;
+pub mod steer;
 
 use anyhow::{Context as _, Result};
 use dataplane::port::PortId;
@@ -21,7 +22,7 @@ use dataplane::wire::ethernet::Mac;
 use ipnet::IpNet;
 use pipelines::Tables;
 use pipelines::npt66::{Spec, ZeroIid};
-use pipelines::tables::{Builder, Hop, IcmpLimits, InterfaceId, InterfaceSpec, Route, VrfId};
+use pipelines::tables::{Builder, Hop, IcmpLimits, InterfaceId, InterfaceSpec, Rib, Route, VrfId};
 
 /// Ports there are; frames also come in by one more, which is not configured.
 pub const PORTS: usize = 3;
@@ -52,10 +53,19 @@ pub enum Network {
 /// Tables of every network, in its order.
 pub fn all_tables() -> Result<[Tables; 3]> {
     Ok([
-        lisp::build(whole()?, lisp::site()?)?,
-        lisp::build(whole()?, lisp::proxy()?)?,
+        build(whole()?, lisp::site()?)?,
+        build(whole()?, lisp::proxy()?)?,
         reduced_tables()?,
     ])
+}
+
+fn build(builder: Builder, lisp: pipelines::lisp::Settings) -> Result<Tables> {
+    let mut rib = Rib::new();
+    lisp::map(&mut rib, lisp)?;
+    rib.set_steering(Some(steer::settings()?));
+    let tables = builder.build_in(&mut rib);
+    rib.commit();
+    Ok(tables)
 }
 
 fn whole() -> Result<Builder> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
-use dataplane::counters::WorkerCounters;
+use dataplane::counters::{ServerTotal, WorkerCounters};
 use dataplane::frame::{BURST_MAX, Burst, Frame as _};
 use dataplane::outputs::{Outputs, TxPath};
 use dataplane::port::PortId;
@@ -41,6 +41,9 @@ struct Seen {
     ports: Vec<[u64; 2]>,
     /// Packets and bytes encapsulated and decapsulated.
     lisp: [u64; 4],
+    /// Packets, bytes and flows of each server, and what became of flows.
+    servers: Vec<ServerTotal>,
+    steer: [u64; 3],
 }
 
 impl Side {
@@ -106,6 +109,16 @@ impl Side {
                     .map(|cell| cell.read())
                 })
                 .collect(),
+            servers: counters
+                .servers
+                .iter()
+                .take(32)
+                .map(|server| server.read())
+                .collect(),
+            steer: {
+                let steer = &counters.steer;
+                [&steer.displaced, &steer.stateless, &steer.moved].map(|cell| cell.read())
+            },
             lisp: {
                 let (encap, decap) = (&counters.lisp_encap, &counters.lisp_decap);
                 [&encap.packets, &encap.bytes, &decap.packets, &decap.bytes].map(|cell| cell.read())

@@ -18,6 +18,7 @@ use crate::lisp::table::{LEAF, Locator};
 use crate::lisp::view::{Lisp, Way};
 use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::npt66::node::Walk;
+use crate::steer::memory::Memory;
 use crate::tables::{PortTable, Tables};
 
 /// An IPv4 packet as it came.
@@ -65,7 +66,7 @@ impl Apart {
     }
 
     #[inline(always)]
-    fn has(&self, index: usize) -> bool {
+    pub(super) fn has(&self, index: usize) -> bool {
         self.bits >> index & 1 != 0
     }
 
@@ -354,6 +355,7 @@ impl Express {
         &mut self,
         tables: &Tables,
         (port, start): (&PortTable, &Meta),
+        memory: &Memory,
         frames: &mut [F],
         counters: &WorkerCounters,
     ) -> Finished {
@@ -409,6 +411,7 @@ impl Express {
             self.finish_one_odd(
                 tables,
                 (port, start),
+                memory,
                 index,
                 frame,
                 &mut walk,
@@ -429,6 +432,7 @@ impl Express {
         &mut self,
         tables: &Tables,
         (port, start): (&PortTable, &Meta),
+        memory: &Memory,
         index: usize,
         frame: &mut F,
         walk: &mut Walk<'_, true>,
@@ -449,7 +453,7 @@ impl Express {
             rule_in,
             ..start
         };
-        match finish_odd(tables, frame, &mut meta, walk) {
+        match finish_odd(tables, memory, frame, &mut meta, walk) {
             Ok(()) => {
                 if meta.is_oversize {
                     self.apart.oversize |= 1 << index;

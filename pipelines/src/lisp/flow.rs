@@ -22,6 +22,12 @@ pub(super) fn mix(value: u64) -> u64 {
     fold(value ^ MULTIPLIERS[0], MULTIPLIERS[1])
 }
 
+/// The same in a way that only the seed tells.
+#[inline(always)]
+pub(crate) fn scatter(value: u64, seed: u64) -> u64 {
+    fold(value ^ seed, MULTIPLIERS[1])
+}
+
 /// Both halves of the product, into one.
 #[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {
@@ -31,7 +37,7 @@ fn fold(a: u64, b: u64) -> u64 {
 
 /// Whether packets of this protocol begin with two ports.
 #[inline(always)]
-fn has_ports(protocol: u8) -> bool {
+pub(crate) fn has_ports(protocol: u8) -> bool {
     matches!(protocol, proto::TCP | proto::UDP | SCTP)
 }
 
@@ -48,13 +54,30 @@ pub(crate) fn of_v6(seed: u64, packet: &[u8]) -> u64 {
     } else {
         uncommon_v6(header, payload)
     };
-    let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(header[8..].as_chunks().0) {
-        *word = u64::from_ne_bytes(*bytes);
+    Hashed::new(seed, &header[8..]).with(last)
+}
+
+/// The hash of two IPv6 addresses, to which the rest of a flow is added.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hashed(u64);
+
+impl Hashed {
+    /// Of the first 32 bytes.
+    #[inline(always)]
+    pub(crate) fn new(seed: u64, addresses: &[u8]) -> Self {
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(addresses.as_chunks().0) {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        let [a, b, c, d] = words;
+        Self(fold(a ^ seed, b ^ MULTIPLIERS[0]) ^ fold(c ^ MULTIPLIERS[1], d ^ seed))
     }
-    let [a, b, c, d] = words;
-    let addresses = fold(a ^ seed, b ^ MULTIPLIERS[0]) ^ fold(c ^ MULTIPLIERS[1], d ^ seed);
-    fold(addresses ^ last, MULTIPLIERS[2])
+
+    /// With what tells flows between them apart.
+    #[inline(always)]
+    pub(crate) fn with(self, last: u64) -> u64 {
+        fold(self.0 ^ last, MULTIPLIERS[2])
+    }
 }
 
 /// What an IPv6 packet adds to its addresses when the header is not followed by ports.

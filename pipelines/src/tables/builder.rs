@@ -20,6 +20,7 @@ use crate::fib::{HAS_RULES, Kind, NextHop};
 use crate::ingress::Expected;
 use crate::meta::Meta;
 use crate::npt66::{self, Rule, RuleSet, SpecError};
+use crate::steer::Mode;
 
 /// Makes [`Tables`]. Later calls win over earlier ones for the same key.
 #[derive(Clone, Default)]
@@ -104,7 +105,13 @@ impl Builder {
     #[must_use]
     pub fn build_in(self, rib: &mut Rib) -> Tables {
         let is_up = |id: InterfaceId| self.spec(id).is_some_and(|spec| spec.up);
-        rib.plan(self.derived(), &self.own_addresses(), is_up);
+        let services = rib.services();
+        let mut derived = self.derived();
+        derived.extend(services.iter().map(|(vrf, prefix)| {
+            let key = (*vrf, IpNet::V6(*prefix));
+            (key, Target::Service(*vrf, *prefix))
+        }));
+        rib.plan(derived, &self.own_addresses(), is_up);
         let rule_sets = self.rule_sets();
         let mut assembly = Assembly {
             next_hops: vec![NextHop::drop(DropReason::NoRoute); rib.targets().count() + 1],
@@ -117,6 +124,7 @@ impl Builder {
                 .map(|((interface, _), number)| (*interface, number))
                 .collect(),
             builder: &self,
+            services: &services,
         };
         for (number, target) in (1..).zip(rib.targets()) {
             if let Some(target) = target {
@@ -126,6 +134,7 @@ impl Builder {
         // Of several entries for one address the last counts.
         assembly.broadcasts();
         assembly.own_and_neighbors();
+        let steer = rib.steer(|way, mode, server| assembly.way_to_server(way, mode, server));
         let Assembly {
             next_hops,
             members,
@@ -189,6 +198,7 @@ impl Builder {
             interfaces: interfaces.into(),
             ports: ports.into(),
             lisp: rib.lisp(interface_of),
+            steer,
             vrfs: rib.views(VrfId(last_vrf)),
             hosts: ExactTable::new(hosts),
             next_hops: next_hops.into(),
@@ -287,6 +297,8 @@ impl Builder {
 /// The builder's work in progress.
 struct Assembly<'a> {
     builder: &'a Builder,
+    /// Service addresses by number.
+    services: &'a [(VrfId, Ipv6Net)],
     next_hops: Vec<NextHop>,
     members: Vec<u32>,
     hosts: Vec<((u16, u128), u32)>,
@@ -312,7 +324,53 @@ impl Assembly<'_> {
                 rule_set: self.rule_set_of.get(interface).copied().unwrap_or(0),
                 ..NextHop::drop(DropReason::NoRoute)
             },
+            Target::Service(vrf, prefix) => self.service(&(*vrf, *prefix)),
             Target::Own => own(),
+        }
+    }
+
+    /// What a packet to a service address finds, if it is still one.
+    fn service(&self, service: &(VrfId, Ipv6Net)) -> NextHop {
+        let number = self.services.iter().position(|other| other == service);
+        let none = NextHop::drop(DropReason::NoRoute);
+        match number.map(u32::try_from) {
+            Some(Ok(number)) => NextHop {
+                kind: Kind::Service,
+                first: number,
+                ..none
+            },
+            _ => none,
+        }
+    }
+
+    /// The index of the next hop to a server, by what leads to its address.
+    fn way_to_server(&mut self, way: Option<Target>, mode: Mode, server: Ipv6Addr) -> u32 {
+        let Some(Target::Route(Route::Hops(hops))) = way else {
+            return 0;
+        };
+        if let [
+            Hop {
+                interface,
+                via: None,
+                ..
+            },
+        ] = &hops[..]
+        {
+            let number = self.hop(*interface, Some(server.into()));
+            let is_known = self.next_hops[number as usize].kind != Kind::Glean; // `as`: u32 to index
+            // Nobody could be told which server a packet to the service address waits for; servers are resolved at all times.
+            return match mode {
+                Mode::L2 if !is_known => self.push(NextHop::drop(DropReason::SteerUnresolved)),
+                Mode::L2 | Mode::Ip6Ip6 { .. } => number,
+            };
+        }
+        match mode {
+            // Not on a link of ours.
+            Mode::L2 => 0,
+            Mode::Ip6Ip6 { .. } => {
+                let next_hop = self.group(&hops);
+                self.push(next_hop)
+            }
         }
     }
 

@@ -25,6 +25,7 @@ use crate::ingress::Expected;
 use crate::lisp::view::Lisp;
 use crate::meta::Meta;
 use crate::npt66::{Rule, RuleSet};
+use crate::steer::view::Steer;
 
 /// A logical interface: a port and the VLAN tags of its frames. Numbered in the order they were given to the builder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -157,6 +158,8 @@ pub struct Tables {
     rule_sets: Box<[RuleSet]>,
     /// LISP, if it is configured.
     pub(crate) lisp: Option<Lisp>,
+    /// Services, if there are any.
+    pub(crate) steer: Option<Steer>,
     pub(crate) icmp: IcmpLimits,
 }
 

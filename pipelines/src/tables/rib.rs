@@ -14,9 +14,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use dataplane::table::lpm::{Arena, Grace, Lpm4, Lpm6};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 use crate::lisp::table::LEAF;
+use crate::steer::registry::Registry;
 
 use super::{Fib, Hop, InterfaceId, Route, VrfId};
 
@@ -30,6 +31,8 @@ pub(super) enum Target {
     Route(Route),
     /// An outside prefix of this uplink (RFC 6296 4.3).
     Hairpin(InterfaceId),
+    /// A service address.
+    Service(VrfId, Ipv6Net),
     /// One of our own addresses.
     Own,
 }
@@ -63,7 +66,7 @@ impl Target {
     pub(super) fn asks_hosts(&self) -> bool {
         match self {
             Self::Route(Route::Hops(hops)) => matches!(&hops[..], [Hop { via: None, .. }]),
-            Self::Route(_) | Self::Own => false,
+            Self::Route(_) | Self::Service(..) | Self::Own => false,
             Self::Hairpin(_) => true,
         }
     }
@@ -180,6 +183,7 @@ pub struct Rib {
     /// Some table has memory that waits for the workers to let go of it.
     has_retired: bool,
     lisp: Option<Box<lisp::State>>,
+    steering: Option<Box<Registry>>,
 }
 
 impl Rib {
@@ -363,5 +367,6 @@ fn differences<V: PartialEq>(a: &BTreeMap<Key, V>, b: &BTreeMap<Key, V>) -> Vec<
 }
 
 mod lisp;
+mod steer;
 #[cfg(test)]
 mod tests;

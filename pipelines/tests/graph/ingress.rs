@@ -203,7 +203,8 @@ fn every_node_has_a_name() {
             ("local", 0),
             ("hairpin", 0),
             ("lisp-decap", 0),
-            ("lisp-encap", 0)
+            ("lisp-encap", 0),
+            ("steer", 0)
         ]
     );
 }

@@ -7,6 +7,7 @@ mod ipv4;
 mod lisp;
 mod npt66;
 mod routing;
+mod steer;
 
 use dataplane::wire::checksum;
 use dataplane::wire::ipv6::proto;

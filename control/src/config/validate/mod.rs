@@ -11,6 +11,7 @@ mod neighbors;
 mod npt66;
 mod ports;
 mod routes;
+mod steering;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub(super) fn validate(file: File, host: &Host, sink: &mut Sink<'_>) -> Config {
         punt,
         ndp,
         lisp,
+        steering,
     } = file;
     let (ports, port_names) = ports::ports(ports, sink);
     let workers = self::workers(workers, &system, &ports, host, sink);
@@ -51,6 +53,7 @@ pub(super) fn validate(file: File, host: &Host, sink: &mut Sink<'_>) -> Config {
     let routes = routes::routes(routes, &interfaces, &npt66, sink);
     let neighbors = neighbors::neighbors(neighbors, &interfaces, &routes, sink);
     let lisp = lisp::lisp(lisp, &interfaces, &routes, sink);
+    let steering = steering::steering(steering, &interfaces, &routes, &npt66, sink);
     let (vrfs, interfaces) = interfaces.into_model();
     let mut config = Config {
         system: self::system(system, host, sink),
@@ -65,6 +68,7 @@ pub(super) fn validate(file: File, host: &Host, sink: &mut Sink<'_>) -> Config {
         punt: self::punt(punt),
         ndp: self::ndp(ndp, sink),
         lisp,
+        steering,
     };
     for (index, port) in config.ports.iter_mut().enumerate() {
         let on_port = config

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::admin::view::{
-    Address, Count, Counters, Drops, Interface, Link, Neighbor, NextHop, Node, Port, Route, Rule,
-    Totals, Worker, Workers,
+    Address, Count, Counters, Drops, Interface, Link, Neighbor, NextHop, Node, PoolView, Port,
+    Route, Rule, ServerCounts, ServerView, ServiceView, Services, Totals, Worker, Workers,
 };
 
 fn port(name: &str, packets: u64) -> PortCounters {
@@ -38,6 +38,76 @@ fn ports(packets: u64) -> Ports {
             counters: port("wan", packets),
         }],
     }
+}
+
+#[test]
+fn services_show_pools_and_servers() {
+    let server = |name: &str, state: &str, by_hand, resolved, packets| ServerView {
+        name: name.to_owned(),
+        address: "2001:db8:5::11".to_owned(),
+        state: state.to_owned(),
+        overridden: by_hand,
+        weight: 2,
+        share: 0.25,
+        resolved,
+        counts: ServerCounts {
+            packets,
+            bytes: packets * 100,
+            flows: packets / 10,
+        },
+    };
+    let services = |packets| Services {
+        monotonic_ns: 1,
+        services: vec![ServiceView {
+            name: "https".to_owned(),
+            prefix: "2001:db8:a11::1/128".to_owned(),
+            protocol: "tcp".to_owned(),
+            ports: vec!["443".to_owned(), "8000-8999".to_owned()],
+            pool: "web".to_owned(),
+            affinity: "flow".to_owned(),
+        }],
+        pools: vec![PoolView {
+            name: "web".to_owned(),
+            vrf: "main".to_owned(),
+            mode: "l2".to_owned(),
+            table_size: 65_537,
+            digest: "00ff".to_owned(),
+            servers: vec![
+                server("web-1", "drained", true, Some(true), packets),
+                ServerView {
+                    address: "2001:db8:5::12".to_owned(),
+                    ..server("web-2", "up", false, Some(false), 0)
+                },
+            ],
+        }],
+        flows_max: 1024,
+        displaced: 1,
+        stateless: 2,
+        moved: 3,
+    };
+    assert_eq!(
+        services(1500).render(None, false),
+        "\
+SERVICE  PREFIX               PROTOCOL  PORTS           POOL  AFFINITY
+https    2001:db8:a11::1/128  tcp       443, 8000-8999  web   flow
+
+POOL  VRF   MODE   TABLE  DIGEST
+web   main  l2    65,537  00ff
+
+POOL  SERVER  ADDRESS         STATE             WEIGHT   SHARE  FLOWS  PACKETS    BYTES
+web   web-1   2001:db8:5::11  drained, by hand       2  25.0 %    150    1,500  150,000
+web   web-2   2001:db8:5::12  up, unresolved         2  25.0 %      0        0        0
+
+1,024 flows remembered by each worker at most; 1 displaced, 2 without memory, 3 moved
+"
+    );
+    let (earlier, now) = (services(1500), services(2500));
+    let watched = now.render(Some((&earlier, Duration::from_secs(2))), true);
+    let row = watched
+        .lines()
+        .find(|line| line.contains("web-1"))
+        .expect("its row");
+    assert!(row.ends_with("50        500"), "{row}");
 }
 
 #[test]

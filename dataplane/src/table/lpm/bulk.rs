@@ -13,12 +13,14 @@ use std::sync::OnceLock;
 
 use super::cells::follow;
 use super::memory::Memory;
-use super::node::{Compare, Portable, direct_cell, index_line, line_cell};
+use super::node::{Compare, Portable, broad_index, direct_cell, index_line, line_cell};
 use super::ranges;
 use super::shared::{Shared, Version};
 use super::suspects::Suspects;
 use super::walk::{self, Key, chunk_cell, root_cell};
-use super::word::{DIRECT, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, RANGES, ROOT, SPARSE, Word};
+use super::word::{
+    BROAD, DIRECT, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, RANGES, ROOT, SPARSE, Word,
+};
 use crate::prefetch;
 
 /// Addresses of a group: one bit each in a mask.
@@ -461,13 +463,14 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
         let memory = self.memory();
         for level in first..K::LEVELS {
             let lines = C::form_mask(words, FORM, LINE);
-            let indices = C::form_mask(words, FORM, INDEX);
+            let mut indices = C::form_mask(words, FORM, INDEX);
+            let broads = C::form_mask(words, FORM, BROAD);
             let directs = C::form_mask(words, DIRECT_FORM, DIRECT);
-            if lines | indices | directs == 0 {
+            if lines | indices | broads | directs == 0 {
                 break;
             }
             if STAGED {
-                for i in bits(lines | indices) {
+                for i in bits(lines | indices | broads) {
                     prefetch::read(memory.cell(line_start(words[i])));
                 }
             }
@@ -477,7 +480,15 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
                     prefetch::read(memory.cell(words[i]));
                 }
             }
-            // From an INDEX the way goes on in one of its LINEs.
+            // From a BROAD the way goes on in one of its INDEXes, from there in one of its LINEs.
+            for i in bits(broads) {
+                let line = broad_index::<C>(memory, Word(words[i]).place(), keys[i].part(level));
+                words[i] = line;
+                if STAGED {
+                    prefetch::read(memory.cell(line_start(line)));
+                }
+            }
+            indices |= broads;
             for i in bits(indices) {
                 let line = index_line::<C>(memory, Word(words[i]).place(), keys[i].part(level));
                 words[i] = line;

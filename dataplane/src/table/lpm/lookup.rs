@@ -295,6 +295,18 @@ impl<A: Family> Lpm<A> {
         }
     }
 
+    /// The forms of its nodes.
+    pub(super) fn forms(&self) -> std::collections::BTreeSet<u32> {
+        let rib = &self.table.rib;
+        let nodes = rib.subtree(super::rib::TOP).into_iter();
+        let words = nodes.map(|number| rib.node(number).word);
+        let form = |word: super::word::Word| match word {
+            word if word.is_direct() => super::word::DIRECT,
+            word => word.form(),
+        };
+        words.filter(|word| word.is_node()).map(form).collect()
+    }
+
     /// A bulk lookup by one instruction set and variant.
     pub(super) fn lookup_bulk_by(
         &self,

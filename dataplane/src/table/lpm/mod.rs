@@ -29,9 +29,9 @@
 //!   few prefixes, both:  a node for each 16 bits; IPv6 with a handful: ranges of the first 64 bits
 //! ```
 //!
-//! A cell is a word (`word`): a leaf, or where to go on. A node (`node`) over 16 bits has one of three forms by how
+//! A cell is a word (`word`): a leaf, or where to go on. A node (`node`) over 16 bits has one of four forms by how
 //! many ranges with different answers it has: LINE (11, one cache line), INDEX (363, one line and one LINE beside it),
-//! DIRECT. So most of the Internet's table is found in three cache lines out of a few megabytes. Addresses of full
+//! BROAD (1,452, one line and one INDEX beside it, for prefixes that stand apart), DIRECT. So most of the Internet's table is found in three cache lines out of a few megabytes. Addresses of full
 //! length, which mobile hosts bring by the million, stand in a hash table (`hosts`) and cost the trie one mark in
 //! their /32; batches look there in rounds of their own (`suspects`). IPv4 in bulk is one load for nearly every address
 //! (`flat`).
@@ -41,7 +41,7 @@
 //!
 //! # Figures
 //!
-//! Real table of 279,855 prefixes: 23 MB with a leaf for each origin, 48 MB with one for each prefix. A table of ten
+//! Real table of 279,855 prefixes: 21 MB with a leaf for each origin, 44 MB with one for each prefix. A table of ten
 //! prefixes: about 1 KiB, and as much for the writer. A host: 32 to 50 bytes, the first one 704. A lookup: 3 or 4
 //! loads; a change: a few microseconds, and a microsecond more for each /32 below a short prefix; tens of microseconds
 //! where the form of a dense node changes, milliseconds where the large root comes or goes, or the host table grows. A

@@ -3,6 +3,7 @@
 //! ```text
 //!   LINE     10 bounds of 16 bits, 11 cells: cell i answers for the keys after bound i-1, up to and with bound i
 //!   INDEX    a line of 32 bounds, beside it up to 33 LINEs: the same, for LINEs instead of cells
+//!   BROAD    a line of bounds, beside it up to 4 INDEXes: the same once more, each full but the last
 //!   DIRECT   a cell for each key; below the large root, for each 2^k keys in a row
 //! ```
 //!
@@ -14,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::memory::Memory;
 use super::tags::Tags;
-use super::word::{INDEX, LINE, LINE_CELLS, SPARSE, Word};
+use super::word::{BROAD, INDEX, LINE, LINE_CELLS, SPARSE, Word};
 
 /// Cells, and with them ranges, of a LINE.
 pub(super) const LINE_RANGES: usize = 11;
@@ -26,6 +27,11 @@ pub(super) const FIRST_CELL: u32 = 5;
 const SEPARATORS: usize = 32;
 /// Ranges of the largest INDEX.
 pub(super) const INDEX_RANGES: usize = (SEPARATORS + 1) * LINE_RANGES;
+/// Lines of the largest INDEX.
+pub(super) const INDEX_LINES: u32 = 2 + SEPARATORS as u32; // `as`: a small number
+/// Ranges of the largest BROAD. Each change writes all of them, so with more a cell for each key pays: at most 361 bytes for
+/// each of prefixes that stand apart.
+pub(super) const BROAD_RANGES: usize = 4 * INDEX_RANGES;
 
 /// One range of keys with one answer: its last key and the word. Ranges stand in order and leave no gap.
 pub(super) type Range = (u16, Word);
@@ -60,6 +66,12 @@ pub(super) fn index_line<C: Compare>(memory: &Memory, line: u32, key: u16) -> u3
     line.wrapping_add(1 + C::index(memory, line, key))
 }
 
+/// The first line of the INDEX of `key` in a BROAD.
+#[inline(always)]
+pub(super) fn broad_index<C: Compare>(memory: &Memory, line: u32, key: u16) -> u32 {
+    line.wrapping_add(1 + INDEX_LINES * C::index(memory, line, key))
+}
+
 /// The cell of `key` in a DIRECT node.
 #[inline(always)]
 pub(super) fn direct_cell(word: Word, key: u16) -> u32 {
@@ -73,14 +85,16 @@ pub(super) fn cell_of<C: Compare>(memory: &Memory, word: Word, key: u16) -> u32 
     if word.is_direct() {
         return direct_cell(word, key);
     }
-    match word.form() {
-        INDEX => {
-            let line = index_line::<C>(memory, word.place(), key);
-            line_cell::<C>(memory, line, key)
+    let line = match word.form() {
+        INDEX => index_line::<C>(memory, word.place(), key),
+        BROAD => {
+            let index = broad_index::<C>(memory, word.place(), key);
+            index_line::<C>(memory, index, key)
         }
         // LINE and SPARSE; a number that is no node is a line as well, and the walk soon ends.
-        _ => line_cell::<C>(memory, word.place(), key),
-    }
+        _ => word.place(),
+    };
+    line_cell::<C>(memory, line, key)
 }
 
 /// Lines of a node; 0 for a leaf.
@@ -89,6 +103,10 @@ pub(super) fn lines_of(memory: &Memory, word: Word, bits: u32) -> u32 {
         _ if word.is_direct() => (1 << (bits - word.shift())) / LINE_CELLS,
         LINE | SPARSE => 1,
         INDEX => 2 + bounds_in_use(memory, word.place()),
+        BROAD => {
+            let before_last = 1 + INDEX_LINES * bounds_in_use(memory, word.place());
+            before_last + 2 + bounds_in_use(memory, word.place() + before_last)
+        }
         _ => 0,
     }
 }
@@ -98,7 +116,14 @@ pub(super) fn index_lines(ranges: usize) -> u32 {
     u32::try_from(1 + ranges.div_ceil(LINE_RANGES)).expect("an INDEX has at most 34 lines")
 }
 
-/// The last line of an INDEX may end with 0xffff, so a separator never does: those are the unused ones.
+/// Lines of a BROAD of `ranges`.
+pub(super) fn broad_lines(ranges: usize) -> u32 {
+    let full = (ranges - 1) / INDEX_RANGES;
+    let before_last = u32::try_from(full).expect("a BROAD has few INDEXes") * INDEX_LINES;
+    1 + before_last + index_lines(ranges - full * INDEX_RANGES)
+}
+
+/// The last line of an INDEX, and the last INDEX of a BROAD, may end with 0xffff, so a separator never does: those are the unused ones.
 fn bounds_in_use(memory: &Memory, line: u32) -> u32 {
     (0..16)
         .map(|pair| memory.cell(line * LINE_CELLS + pair).load(Relaxed))
@@ -132,6 +157,18 @@ pub(super) fn write_index(memory: &Memory, line: u32, ranges: &[Range]) {
     write_bounds(memory, line * LINE_CELLS, ends.take(separators), SEPARATORS);
     for (chunk, line) in chunks.zip(line + 1..) {
         write_line(memory, line, chunk);
+    }
+}
+
+/// Write a BROAD of at most [`BROAD_RANGES`] ranges.
+pub(super) fn write_broad(memory: &Memory, line: u32, ranges: &[Range]) {
+    debug_assert!((1..=BROAD_RANGES).contains(&ranges.len()));
+    let parts = ranges.chunks(INDEX_RANGES);
+    let ends = parts.clone().map(|part| part[part.len() - 1].0);
+    let separators = parts.len() - 1;
+    write_bounds(memory, line * LINE_CELLS, ends.take(separators), SEPARATORS);
+    for (part, number) in parts.zip(0..) {
+        write_index(memory, line + 1 + INDEX_LINES * number, part);
     }
 }
 

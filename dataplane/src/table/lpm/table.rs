@@ -14,11 +14,11 @@ use super::bulk::Isa;
 use super::cells::publish;
 use super::hosts::{EmptySlot, Hosts, Inserted};
 use super::memory::Memory;
-use super::node::{self, INDEX_RANGES, LINE_RANGES, Portable, Range, cell_of};
+use super::node::{self, BROAD_RANGES, INDEX_RANGES, LINE_RANGES, Portable, Range, cell_of};
 use super::retired::Retired;
 use super::rib::{KEYS, Node, Rib, TOP};
 use super::shared::{Arena, Block, Head, Region, Shared};
-use super::word::{INDEX, LEAF_MAX, LINE, LINE_CELLS, Word};
+use super::word::{BROAD, INDEX, LEAF_MAX, LINE, LINE_CELLS, Word};
 
 /// A node with more items is DIRECT without counting its ranges.
 const DENSE: usize = 2048;
@@ -343,7 +343,12 @@ impl Table {
         let is_dense = items.len() > DENSE;
         if !is_dense {
             self.rib.ranges(number, items, (0, KEYS), inherited, ranges);
-            if ranges.len() <= INDEX_RANGES {
+            let most = if stand_apart(items.len(), ranges.len()) {
+                BROAD_RANGES
+            } else {
+                INDEX_RANGES
+            };
+            if ranges.len() <= most {
                 return self.write_ranges(ranges);
             }
         }
@@ -392,7 +397,7 @@ impl Table {
         }
     }
 
-    /// A LINE or INDEX of these ranges; one range alone needs no node.
+    /// A LINE, INDEX or BROAD of these ranges; one range alone needs no node.
     fn write_ranges(&mut self, ranges: &[Range]) -> Word {
         if let [(_, word)] = ranges {
             return *word;
@@ -402,9 +407,14 @@ impl Table {
             node::write_line(self.memory(), line, ranges);
             return Word::node(LINE, line);
         }
-        let line = self.take(node::index_lines(ranges.len()));
-        node::write_index(self.memory(), line, ranges);
-        Word::node(INDEX, line)
+        if ranges.len() <= INDEX_RANGES {
+            let line = self.take(node::index_lines(ranges.len()));
+            node::write_index(self.memory(), line, ranges);
+            return Word::node(INDEX, line);
+        }
+        let line = self.take(node::broad_lines(ranges.len()));
+        node::write_broad(self.memory(), line, ranges);
+        Word::node(BROAD, line)
     }
 
     /// Put a prefix, not the default, into the trie alone.
@@ -518,6 +528,12 @@ impl Drop for Table {
         }
         self.shared.leave(blocks);
     }
+}
+
+/// Whether most of the items of a node with so many ranges have a gap behind them. Those in rows, as most of a dense node in
+/// the Internet's table, are quicker found in a cell for each key.
+fn stand_apart(items: usize, ranges: usize) -> bool {
+    ranges * 4 > items * 7
 }
 
 pub(super) fn bytes(block: Block) -> usize {

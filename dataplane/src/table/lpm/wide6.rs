@@ -12,9 +12,9 @@ use super::avx512::{LANES, constant, direct_cells, has_form, is_direct, load, st
 use super::bulk::{GROUP, find_below_late_chunks};
 use super::cells::follow;
 use super::memory::Memory;
-use super::node::FIRST_CELL;
+use super::node::{FIRST_CELL, INDEX_LINES};
 use super::walk::{Key, chunk_cell, root_cell};
-use super::word::{DIRECT_FORM, INDEX, LINE, LINE_CELLS, SPARSE, Word};
+use super::word::{BROAD, DIRECT_FORM, INDEX, LINE, LINE_CELLS, SPARSE, Word};
 use crate::prefetch;
 
 /// Words of a quarter of a register; and addresses of one turn of the root pass.
@@ -147,10 +147,10 @@ fn node_words(
     out: &mut [u32; GROUP],
 ) -> bool {
     let form = |form: u32| both(has_form(words[0], form), has_form(words[1], form));
-    let (indices, lines) = (form(INDEX), form(LINE));
+    let (indices, lines, broads) = (form(INDEX), form(LINE), form(BROAD));
     let direct = [is_direct(words[0]), is_direct(words[1])];
     let directs = both(direct[0], direct[1]);
-    let nodes = indices | lines | directs;
+    let nodes = indices | lines | broads | directs;
     let upper_bits = both(
         _mm512_movepi32_mask(words[0]),
         _mm512_movepi32_mask(words[1]),
@@ -195,7 +195,15 @@ fn node_words(
         found |= word;
         left &= left - 1;
     }
-    // From an INDEX the way goes on in one of its LINEs.
+    // From a BROAD the way goes on in one of its INDEXes, from there in one of its LINEs.
+    let mut left = broads;
+    while left != 0 {
+        let i = lowest(left);
+        let before = INDEX_LINES * index_below(memory, cells[i], parts[i]);
+        cells[i] = cells[i].wrapping_add(LINE_CELLS * (1 + before));
+        left &= left - 1;
+    }
+    let indices = indices | broads;
     let mut left = indices;
     while left != 0 {
         let i = lowest(left);

@@ -9,6 +9,7 @@
 //!   1100 LINE    line number, 28 bits
 //!   1101 INDEX   line number, 28 bits
 //!   1110 HOSTS   leaf, 28 bits: the answer unless the host table has the address
+//!   1111 BROAD   line number, 28 bits
 //! ```
 //!
 //! So in the root a chunk is known by the upper bit, and its place and shift need no unpacking.
@@ -27,6 +28,7 @@ pub(super) const RANGES: u32 = 0x6000_0000;
 pub(super) const LINE: u32 = 0xc000_0000;
 pub(super) const INDEX: u32 = 0xd000_0000;
 pub(super) const HOSTS: u32 = 0xe000_0000;
+pub(super) const BROAD: u32 = 0xf000_0000;
 /// The two bits that are the form of a DIRECT node.
 pub(super) const DIRECT_FORM: u32 = 0xc000_0000;
 pub(super) const DIRECT: u32 = 0x8000_0000;

@@ -11,7 +11,7 @@ use control::proto::lisp::wire::{
     parse,
 };
 use control::proto::lisp::xtr::{Datagram, MapServer, Output, Settings, Xtr};
-use control::proto::lisp::{EidKey, InstanceId, Locator};
+use control::proto::lisp::{EidKey, InstanceId, Locator, Mapping};
 
 use super::Reached;
 use super::script::Script;
@@ -55,6 +55,8 @@ const SENT_MAX: usize = 4;
 
 const OWN: [&str; 2] = ["192.0.2.1", "2001:db8:ffff::1"];
 const SERVERS: [&str; 2] = ["192.0.2.9", "2001:db8:ffff::9"];
+/// Locators of other sites.
+const PEERS: [&str; 2] = ["192.0.2.77", "2001:db8:ffff::77"];
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("a constant of this file")
@@ -107,6 +109,7 @@ impl World {
             key_id: 1,
             algorithm,
             proxy_reply: false,
+            merge: false,
         };
         let [v4, v6] = SERVERS;
         let settings = Settings {
@@ -169,7 +172,10 @@ impl World {
             9 => {
                 let key = self.some_known(script);
                 if script.is() {
-                    self.xtr.note_used(self.now, key);
+                    let locators = vec![Locator::new(ip(PEERS[script.below(2)]))];
+                    let version = 0;
+                    let mapping = Mapping::Locators { locators, version };
+                    self.xtr.note_used(self.now, key, &mapping);
                 } else {
                     self.xtr.forget(key);
                     self.known.remove(&key);
@@ -341,6 +347,11 @@ impl World {
                     assert!(nonce > self.last_nonce, "kept after it was used");
                 }
                 Output::Event(_) => {}
+                other @ (Output::Liveness { .. }
+                | Output::HostHere { .. }
+                | Output::HostGone(_)) => {
+                    panic!("{other:?} where nobody is probed and no host moves")
+                }
             }
         }
         if matches!(cause, Cause::Message(_)) {

@@ -5,9 +5,8 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
-use pipelines::Tables;
 use pipelines::lisp::{Act, Dscp, InstanceSpec, LocatorSpec, MappingSpec, Miss, Roles, Settings};
-use pipelines::tables::{Builder, Rib, VrfId};
+use pipelines::tables::{Rib, VrfId};
 
 /// VRFs with EIDs: the one of everything, that of the tenant on VLAN 7, and one without an interface.
 const VRFS: [u16; 3] = [0, 1, 2];
@@ -108,9 +107,8 @@ fn common() -> Result<Settings> {
     })
 }
 
-/// Tables with these settings, and all mappings in every instance.
-pub fn build(builder: Builder, settings: Settings) -> Result<Tables> {
-    let mut rib = Rib::new();
+/// These settings, and all mappings in every instance.
+pub fn map(rib: &mut Rib, settings: Settings) -> Result<()> {
     rib.set_lisp(Some(settings));
     for vrf in VRFS.map(VrfId) {
         let positive = LOCATORS.iter().map(|rlocs| locators(rlocs));
@@ -122,9 +120,7 @@ pub fn build(builder: Builder, settings: Settings) -> Result<Tables> {
             }
         }
     }
-    let tables = builder.build_in(&mut rib);
-    rib.commit();
-    Ok(tables)
+    Ok(())
 }
 
 fn locators(rlocs: &[&str]) -> Result<MappingSpec> {

@@ -105,7 +105,10 @@ pub fn happen(world: &mut World, happening: Happening) -> Result<()> {
             match world.lookup(site, host) {
                 Some(mapping) => {
                     let now = world.instant();
-                    world.sites[site].xtr.note_used(now, mapping);
+                    let user = &mut world.sites[site];
+                    if let Some(used) = user.cache.get(&mapping) {
+                        user.xtr.note_used(now, mapping, used);
+                    }
                     world.site_acts(site)?;
                 }
                 None => world.miss(site, host)?,

@@ -306,6 +306,7 @@ impl World {
             algorithm: Algorithm::HmacSha256,
             // The others answer themselves.
             proxy_reply: site % 2 == 0,
+            merge: false,
         });
         let settings = Settings {
             // Not all ask the same one first.
@@ -423,7 +424,11 @@ impl World {
                     self.sites[site].cache.remove(&key);
                 }
                 Output::KeepNonce(nonce) => self.sites[site].kept = nonce,
-                Output::Event(_) => {}
+                // Nobody is probed, and hosts move with the settings.
+                Output::Liveness { .. }
+                | Output::HostHere { .. }
+                | Output::HostGone(_)
+                | Output::Event(_) => {}
             }
         }
         let due = self.sites[site].xtr.poll_timeout();

@@ -83,6 +83,7 @@ impl Rib {
                 .iter()
                 .map(|instance| (instance.vrf, database(&self.arena, instance)))
                 .collect();
+            state.hosts.retain(|(vrf, _)| has_instance(*vrf));
             for host in &state.hosts {
                 state.databases.entry(host.0).and_modify(|(v6, v4)| {
                     insert((v6, v4), host.1, Role::Here);

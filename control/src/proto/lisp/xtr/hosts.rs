@@ -35,6 +35,8 @@ pub(super) const HOSTS_MAX: usize = 4096;
 pub(super) const HOSTS_PER_INTERFACE: usize = 1024;
 /// How often one host may come: once in so long, and so often at once.
 const COMES: (Duration, u32) = (Duration::from_secs(5), 5);
+/// Hosts that were not found here and are asked for, a second and at once: whoever scans the prefix finds none.
+const ASKED: (u32, u32) = (10, 50);
 /// How often the mapping system is asked where a host is that is away.
 const CHECK: Duration = Duration::from_secs(60);
 
@@ -106,15 +108,32 @@ struct Host {
     comes: TokenBucket,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hosts {
     known: BTreeMap<EidKey, Host>,
     at: BTreeMap<InterfaceIndex, usize>,
     away: BTreeSet<EidKey>,
     checks: BTreeSet<(Instant, EidKey)>,
+    asked: TokenBucket,
 }
 
 impl Hosts {
+    pub(super) fn new(now: Instant) -> Self {
+        let (per_second, burst) = ASKED;
+        Self {
+            known: BTreeMap::new(),
+            at: BTreeMap::new(),
+            away: BTreeSet::new(),
+            checks: BTreeSet::new(),
+            asked: TokenBucket::new(now, per_second, burst),
+        }
+    }
+
+    /// Whether a host that was not found here may be asked for.
+    pub(super) fn may_ask(&mut self, now: Instant) -> bool {
+        self.asked.take(now, 0)
+    }
+
     /// Something became known of a host; `Err`: which limit is in the way.
     pub(super) fn handle(
         &mut self,

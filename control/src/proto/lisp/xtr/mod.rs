@@ -14,13 +14,14 @@ mod learned;
 mod liveness;
 mod probing;
 mod registration;
+mod roaming;
 mod settings;
 mod soliciting;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -28,11 +29,11 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use super::mapping::PRIORITY_NEVER;
-use super::wire::{self, CONTROL_PORT, EidAddress, Message, Record};
+use super::wire::{self, CONTROL_PORT, EidAddress, Message};
 use super::{EidKey, Mapping};
 use crate::proto::ndp::InterfaceIndex;
 use etr::Etr;
-use hosts::{Change, Hosts, Occurrence};
+use hosts::{Hosts, Occurrence};
 use itr::Itr;
 use probing::Probing;
 use registration::Registrar;
@@ -228,7 +229,7 @@ impl Xtr {
         Self {
             settings: Settings::default(),
             configured: Settings::default(),
-            hosts: Hosts::default(),
+            hosts: Hosts::new(now),
             itr: Itr::new(),
             etr: Etr::new(now),
             registrar: Registrar::new(last_nonce),
@@ -295,131 +296,6 @@ impl Xtr {
         } = self;
         let is_confirmed = |key| registrar.is_confirmed(now, key);
         soliciting.handle_timeout(now, settings, itr, is_confirmed, context);
-    }
-
-    /// A host spoke on an interface, or was proven to be there.
-    pub fn host_heard(&mut self, now: Instant, eid: EidAddress, at: InterfaceIndex) {
-        let key = eid.host();
-        if self.settings.is_etr && self.settings.is_dynamic(key) {
-            self.note_host(now, key, Occurrence::Heard(at));
-        }
-    }
-
-    /// A host does not answer on an interface. One that was not known to be there may be elsewhere.
-    pub fn host_silent(&mut self, now: Instant, eid: EidAddress, at: InterfaceIndex) {
-        let key = eid.host();
-        if !self.settings.is_dynamic(key) {
-            return;
-        }
-        let was_known = self.hosts.place(key).is_some();
-        self.note_host(now, key, Occurrence::Silent(at));
-        if !was_known {
-            self.miss(now, eid, None);
-        }
-    }
-
-    /// EID hosts: where they are, and since when.
-    pub fn hosts(&self) -> impl Iterator<Item = (EidKey, Place, Instant)> + '_ {
-        self.hosts.iter()
-    }
-
-    /// EID hosts of own prefixes that are at other sites.
-    #[must_use]
-    pub fn away(&self) -> &BTreeSet<EidKey> {
-        self.hosts.away()
-    }
-
-    /// Something became known of a host; what follows from it.
-    fn note_host(&mut self, now: Instant, key: EidKey, occurrence: Occurrence) {
-        let Self {
-            settings,
-            hosts,
-            itr,
-            registrar,
-            soliciting,
-            context,
-            ..
-        } = self;
-        let before = hosts.place(key);
-        let change = match hosts.handle(now, key, occurrence) {
-            Ok(change) => change,
-            Err(limit) => return context.count(limit),
-        };
-        if let Some(Place::Here(at)) = hosts.place(key)
-            && change != Change::None
-        {
-            context.outputs.push_back(Output::HostHere { key, at });
-        } else if let Some(Place::Here(_)) = before
-            && change != Change::None
-        {
-            context.outputs.push_back(Output::HostGone(key));
-        }
-        match change {
-            Change::None => return,
-            Change::Shifted => return context.count("host_shifted"),
-            Change::Settled => {
-                context.count("host_settled");
-                return itr.drop_learned(key, context);
-            }
-            Change::Came => {
-                context.count("host_came");
-                context.event(Event::HostCame { key });
-                if let Err(position) = settings.eids.binary_search(&key) {
-                    settings.eids.insert(position, key);
-                }
-                itr.drop_learned(key, context);
-                registrar.restate(now, key);
-            }
-            Change::Left => {
-                context.count("host_left");
-                context.event(Event::HostLeft { key });
-                settings.eids.retain(|own| *own != key);
-                registrar.restate(now, key);
-            }
-            Change::Lost => {
-                context.count("host_moved");
-                context.event(Event::HostMoved { key });
-                settings.eids.retain(|own| *own != key);
-                registrar.drop_eid(key);
-            }
-        }
-        soliciting.changed(now, key, context);
-    }
-
-    /// A Map-Server says of its own accord what is registered now (RFC 9301 5.7).
-    fn note_registered(&mut self, now: Instant, record: &Record) {
-        let key = record.key;
-        let is_moved = is_host(key)
-            && record.ttl_minutes != 0
-            && self.settings.is_dynamic(key)
-            && self.settings.is_of_others(record);
-        if !is_moved {
-            return;
-        }
-        let at_home = self.configured.has_eid(key);
-        self.note_host(now, key, Occurrence::Elsewhere { at_home });
-        if !matches!(self.hosts.place(key), Some(Place::Here(_))) {
-            let Self {
-                settings,
-                itr,
-                context,
-                ..
-            } = self;
-            itr.handle_moved(now, settings, record, context);
-        }
-    }
-
-    /// What was asked is answered: of a host whose prefix is ours, where it is.
-    fn note_answered(&mut self, now: Instant, asked: EidKey) {
-        if is_host(asked) && self.settings.is_dynamic(asked) && self.configured.has_eid(asked) {
-            let occurrence = match self.itr.covers(asked) {
-                true => Occurrence::Elsewhere { at_home: true },
-                false => Occurrence::Nowhere,
-            };
-            if !matches!(self.hosts.place(asked), Some(Place::Here(_))) {
-                self.note_host(now, asked, occurrence);
-            }
-        }
     }
 
     /// Nonces of registrations begin behind this one, if they are not beyond it, and are kept anew.
@@ -645,11 +521,6 @@ impl Xtr {
     pub fn counters(&self) -> &Counters {
         &self.context.counters
     }
-}
-
-/// Whether this is one address.
-fn is_host(key: EidKey) -> bool {
-    key.eid.prefix_len() == key.eid.max_prefix_len()
 }
 
 /// Whether something can be sent to this address (RFC 9301 5.4: no group and no broadcast is a locator).

@@ -60,6 +60,8 @@ struct Server {
     unconfirmed: BTreeSet<EidKey>,
     /// Of them, those that were not sent yet.
     news: BTreeSet<EidKey>,
+    /// And those that are not here, with when it was told first: a Map-Server may not confirm that, and forgets them anyway.
+    gone: BTreeMap<EidKey, Instant>,
     /// When it is told again.
     again: Option<Instant>,
     retry: Duration,
@@ -83,6 +85,7 @@ impl Server {
             refresh: Some(now),
             unconfirmed: BTreeSet::new(),
             news: BTreeSet::new(),
+            gone: BTreeMap::new(),
             again: None,
             retry: RETRY,
             awaited: BTreeMap::new(),
@@ -104,6 +107,7 @@ impl Server {
             keys.retain(|awaited| *awaited != key);
         }
         self.unconfirmed.insert(key);
+        self.gone.remove(&key);
         self.news.insert(key);
         self.again = Some(now);
         self.retry = RETRY;
@@ -186,6 +190,7 @@ impl Registrar {
     pub(super) fn drop_eid(&mut self, key: EidKey) {
         for server in &mut self.servers {
             server.unconfirmed.remove(&key);
+            server.gone.remove(&key);
             server.news.remove(&key);
             server
                 .awaited
@@ -284,6 +289,19 @@ impl Registrar {
             server.retry = RETRY;
             server.news.clear();
             server.unconfirmed.extend(&settings.eids);
+        }
+        for key in &server.unconfirmed {
+            if !settings.eids.contains(key) {
+                server.gone.entry(*key).or_insert(now);
+            }
+        }
+        let run_out: Vec<EidKey> = server
+            .gone
+            .extract_if(.., |_, since| now >= *since + HOLDS)
+            .map(|(key, _)| key)
+            .collect();
+        for key in run_out {
+            server.unconfirmed.remove(&key);
         }
         if server.unconfirmed.is_empty() {
             // Nothing to say yet, or no more.
@@ -394,11 +412,14 @@ impl Registrar {
             };
             for key in confirmed {
                 server.unconfirmed.remove(&key);
+                server.gone.remove(&key);
             }
-            if !server.unconfirmed.is_empty() {
+            if server.unconfirmed.len() > server.gone.len() {
                 return &[];
             }
-            server.again = None;
+            if server.unconfirmed.is_empty() {
+                server.again = None;
+            }
             if server.refresh.is_some() {
                 context.count("registered_change");
                 return &[];
@@ -459,17 +480,22 @@ fn send_sealed(
 }
 
 /// What is said of these EIDs, as many in each part as a packet takes (G-05): of those that are not ours, that they are
-/// not.
+/// not, in parts of their own.
 fn parts(settings: &Settings, server: &MapServer, eids: &[EidKey]) -> Vec<Vec<Record>> {
     let head = Registration::MAC_OFFSET + server.algorithm.mac_len() + Identity::LEN;
     let room = message_max(server.address.is_ipv4()) - head;
     let own: BTreeSet<EidKey> = settings.eids.iter().copied().collect();
     let mut parts: Vec<Vec<Record>> = Vec::new();
     let mut left = 0;
-    for key in eids {
-        let mut record = settings.record(*key, None);
-        if !own.contains(key) {
+    let (here, gone): (Vec<EidKey>, Vec<EidKey>) = eids.iter().partition(|key| own.contains(key));
+    let first_gone = gone.first().copied();
+    for key in here.into_iter().chain(gone) {
+        let mut record = settings.record(key, None);
+        if !own.contains(&key) {
             record.ttl_minutes = 0;
+        }
+        if first_gone == Some(key) {
+            left = 0;
         }
         match parts.last_mut() {
             Some(part) if record.wire_len() <= left && part.len() < 255 => {

@@ -1,6 +1,7 @@
 //! Cases made by hand.
 
 use super::*;
+use crate::table::lpm::word::{BROAD, DIRECT, INDEX, LINE};
 use crate::table::lpm::{Arena, Grace};
 
 const CHAIN: u128 = 0x2001_0db8_0123_4567_89ab_cdef_0246_8ace;
@@ -60,37 +61,80 @@ fn a_default_route_alone_matches_all() {
     }
 }
 
-/// Siblings fill a node from LINE over INDEX to DIRECT, and it goes the same way back.
-#[test]
-fn dense_siblings_take_every_form_and_leave_nothing() {
-    for (large, count) in [(usize::MAX, 3000_u32), (100, 3000)] {
-        let mut table = Lpm6::with_large(large);
-        let empty = table.bytes();
-        let network = |number: u32| CHAIN & mask(32) | u128::from(number * 7 % 65_536) << 80;
-        let keys: Vec<u128> = (0..count).map(|number| network(number) | 5).collect();
-        let mut random = Random(3);
-        let mut numbers: Vec<u32> = (0..count).collect();
+/// Siblings fill a node from LINE over INDEX and BROAD to DIRECT, and it goes the same way back.
+fn dense_siblings<T: Family>(large: usize, length: u8) {
+    let count = if cfg!(debug_assertions) {
+        700
+    } else {
+        3000_u32
+    };
+    let mut table = T::with_large(large);
+    let empty = table.bytes();
+    let network =
+        |number: u32| CHAIN & mask(length - 16) | u128::from(number * 7 % 65_536) << (128 - length);
+    let keys: Vec<u128> = (0..count).map(|number| network(number) | 5).collect();
+    let mut random = Random(3);
+    let mut numbers: Vec<u32> = (0..count).collect();
+    let mut wanted = vec![0; keys.len()];
+    let mut seen = [BTreeSet::new(), BTreeSet::new()];
+    for (seen, is_there) in seen.iter_mut().zip([true, false]) {
         random.shuffle(&mut numbers);
         for (step, number) in numbers.iter().enumerate() {
-            Family::insert(&mut table, network(*number), 48, number + 1);
-            if step % 100 == 0 {
-                let leaves = table.lookups(&keys);
-                for number in &numbers {
-                    let is_there = numbers[..=step].contains(number);
-                    let wanted = if is_there { number + 1 } else { 0 };
-                    assert_eq!(leaves[*number as usize], wanted); // `as`: an index
-                }
-                if cfg!(debug_assertions) && step > 500 {
-                    break;
-                }
+            let leaf = if is_there { number + 1 } else { 0 };
+            wanted[*number as usize] = leaf; // `as`: an index
+            let old = if is_there {
+                table.insert(network(*number), length, leaf)
+            } else {
+                table.remove(network(*number), length)
+            };
+            assert_eq!(old, (!is_there).then_some(number + 1));
+            if step % 60 == 0 || step + 4 > keys.len() {
+                assert_eq!(table.lookups(&keys), wanted);
+                seen.extend(table.forms());
             }
         }
-        for number in numbers {
-            Family::remove(&mut table, network(number), 48);
-        }
-        assert_eq!(table.lookups(&keys), vec![0; keys.len()]);
-        assert_eq!(table.bytes(), empty);
+        assert_eq!(table.lookups(&keys), wanted);
     }
+    let all = BTreeSet::from([LINE, INDEX, BROAD, DIRECT]);
+    assert_eq!(seen, [all.clone(), all]);
+    assert_eq!(table.bytes(), empty);
+}
+
+#[test]
+fn dense_siblings_take_every_form_and_leave_nothing() {
+    dense_siblings::<Lpm6>(usize::MAX, 48);
+    dense_siblings::<Lpm6>(100, 48);
+    dense_siblings::<Lpm6>(100, 96);
+    dense_siblings::<Lpm4>(usize::MAX, 32);
+    dense_siblings::<Lpm4>(usize::MAX, 16);
+}
+
+/// Siblings in rows go from INDEX to DIRECT: cells are quicker, and such nodes are few.
+#[test]
+fn siblings_in_rows_have_cells() {
+    let mut table = Lpm6::new();
+    for number in 0..400 {
+        let network = CHAIN & mask(32) | u128::from(number) << 80;
+        Family::insert(&mut table, network, 48, number + 1);
+    }
+    assert_eq!(table.forms().first(), Some(&DIRECT));
+    let keys: Vec<u128> = (0..400)
+        .map(|number: u128| CHAIN & mask(32) | number << 80)
+        .collect();
+    assert!(table.lookups(&keys).into_iter().eq(1..=400));
+}
+
+/// A million EIDs anywhere in a /20 are found in nodes of some 500 ranges.
+#[test]
+fn some_hundred_random_siblings_cost_no_more_than_32_bytes_each() {
+    const SIBLINGS: u32 = 16 * 244;
+    let mut random = Random(17);
+    let mut siblings = || u128::from(random.next() & 0xf_ffff) << 80;
+    let mut table = Lpm6::new();
+    table
+        .load((1..=SIBLINGS).map(|leaf| (Ipv6Addr::from(CHAIN & mask(28) | siblings()), 48, leaf)));
+    assert_eq!(table.forms().last(), Some(&BROAD));
+    assert!(table.bytes() < table.len() * 32, "{} bytes", table.bytes());
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod exact_prefixes;
 mod properties;
 mod real_tables;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::bulk::Isa;
@@ -52,6 +53,8 @@ trait Family: Sized {
     fn load(&mut self, prefixes: Vec<(u128, u8, u32)>);
     fn replace(&mut self, prefixes: Vec<(u128, u8, u32)>);
     fn bytes(&self) -> usize;
+    /// The forms of its nodes.
+    fn forms(&self) -> BTreeSet<u32>;
     /// The leaves by every code path there is, which must agree.
     fn lookups(&self, keys: &[u128]) -> Vec<u32>;
 }
@@ -85,6 +88,10 @@ macro_rules! family {
 
             fn bytes(&self) -> usize {
                 self.bytes()
+            }
+
+            fn forms(&self) -> BTreeSet<u32> {
+                self.forms()
             }
 
             fn lookups(&self, keys: &[u128]) -> Vec<u32> {

@@ -146,3 +146,40 @@ proptest! {
         run::<Lpm6>(12, changes, others);
     }
 }
+
+/// Prefixes of one node, in rows and apart, and of nodes below it.
+fn siblings(bits: u8, length: u8) -> impl Strategy<Value = (u128, u8, u32)> {
+    let keys = prop_oneof![4 => any::<u16>(), 1 => 0_u16..700];
+    let lengths = prop_oneof![6 => Just(length), 1 => length - 15..=length, 1 => length..=bits];
+    let above = 0x2001_0db8_u128 << 96 & mask(length - 16);
+    (keys, lengths, 1_u32..5)
+        .prop_map(move |(key, of, leaf)| (above | u128::from(key) << (128 - length), of, leaf))
+}
+
+/// Some hundred prefixes, then changes among them: as many as the largest BROAD has, or a few more or less.
+fn in_one_node(bits: u8, length: u8) -> impl Strategy<Value = Vec<Change>> {
+    let many = prop::collection::vec(siblings(bits, length), 100..1100);
+    let change = prop_oneof![
+        siblings(bits, length)
+            .prop_map(|(network, length, leaf)| Change::Insert(network, length, leaf)),
+        any::<prop::sample::Index>().prop_map(Change::Withdraw),
+    ];
+    let later = prop::collection::vec(change, 1..24);
+    (many, later).prop_map(|(many, later)| [Change::Load(many)].into_iter().chain(later).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 6 } else { 60 }))]
+
+    #[test]
+    fn dense_ipv6_nodes_agree(changes in in_one_node(128, 48)) {
+        run::<Lpm6>(usize::MAX, changes.clone(), Vec::new());
+        run::<Lpm6>(50, changes, Vec::new());
+    }
+
+    #[test]
+    fn dense_ipv4_nodes_agree(first in in_one_node(32, 16), second in in_one_node(32, 32)) {
+        run::<Lpm4>(usize::MAX, first, Vec::new());
+        run::<Lpm4>(usize::MAX, second, Vec::new());
+    }
+}

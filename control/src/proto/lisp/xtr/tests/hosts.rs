@@ -444,6 +444,16 @@ fn hosts_go_with_the_prefix_and_stay_with_the_rest() {
     );
 }
 
+#[test]
+fn a_scan_of_the_prefix_asks_for_few() {
+    let mut bench = started(home());
+    for number in 0..5000 {
+        let host = format!("2001:db8:a:1::{number:x}");
+        bench.xtr.host_silent(bench.now, eid(&host), ONE);
+    }
+    assert_eq!(bench.xtr.pending(), 50);
+}
+
 /// One that was never heard, and does not answer where its prefix says, may be elsewhere.
 #[test]
 fn a_host_nobody_finds_here_is_asked_for() {

@@ -313,12 +313,52 @@ fn an_eid_that_goes_is_withdrawn_and_one_that_comes_is_registered_alone() {
         ]
     };
     assert_eq!(told(&sent), [both(5), both(6)].concat());
-    let (_, last) = sent.last().unwrap();
-    confirm(&mut bench, &[(6, last.clone())]);
+    confirm(&mut bench, &sent[2..]);
     assert!(bench.sent(seconds(45)).is_empty(), "both are confirmed");
     let sent = bench.sent(seconds(10));
     let mut eids = told(&sent).into_iter().map(|(_, eid, _)| eid);
     assert!(!sent.is_empty() && eids.all(|eid| eid == "10.9.0.0/16"));
+}
+
+/// some Map-Servers do not confirm it, and all forget it.
+#[test]
+fn a_withdrawal_that_nobody_confirms_ends_and_holds_nothing_up() {
+    let mut bench = Bench::new(registering());
+    let sent = bench.sent(Duration::ZERO);
+    confirm(&mut bench, &sent);
+    let other = Settings {
+        eids: vec![key("10.9.0.0/16")],
+        ..registering()
+    };
+    bench.xtr.set_settings(bench.now, other);
+    let mut withdrawals = Vec::new();
+    for second in 0..600 {
+        let sent = bench.sent(seconds(1));
+        for (_, datagram) in &sent {
+            let records = register(datagram).unwrap().body.records;
+            let is_gone = |record: &Record| record.ttl_minutes == 0;
+            if records.iter().all(is_gone) {
+                withdrawals.push(second);
+            } else {
+                assert!(!records.iter().any(is_gone), "in a message of their own");
+                confirm(&mut bench, &[(0, datagram.clone())]);
+            }
+        }
+        if second > 70 {
+            assert!(
+                bench
+                    .xtr
+                    .servers(bench.now)
+                    .all(|server| server.is_registered),
+                "{second}"
+            );
+        }
+    }
+    assert!(withdrawals.len() > 3, "{withdrawals:?}");
+    assert!(
+        withdrawals.iter().all(|second| *second < 200),
+        "{withdrawals:?}"
+    );
 }
 
 /// at the end all of it is withdrawn.

@@ -134,11 +134,11 @@ fn a_change_is_told_when_it_is_registered() {
         .xtr
         .set_settings(bench.now, with_server(&["10.1.0.0/16"]));
     confirm(&mut bench);
-    let both = vec!["10.1.0.0/16".to_owned(), a().remove(0)];
-    let expected = (10_000, PEER.to_owned(), both);
-    assert_eq!(told(&mut bench, seconds(1)), [expected]);
+    let came = (10_000, PEER.to_owned(), vec!["10.1.0.0/16".to_owned()]);
+    let went = (13_000, PEER.to_owned(), a());
+    assert_eq!(told(&mut bench, seconds(5)), [came, went]);
     // The next one is not confirmed.
-    bench.run(seconds(10));
+    bench.run(seconds(6));
     bench.note_used("2001:db8:b::/48", PEER);
     let both = ["10.1.0.0/16", "10.2.0.0/16"];
     bench.xtr.set_settings(bench.now, with_server(&both));

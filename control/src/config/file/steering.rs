@@ -1,0 +1,149 @@
+//! `[steering]`, `[[pools]]` and `[[services]]`.
+
+use std::net::Ipv6Addr;
+
+use ipnet::Ipv6Net;
+use toml::de::DeValue;
+
+use super::super::error::{Place, Sink};
+use super::super::problem::Problem;
+use super::super::reader::{Field, List, Table, Value, list};
+use super::super::scalar::{address_v6, boolean, choice, integer, name, prefix_v6, reference};
+use super::super::steering::{Affinity, Mode, Ports, Protocol};
+
+/// Ports and ranges of a service, most: they are looked through one by one.
+const PORTS_MAX: usize = 64;
+/// Servers of a pool, most.
+const SERVERS_MAX: usize = pipelines::steer::SERVERS_MAX;
+
+pub(in crate::config) struct SteeringTables {
+    pub(in crate::config) flows: Field<u32>,
+    pub(in crate::config) pools: Field<Vec<PoolTable>>,
+    pub(in crate::config) services: Field<Vec<ServiceTable>>,
+}
+
+pub(in crate::config) struct PoolTable {
+    pub(in crate::config) place: Place,
+    pub(in crate::config) name: Field<String>,
+    pub(in crate::config) vrf: Field<String>,
+    pub(in crate::config) mode: Field<Mode>,
+    pub(in crate::config) source: Field<Ipv6Addr>,
+    pub(in crate::config) table_size: Field<u32>,
+    pub(in crate::config) servers: Field<List<ServerTable>>,
+}
+
+pub(in crate::config) struct ServerTable {
+    pub(in crate::config) name: Field<String>,
+    pub(in crate::config) address: Field<Ipv6Addr>,
+    pub(in crate::config) weight: Field<u16>,
+    pub(in crate::config) drained: Field<bool>,
+}
+
+pub(in crate::config) struct ServiceTable {
+    pub(in crate::config) name: Field<String>,
+    pub(in crate::config) prefix: Field<Ipv6Net>,
+    pub(in crate::config) protocol: Field<Protocol>,
+    pub(in crate::config) ports: Field<List<Ports>>,
+    pub(in crate::config) pool: Field<String>,
+    pub(in crate::config) affinity: Field<Affinity>,
+}
+
+pub(super) fn flows(mut table: Table<'_>, sink: &mut Sink<'_>) -> Field<u32> {
+    let most = pipelines::steer::FLOWS_MAX;
+    let flows = table.optional("flows", sink, integer(1024..=most, "flows"));
+    table.finish(sink);
+    flows
+}
+
+pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
+    const MODE: [(&str, Mode); 2] = [("l2", Mode::L2), ("ip6ip6", Mode::Ip6Ip6)];
+    let most = dataplane::table::maglev::SIZE_MAX;
+    let read = PoolTable {
+        place: table.place.clone(),
+        name: table.required("name", "a name for the pool", sink, name),
+        vrf: table.optional("vrf", sink, reference),
+        mode: table.optional("mode", sink, choice(&MODE)),
+        source: table.optional("source", sink, address_v6),
+        table_size: table.optional("table_size", sink, integer(251..=most, "cells")),
+        servers: table.required("servers", "who answers", sink, |value, sink| {
+            list(
+                value,
+                "an array of tables",
+                1..=SERVERS_MAX,
+                "servers",
+                server,
+                sink,
+            )
+        }),
+    };
+    table.finish(sink);
+    read
+}
+
+fn server(value: Value<'_>, sink: &mut Sink<'_>) -> Option<ServerTable> {
+    let mut table = value.table("a table such as { address = \"2001:db8::11\" }", sink)?;
+    let read = ServerTable {
+        name: table.optional("name", sink, name),
+        address: table.required("address", "the server's own address", sink, address_v6),
+        weight: table.optional("weight", sink, integer(1..=256, "")),
+        drained: table.optional("drained", sink, boolean),
+    };
+    table.finish(sink);
+    Some(read)
+}
+
+pub(super) fn service(mut table: Table<'_>, sink: &mut Sink<'_>) -> ServiceTable {
+    const PROTOCOLS: [(&str, Protocol); 5] = [
+        (Protocol::Tcp.name(), Protocol::Tcp),
+        (Protocol::Udp.name(), Protocol::Udp),
+        (Protocol::Sctp.name(), Protocol::Sctp),
+        (Protocol::Icmpv6.name(), Protocol::Icmpv6),
+        (Protocol::Any.name(), Protocol::Any),
+    ];
+    const AFFINITY: [(&str, Affinity); 2] =
+        [("flow", Affinity::Flow), ("source", Affinity::Source)];
+    let read = ServiceTable {
+        name: table.required("name", "a name for the service", sink, name),
+        prefix: table.required("prefix", "the service address, with /128", sink, prefix_v6),
+        protocol: table.optional("protocol", sink, choice(&PROTOCOLS)),
+        ports: table.optional("ports", sink, |value, sink| {
+            list(
+                value,
+                "an array of ports",
+                1..=PORTS_MAX,
+                "ports",
+                ports,
+                sink,
+            )
+        }),
+        pool: table.required("pool", "the name of a pool", sink, reference),
+        affinity: table.optional("affinity", sink, choice(&AFFINITY)),
+    };
+    table.finish(sink);
+    read
+}
+
+/// A number, or a range in quotes.
+fn ports(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Ports> {
+    let DeValue::String(text) = value.node else {
+        let port = integer(1..=65_535, "")(value, sink)?;
+        return Some(Ports {
+            first: port,
+            last: port,
+        });
+    };
+    let range = text.split_once('-').and_then(|(first, last)| {
+        let first = first.parse().ok()?;
+        let last = last.parse().ok()?;
+        (first >= 1 && first <= last).then_some(Ports { first, last })
+    });
+    if range.is_none() {
+        let problem = Problem::Malformed {
+            found: text.to_string(),
+            what: "a range of ports",
+            expected: "one such as \"8000-8999\"",
+        };
+        sink.push(&value.place, problem);
+    }
+    range
+}

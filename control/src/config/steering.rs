@@ -1,0 +1,162 @@
+//! Services, pools and servers, as the configuration says.
+
+use std::net::Ipv6Addr;
+
+use ipnet::Ipv6Net;
+use serde::Serialize;
+
+/// `[steering]`, `[[pools]]` and `[[services]]`: anycast steering.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Steering {
+    /// `flows`: flows one worker remembers, a power of two from 1,024 to 16,777,216; 8 bytes each, taken as flows come.
+    /// Default 1,048,576. A change forgets flows.
+    pub flows: u32,
+    /// `[[pools]]`.
+    pub pools: Vec<Pool>,
+    /// `[[services]]`.
+    pub services: Vec<Service>,
+}
+
+/// One of `[[pools]]`: who answers for services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pool {
+    /// `name`: unique among pools, and the same on all boxes that shall steer alike.
+    pub name: String,
+    /// `vrf`: where its servers and its services are, index into [`Config::vrfs`](super::Config::vrfs). Default `main`.
+    pub vrf: usize,
+    /// `mode`: how packets reach the servers, which answer clients themselves. Default `l2`.
+    pub mode: Mode,
+    /// `source`: outer source of `ip6ip6`, an own address.
+    pub source: Option<Ipv6Addr>,
+    /// `table_size`: cells of the Maglev table, a prime from 251 to 655,373. Default 65,537.
+    pub table_size: u32,
+    /// `servers`: 1 to 1,024, of all pools together.
+    pub servers: Vec<Server>,
+}
+
+/// How packets reach a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// By its MAC address; the service address is on the server, where nobody answers solicitations for it.
+    #[default]
+    L2,
+    /// In an IPv6 packet to its own address (RFC 2473).
+    Ip6Ip6,
+}
+
+/// One of a pool's `servers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Server {
+    /// `name`: unique in the pool. Default: the address.
+    pub name: String,
+    /// `address`: its own, on a link of the VRF where the mode is `l2`; once in a pool.
+    pub address: Ipv6Addr,
+    /// `weight`: share of new flows among those of the pool, 1 to 256. Default 1.
+    pub weight: u16,
+    /// `drained`: keeps its flows, gets no new ones. Default false.
+    pub drained: bool,
+    /// Derived: the interface on whose link it is, index into [`Config::interfaces`](super::Config::interfaces).
+    pub interface: Option<usize>,
+}
+
+/// One of `[[services]]`: packets that a pool answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// `name`: unique among services.
+    pub name: String,
+    /// `prefix`: the service address with /128, or a prefix; routed to this box, on no link of it.
+    pub prefix: Ipv6Net,
+    /// `protocol`: `tcp`, `udp`, `sctp`, `icmpv6` or `any`. Default `any`.
+    pub protocol: Protocol,
+    /// `ports`: numbers such as 443 and ranges such as "8000-8999", at most 64. Default: all.
+    pub ports: Vec<Ports>,
+    /// `pool`: index into [`Steering::pools`].
+    pub pool: usize,
+    /// `affinity`: what stays together. Default `flow`.
+    pub affinity: Affinity,
+}
+
+/// Which packets of a service address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+    /// ICMPv6: echo; errors belong to the flows they are about.
+    Icmpv6,
+    /// All there are.
+    #[default]
+    Any,
+}
+
+impl Protocol {
+    /// Its number; `None`: any.
+    #[must_use]
+    pub const fn number(self) -> Option<u8> {
+        match self {
+            Self::Tcp => Some(6),
+            Self::Udp => Some(17),
+            Self::Sctp => Some(132),
+            Self::Icmpv6 => Some(58),
+            Self::Any => None,
+        }
+    }
+
+    /// Whether its packets have ports.
+    #[must_use]
+    pub const fn has_ports(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp | Self::Sctp)
+    }
+
+    /// The word of the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+            Self::Icmpv6 => "icmpv6",
+            Self::Any => "any",
+        }
+    }
+}
+
+/// Ports from the first to the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ports {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+impl std::fmt::Display for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self { first, last } if first == last => write!(f, "{first}"),
+            Self { first, last } => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+impl Serialize for Ports {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What goes to one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Affinity {
+    /// A flow: addresses, protocol and ports. Fragments follow their first one.
+    #[default]
+    Flow,
+    /// All flows of a source address, and fragments in any order.
+    Source,
+}

@@ -1,0 +1,379 @@
+//! Steering: servers can be reached the way their pool says, services are addresses of nobody else.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use dataplane::table::maglev::{self, is_prime};
+use ipnet::{IpNet, Ipv6Net};
+use pipelines::steer::{FLOWS_DEFAULT, SERVERS_MAX};
+
+use super::addresses::{check_host_bits, touches_special};
+use super::interfaces::Interfaces;
+use super::names::{Names, Seen};
+use super::neighbors::check_other_host;
+use crate::config::error::{Place, Sink};
+use crate::config::file::{PoolTable, ServerTable, ServiceTable, SteeringTables};
+use crate::config::model::{Npt66, Route};
+use crate::config::problem::Problem;
+use crate::config::reader::Field;
+use crate::config::steering::{Mode, Pool, Ports, Protocol, Server, Service, Steering};
+
+/// What servers and services are judged beside.
+struct Around<'a> {
+    interfaces: &'a Interfaces,
+    routes: &'a [Route],
+    npt66: &'a [Npt66],
+}
+
+pub(super) fn steering(
+    tables: SteeringTables,
+    interfaces: &Interfaces,
+    routes: &[Route],
+    npt66: &[Npt66],
+    sink: &mut Sink<'_>,
+) -> Steering {
+    let around = Around {
+        interfaces,
+        routes,
+        npt66,
+    };
+    if let Some((found, place)) = tables.flows.given()
+        && !found.is_power_of_two()
+    {
+        sink.push(place, Problem::NotPowerOfTwo { found: *found });
+    }
+    let mut names = Names::new("pool");
+    let pools = pools(tables.pools, &mut names, &around, sink);
+    let services = services(tables.services, &pools, &names, &around, sink);
+    Steering {
+        flows: tables.flows.or(FLOWS_DEFAULT),
+        pools,
+        services,
+    }
+}
+
+fn pools(
+    tables: Field<Vec<PoolTable>>,
+    names: &mut Names,
+    around: &Around<'_>,
+    sink: &mut Sink<'_>,
+) -> Vec<Pool> {
+    if tables.is_invalid() {
+        names.note_incomplete();
+    }
+    let mut count = 0;
+    let mut pools = Vec::new();
+    for (index, table) in tables.or(Vec::new()).into_iter().enumerate() {
+        let name = table.name.given();
+        names.add(
+            index,
+            name.map(|(name, place)| (name.as_str(), place)),
+            sink,
+        );
+        if let Some((list, place)) = table.servers.given() {
+            let before = count;
+            count += list.items.len();
+            if before <= SERVERS_MAX && count > SERVERS_MAX {
+                let what = "servers of all pools";
+                let problem = Problem::TooMany {
+                    found: count,
+                    what,
+                    maximum: SERVERS_MAX,
+                };
+                sink.push(place, problem);
+            }
+        }
+        pools.push(pool(table, around, sink));
+    }
+    pools
+}
+
+fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
+    let vrf = around.interfaces.resolve_vrf(&table.vrf, sink);
+    if let Some((found, place)) = table.table_size.given()
+        && !is_prime(*found)
+    {
+        sink.push(place, Problem::NotPrime { found: *found });
+    }
+    let mode = (!table.mode.is_invalid()).then(|| table.mode.value().copied().unwrap_or_default());
+    check_source(&table, mode, vrf, around.interfaces, sink);
+    let mut servers = Vec::new();
+    let (mut names, mut addresses) = (Seen::default(), Seen::default());
+    for (table, _) in table
+        .servers
+        .optional()
+        .into_iter()
+        .flat_map(|list| list.items)
+    {
+        let server = server(
+            table,
+            vrf.zip(mode),
+            (&mut names, &mut addresses),
+            around,
+            sink,
+        );
+        servers.push(server);
+    }
+    Pool {
+        name: table.name.or(String::new()),
+        vrf: vrf.unwrap_or(0),
+        mode: mode.unwrap_or_default(),
+        source: table.source.optional(),
+        table_size: table.table_size.or(maglev::SIZE_DEFAULT),
+        servers,
+    }
+}
+
+/// The outer source is an own address, and there is one where there is an outer header.
+fn check_source(
+    table: &PoolTable,
+    mode: Option<Mode>,
+    vrf: Option<usize>,
+    interfaces: &Interfaces,
+    sink: &mut Sink<'_>,
+) {
+    match (mode, table.source.given()) {
+        (Some(Mode::L2), Some((_, place))) => {
+            let (found, other) = ("source", "mode = \"ip6ip6\"");
+            sink.push(place, Problem::Without { found, other });
+        }
+        (Some(Mode::Ip6Ip6), None) if table.source.is_absent() => {
+            let (found, other) = ("mode = \"ip6ip6\"", "source");
+            sink.push(&table.place, Problem::Without { found, other });
+        }
+        (Some(Mode::Ip6Ip6), Some((source, place))) => {
+            let Some(vrf) = vrf.filter(|_| interfaces.addresses_are_complete()) else {
+                return;
+            };
+            if interfaces.owner(vrf, IpAddr::V6(*source)).is_none() {
+                let of_vrf = interfaces.list().iter().filter(|one| one.vrf == vrf);
+                let own = of_vrf.flat_map(|one| &one.addresses).map(IpNet::addr);
+                let own = own.filter(IpAddr::is_ipv6);
+                let problem = Problem::NotOwnAddress {
+                    found: IpAddr::V6(*source),
+                    vrf: interfaces.vrf_name(vrf).to_owned(),
+                    expected: own.map(|own| own.to_string()).collect(),
+                };
+                sink.push(place, problem);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn server(
+    table: ServerTable,
+    within: Option<(usize, Mode)>,
+    (names, addresses): (&mut Seen<String>, &mut Seen<Ipv6Addr>),
+    around: &Around<'_>,
+    sink: &mut Sink<'_>,
+) -> Server {
+    let mut interface = None;
+    if let Some((address, place)) = table.address.given() {
+        if let Some(first) = addresses.insert(*address, place) {
+            let problem = Problem::Duplicate {
+                what: "server",
+                found: address.to_string(),
+                scope: "address once in a pool",
+            };
+            sink.push_related(place, problem, first, "first here");
+        } else if let Some((vrf, mode)) = within {
+            interface = on_link(*address, place, vrf, mode, around, sink);
+        }
+    }
+    if let Some((name, place)) = table.name.given()
+        && let Some(first) = names.insert(name.clone(), place)
+    {
+        let problem = Problem::Duplicate {
+            what: "server",
+            found: format!("{name:?}"),
+            scope: "name once in a pool",
+        };
+        sink.push_related(place, problem, first, "first here");
+    }
+    let address = table.address.or(Ipv6Addr::UNSPECIFIED);
+    Server {
+        name: table.name.or(address.to_string()),
+        address,
+        weight: table.weight.or(1),
+        drained: table.drained.or(false),
+        interface,
+    }
+}
+
+/// The interface on whose link a server is. By its MAC address only such a one is reached.
+fn on_link(
+    address: Ipv6Addr,
+    place: &Place,
+    vrf: usize,
+    mode: Mode,
+    around: &Around<'_>,
+    sink: &mut Sink<'_>,
+) -> Option<usize> {
+    let interfaces = around.interfaces;
+    let expected = "a server's own address";
+    let ip = IpAddr::V6(address);
+    if !check_other_host(ip, place, vrf, interfaces, expected, sink) {
+        return None;
+    }
+    // The longest prefix decides: a route may lead straight onto a link, or away from it.
+    let covering = around.routes.iter();
+    let covering = covering.filter(|route| route.vrf == vrf && route.prefix.contains(&ip));
+    let route = covering.max_by_key(|route| route.prefix.prefix_len());
+    let connected = interfaces.on_link(vrf, ip);
+    let by_route = route.filter(|route| {
+        connected.is_none_or(|(prefix, _)| route.prefix.prefix_len() > prefix.prefix_len())
+    });
+    let found = match by_route {
+        Some(route) => (0..interfaces.list().len()).find(|index| route.is_on_link(*index)),
+        None => connected.map(|(_, interface)| interface),
+    };
+    if found.is_none() && mode == Mode::L2 && interfaces.addresses_are_complete() {
+        let problem = Problem::OffLink {
+            found: ip,
+            owner: format!("an interface in VRF {:?}", interfaces.vrf_name(vrf)),
+            expected: "a server on a link, or mode = \"ip6ip6\"".to_owned(),
+        };
+        sink.push(place, problem);
+    }
+    found
+}
+
+fn services(
+    tables: Field<Vec<ServiceTable>>,
+    pools: &[Pool],
+    pool_names: &Names,
+    around: &Around<'_>,
+    sink: &mut Sink<'_>,
+) -> Vec<Service> {
+    let mut names = Names::new("service");
+    let mut taken: Vec<(usize, Ipv6Net, Protocol, Ports, Place)> = Vec::new();
+    let mut services = Vec::new();
+    for (index, table) in tables.or(Vec::new()).into_iter().enumerate() {
+        let name = table.name.given();
+        names.add(
+            index,
+            name.map(|(name, place)| (name.as_str(), place)),
+            sink,
+        );
+        let pool = pool_names.resolve(&table.pool, sink);
+        let vrf = pool.and_then(|pool| pools.get(pool)).map(|pool| pool.vrf);
+        let prefix = table.prefix.given();
+        let prefix =
+            prefix.filter(|(prefix, place)| check_prefix(**prefix, place, vrf, around, sink));
+        let protocol = table.protocol.value().copied().unwrap_or_default();
+        if let Some((_, place)) = table.ports.given()
+            && !table.protocol.is_invalid()
+            && !protocol.has_ports()
+        {
+            let (found, other) = ("ports", "protocol = \"tcp\", \"udp\" or \"sctp\"");
+            sink.push(place, Problem::Without { found, other });
+        }
+        if let (Some((prefix, place)), Some(vrf), false) =
+            (prefix, vrf, table.protocol.is_invalid())
+        {
+            let all = Ports {
+                first: 0,
+                last: u16::MAX,
+            };
+            let given = table.ports.value().map(|list| &list.items[..]);
+            let whole = [(all, place.clone())];
+            for (ports, place) in given.unwrap_or(&whole) {
+                let clash = taken
+                    .iter()
+                    .find(|(other_vrf, other, protocol_of, range, _)| {
+                        // All ports of a protocol give way to some of them.
+                        let is_same_kind = (*range == all) == (*ports == all);
+                        (*other_vrf, *other, *protocol_of) == (vrf, *prefix, protocol)
+                            && is_same_kind
+                            && range.first <= ports.last
+                            && ports.first <= range.last
+                    });
+                if let Some((.., first)) = clash {
+                    let (what, found) = match table.ports.given() {
+                        Some(_) => ("port", ports.to_string()),
+                        None => ("service address", prefix.to_string()),
+                    };
+                    let problem = Problem::Duplicate {
+                        what,
+                        found,
+                        scope: "once for an address and protocol",
+                    };
+                    sink.push_related(place, problem, first, "first here");
+                }
+                taken.push((vrf, *prefix, protocol, *ports, place.clone()));
+            }
+        }
+        let ports = table.ports.optional().into_iter();
+        services.push(Service {
+            name: table.name.or(String::new()),
+            prefix: table.prefix.or(Ipv6Net::default()),
+            protocol,
+            ports: ports
+                .flat_map(|list| list.items)
+                .map(|(ports, _)| ports)
+                .collect(),
+            pool: pool.unwrap_or(0),
+            affinity: table.affinity.or_default(),
+        });
+    }
+    services
+}
+
+/// A service address is nobody's: routed to this box, on no link, with no route and no rule of its own.
+fn check_prefix(
+    prefix: Ipv6Net,
+    place: &Place,
+    vrf: Option<usize>,
+    around: &Around<'_>,
+    sink: &mut Sink<'_>,
+) -> bool {
+    let net = IpNet::V6(prefix);
+    if !check_host_bits(net, place, sink) {
+        return false;
+    }
+    if let Some(kind) = touches_special(net) {
+        let problem = Problem::WrongKind {
+            found: prefix.to_string(),
+            kind,
+            expected: "a prefix of global or unique local unicast addresses",
+        };
+        sink.push(place, problem);
+        return false;
+    }
+    let Some(vrf) = vrf else {
+        return true;
+    };
+    let interfaces = around.interfaces;
+    let first = IpAddr::V6(prefix.network());
+    let connected = interfaces.on_link(vrf, first);
+    let connected = connected.filter(|(link, _)| link.contains(&net));
+    let route = around
+        .routes
+        .iter()
+        .any(|route| (route.vrf, route.prefix) == (vrf, net));
+    let of_vrf = |rule: &&Npt66| interfaces.vrf_of(rule.interface) == vrf;
+    let rule = around
+        .npt66
+        .iter()
+        .filter(of_vrf)
+        .find(|rule| IpNet::V6(rule.outside) == net);
+    let (kind, owner) = if let Some((_, interface)) = connected {
+        (
+            "on the link",
+            format!("interface {:?}", interfaces.name(interface)),
+        )
+    } else if route {
+        ("the prefix", "a route".to_owned())
+    } else if let Some(rule) = rule {
+        ("the outside prefix", format!("rule {:?}", rule.name))
+    } else {
+        return true;
+    };
+    let problem = Problem::RouteConflict {
+        found: net,
+        kind,
+        owner,
+    };
+    sink.push(place, problem);
+    false
+}

@@ -1,0 +1,126 @@
+//! `sextant show services` as tables.
+
+use super::super::grid::Side::{Left, Right};
+use super::super::grid::{Grid, count, list, rate};
+use super::{Earlier, Shown, field, part, with_rates};
+use crate::admin::view::{PoolView, ServerView, Services};
+
+impl Shown for Services {
+    fn monotonic_ns(&self) -> u64 {
+        self.monotonic_ns
+    }
+
+    fn render(&self, earlier: Earlier<'_, Self>, watch: bool) -> String {
+        let mut services = Grid::new(&[
+            ("service", Left),
+            ("prefix", Left),
+            ("protocol", Left),
+            ("ports", Left),
+            ("pool", Left),
+            ("affinity", Left),
+        ]);
+        for service in &self.services {
+            services.row([
+                service.name.clone(),
+                service.prefix.clone(),
+                service.protocol.clone(),
+                match service.ports[..] {
+                    [] => "all".to_owned(),
+                    _ => list(&service.ports),
+                },
+                service.pool.clone(),
+                service.affinity.clone(),
+            ]);
+        }
+        let mut pools = Grid::new(&[
+            ("pool", Left),
+            ("vrf", Left),
+            ("mode", Left),
+            ("table", Right),
+            ("digest", Left),
+        ]);
+        for pool in &self.pools {
+            pools.row([
+                pool.name.clone(),
+                pool.vrf.clone(),
+                pool.mode.clone(),
+                count(u64::from(pool.table_size)),
+                pool.digest.clone(),
+            ]);
+        }
+        format!(
+            "{}\n{}\n{}\n{} flows remembered by each worker at most; {} displaced, {} without memory, {} moved\n",
+            services.finish("no services"),
+            pools.finish("no pools"),
+            self.servers(earlier, watch),
+            count(u64::from(self.flows_max)),
+            count(self.displaced),
+            count(self.stateless),
+            count(self.moved),
+        )
+    }
+}
+
+impl Services {
+    fn servers(&self, earlier: Earlier<'_, Self>, watch: bool) -> String {
+        let columns = with_rates(
+            &[
+                ("pool", Left),
+                ("server", Left),
+                ("address", Left),
+                ("state", Left),
+                ("weight", Right),
+                ("share", Right),
+                ("flows", Right),
+                ("packets", Right),
+                ("bytes", Right),
+            ],
+            &[("flows/s", Right), ("packets/s", Right)],
+            watch,
+        );
+        let mut grid = Grid::new(&columns);
+        for pool in &self.pools {
+            for server in &pool.servers {
+                let before = part(earlier, |all| find(&all.pools, &pool.name, &server.address));
+                let mut row = vec![
+                    pool.name.clone(),
+                    server.name.clone(),
+                    server.address.clone(),
+                    state(server),
+                    server.weight.to_string(),
+                    format!("{:.1} %", 100.0 * server.share),
+                    count(server.counts.flows),
+                    count(server.counts.packets),
+                    count(server.counts.bytes),
+                ];
+                if watch {
+                    row.push(rate(
+                        server.counts.flows,
+                        field(before, |server| server.counts.flows),
+                    ));
+                    let packets = field(before, |server| server.counts.packets);
+                    row.push(rate(server.counts.packets, packets));
+                }
+                grid.row(row);
+            }
+        }
+        grid.finish("no servers")
+    }
+}
+
+fn find<'a>(pools: &'a [PoolView], pool: &str, address: &str) -> Option<&'a ServerView> {
+    let pool = pools.iter().find(|other| other.name == pool)?;
+    pool.servers.iter().find(|server| server.address == address)
+}
+
+/// The state, and what is to be known beside it.
+fn state(server: &ServerView) -> String {
+    let mut text = server.state.clone();
+    if server.overridden {
+        text.push_str(", by hand");
+    }
+    if server.resolved == Some(false) {
+        text.push_str(", unresolved");
+    }
+    text
+}

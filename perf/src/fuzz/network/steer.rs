@@ -1,0 +1,113 @@
+//! Services of the network: by both modes, by flow and by source, with servers of every state.
+
+use anyhow::Result;
+use pipelines::steer::{
+    Affinity, Mode, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State,
+};
+use pipelines::tables::VrfId;
+
+/// Service addresses: by link and flow, by tunnel and source, of servers out of reach, of a pool without servers.
+pub const SERVICES: [&str; 4] = [
+    "2001:db8:5e::1",
+    "2001:db8:5e::2",
+    "2001:db8:5e::3",
+    "2001:db8:5e::4",
+];
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Few flows, so that memory is short.
+pub fn settings() -> Result<Settings> {
+    let tunnel = Mode::Ip6Ip6 {
+        source: super::lisp::OWN6.parse()?,
+    };
+    let servers = [
+        (
+            Mode::L2,
+            &["fd01:203:405:1::2", "fd05:0:0:64::2", "2001:db8:2:2::2"][..],
+        ),
+        (
+            tunnel,
+            &[
+                "fd01:203:405:1::2",
+                "2400:cb00::9",
+                "2001:db8:2:2::2",
+                "2001:db8:fffe::1",
+            ],
+        ),
+        // Unresolved, behind a router, on a link that is down, nowhere.
+        (
+            Mode::L2,
+            &[
+                "fd01:203:405:1::dead",
+                "2400:cb00::9",
+                "2001:db8:8:8::2",
+                "2001:db8:d::1",
+            ],
+        ),
+        (tunnel, &[]),
+        (
+            tunnel,
+            &[
+                "fd01:203:405:1::dead",
+                "2001:db8:a::1",
+                "2001:db8:f::1",
+                "2001:db8:c::1",
+                "2001:db8:e::9",
+            ],
+        ),
+    ];
+    let pools = servers.iter().zip(0..).map(|((mode, servers), number)| {
+        Ok(PoolSpec {
+            name: format!("pool-{number}"),
+            vrf: VrfId(0),
+            mode: *mode,
+            table_size: 251,
+            servers: servers
+                .iter()
+                .map(|text| server(text))
+                .collect::<Result<_>>()?,
+        })
+    });
+    let services = [
+        (
+            0,
+            Protocol::Number(UDP),
+            &[2..=2, 53..=53, 4000..=4000][..],
+            0,
+            Affinity::Flow,
+        ),
+        (0, Protocol::Number(TCP), &[2..=80], 1, Affinity::Flow),
+        (0, Protocol::Number(58), &[], 0, Affinity::Flow),
+        (1, Protocol::Any, &[], 1, Affinity::Source),
+        (2, Protocol::Number(UDP), &[], 2, Affinity::Flow),
+        (2, Protocol::Any, &[], 4, Affinity::Flow),
+        (3, Protocol::Any, &[], 3, Affinity::Flow),
+    ];
+    let services = services.map(|(address, protocol, ports, pool, affinity)| {
+        let address = SERVICES[address];
+        Ok(ServiceSpec {
+            vrf: VrfId(0),
+            prefix: format!("{address}/128").parse()?,
+            protocol,
+            ports: ports.to_vec(),
+            pool,
+            affinity,
+        })
+    });
+    Ok(Settings {
+        flows: 1024,
+        seed: 7,
+        pools: pools.collect::<Result<_>>()?,
+        services: services.into_iter().collect::<Result<_>>()?,
+    })
+}
+
+fn server(address: &str) -> Result<ServerSpec> {
+    Ok(ServerSpec {
+        address: address.parse()?,
+        weight: 1,
+        state: State::Up,
+    })
+}

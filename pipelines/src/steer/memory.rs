@@ -1,0 +1,359 @@
+//! Which server a flow went to: the memory of one worker.
+//!
+//! Key: a hash of 64 bits, of which a slot keeps the upper half and a line's number is made of the lower one. Value: the
+//! server's number, how far the flow is, and when its last packet came. A line of the cache is a bucket of eight slots,
+//! so a lookup costs one line, whatever happens. Two flows of one line whose halves are equal (one pair in 2^32) go to
+//! one server; that they are of one pool is checked by whoever asks.
+//!
+//! Bounded, and never scanned: a new flow takes a free slot of its line, or one whose time is over, or that of the oldest
+//! flow of which only one packet came. So a flood of openings displaces other openings, and no flow that goes on. Where
+//! all eight go on, the new one is not remembered: it goes by the table, which is right as long as nobody comes or goes.
+//!
+//! Owned by one worker. Its atomics are for the type's sake alone: the address space it stands in is shared code.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use dataplane::prefetch;
+use dataplane::table::region::{Line, Region};
+
+const LINES_BITS: u32 = 21;
+/// Slots of a line.
+const SLOTS: u32 = 8;
+/// Most flows of one worker.
+pub(crate) const FLOWS_MAX: u32 = SLOTS << LINES_BITS;
+
+const TICK_BITS: u32 = 13;
+const TICK_MASK: u16 = (1 << TICK_BITS) - 1;
+
+/// How far a flow is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// One packet came.
+    New = 0,
+    /// A TCP connection that goes on.
+    Connected = 1,
+    /// Datagrams, more than one.
+    Datagrams = 2,
+    /// A TCP connection that an end, or somebody who pretends to be it, ended.
+    Ended = 3,
+    /// No flow: fragments of one packet.
+    Fragments = 4,
+}
+
+impl Stage {
+    fn of(bits: u64) -> Self {
+        match bits & 7 {
+            0 => Self::New,
+            1 => Self::Connected,
+            2 => Self::Datagrams,
+            3 => Self::Ended,
+            _ => Self::Fragments,
+        }
+    }
+
+    /// Seconds without a packet after which it is forgotten: two hours and four minutes for a connection, four minutes
+    /// when it was ended (RFC 5382 REQ-5), five for datagrams (RFC 4787 REQ-5), a minute for reassembly (RFC 8200 4.5).
+    fn lifetime(self) -> u16 {
+        match self {
+            Self::New | Self::Fragments => 60,
+            Self::Connected => 7440,
+            Self::Datagrams => 300,
+            Self::Ended => 240,
+        }
+    }
+
+    /// Whether another flow may have its slot.
+    fn is_displaced(self) -> bool {
+        matches!(self, Self::New | Self::Fragments)
+    }
+}
+
+/// What became of a flow that was to be remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// In a slot nobody needed.
+    Free,
+    /// Instead of one of which one packet came.
+    Displaced,
+    /// Not at all.
+    Full,
+}
+
+/// A remembered flow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found<'m> {
+    slot: &'m AtomicU64,
+    word: u64,
+}
+
+impl Found<'_> {
+    /// The server's number.
+    #[inline(always)]
+    pub(crate) fn server(&self) -> u16 {
+        (self.word >> 16) as u16 // `as`: the second 16 bits
+    }
+
+    #[inline(always)]
+    pub(crate) fn stage(&self) -> Stage {
+        Stage::of(self.word >> TICK_BITS)
+    }
+
+    /// A packet came `now`, and the flow is this far. Writes only what changes: once a second for a flow that goes on.
+    #[inline(always)]
+    pub(crate) fn renew(&self, stage: Stage, now: u16) {
+        let word = word((self.word >> 32) as u32, self.server(), stage, now); // `as`: the upper half
+        if word != self.word {
+            self.slot.store(word, Relaxed);
+        }
+    }
+
+    /// Another server from now on.
+    pub(crate) fn move_to(&self, server: u16, stage: Stage, now: u16) {
+        let word = word((self.word >> 32) as u32, server, stage, now); // `as`: the upper half
+        self.slot.store(word, Relaxed);
+    }
+}
+
+#[inline(always)]
+fn word(signature: u32, server: u16, stage: Stage, now: u16) -> u64 {
+    u64::from(signature) << 32
+        | u64::from(server) << 16
+        | (stage as u64) << TICK_BITS // `as`: a fieldless enum
+        | u64::from(now & TICK_MASK)
+}
+
+/// The memory of one worker: address space from the start, memory as flows come.
+pub(crate) struct Memory {
+    lines: Region<Line, LINES_BITS>,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        let reserved = "the system gives address space: 130 MiB, and no memory yet";
+        Self {
+            lines: Region::reserve().expect(reserved),
+        }
+    }
+
+    /// The line of a hash among the first `flows`, a power of two.
+    #[inline(always)]
+    fn line(&self, hash: u64, flows: u32) -> &Line {
+        let mask = (flows / SLOTS).wrapping_sub(1);
+        self.lines.at(hash as u32 & mask) // `as`: the lower half
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, hash: u64, flows: u32) {
+        prefetch::read(self.line(hash, flows));
+    }
+
+    /// The flow with this hash, if it is remembered. `now` in seconds, of any beginning.
+    #[inline(always)]
+    pub(crate) fn find(&self, hash: u64, flows: u32, now: u16) -> Option<Found<'_>> {
+        let signature = hash >> 32;
+        let line = &self.line(hash, flows).0;
+        // Four are looked at at once, which costs less than guessing where among them a flow stands.
+        for half in line.as_chunks::<4>().0 {
+            let mut matches = 0_u32;
+            for (index, slot) in half.iter().enumerate() {
+                matches |= u32::from(slot.load(Relaxed) >> 32 == signature) << index;
+            }
+            // A flow is kept in the first slot that is not taken, so what has the same signature behind it is over.
+            if let Some(slot) = half.get(matches.trailing_zeros() as usize) {
+                // `as`: at most 32
+                let word = slot.load(Relaxed);
+                return is_live(word, now).then_some(Found { slot, word });
+            }
+        }
+        None
+    }
+
+    /// Remember a flow that is not. `server` is never 0.
+    pub(crate) fn keep(&self, hash: u64, flows: u32, server: u16, stage: Stage, now: u16) -> Kept {
+        let signature = (hash >> 32) as u32; // `as`: the upper half
+        let mut oldest = None;
+        for slot in &self.line(hash, flows).0 {
+            let known = slot.load(Relaxed);
+            if !is_live(known, now) {
+                slot.store(word(signature, server, stage, now), Relaxed);
+                return Kept::Free;
+            }
+            if Stage::of(known >> TICK_BITS).is_displaced() {
+                let age = age(known, now);
+                if oldest.is_none_or(|(oldest, _)| age > oldest) {
+                    oldest = Some((age, slot));
+                }
+            }
+        }
+        match oldest {
+            Some((_, slot)) => {
+                slot.store(word(signature, server, stage, now), Relaxed);
+                Kept::Displaced
+            }
+            None => Kept::Full,
+        }
+    }
+}
+
+/// Seconds since the last packet. After 2 hours and 16 minutes it begins again: a slot that nobody looked at for so long
+/// is taken for a young one.
+#[inline(always)]
+fn age(word: u64, now: u16) -> u16 {
+    now.wrapping_sub(word as u16) & TICK_MASK // `as`: the lowest bits
+}
+
+/// Whether a slot has a flow whose time is not over. A free slot has server 0.
+#[inline(always)]
+fn is_live(word: u64, now: u16) -> bool {
+    word & 0xffff_0000 != 0 && age(word, now) <= Stage::of(word >> TICK_BITS).lifetime()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FLOWS: u32 = 32;
+
+    /// What the memory says it does, in words: eight at most of one line, and who is displaced.
+    #[derive(Default)]
+    struct Twin(HashMap<(u32, u32), (u16, Stage, u32)>);
+
+    impl Twin {
+        fn key(hash: u64) -> (u32, u32) {
+            ((hash as u32) % (FLOWS / SLOTS), (hash >> 32) as u32)
+        }
+
+        fn forget(&mut self, now: u32) {
+            self.0
+                .retain(|_, (_, stage, seen)| now - *seen <= u32::from(stage.lifetime()));
+        }
+
+        fn find(&self, hash: u64) -> Option<(u16, Stage)> {
+            self.0
+                .get(&Self::key(hash))
+                .map(|(server, stage, _)| (*server, *stage))
+        }
+
+        /// Whether it is remembered, and how many may have made room.
+        fn keep(
+            &mut self,
+            hash: u64,
+            server: u16,
+            stage: Stage,
+            now: u32,
+        ) -> (Kept, Vec<(u32, u32)>) {
+            let key = Self::key(hash);
+            let of_line = self.0.iter().filter(|((line, _), _)| *line == key.0);
+            let mut kept = Kept::Free;
+            let mut displaced = Vec::new();
+            if of_line.clone().count() == SLOTS as usize {
+                let young = of_line.filter(|(_, (_, stage, _))| stage.is_displaced());
+                let Some(oldest) = young.clone().map(|(_, (.., seen))| *seen).min() else {
+                    return (Kept::Full, displaced);
+                };
+                kept = Kept::Displaced;
+                displaced = young
+                    .filter(|(_, (.., seen))| *seen == oldest)
+                    .map(|(key, _)| *key)
+                    .collect();
+            }
+            if let [one] = displaced[..] {
+                self.0.remove(&one);
+                displaced.clear();
+            }
+            self.0.insert(key, (server, stage, now));
+            (kept, displaced)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_its_twin(
+            steps in prop::collection::vec((0_u64..6, 0_u64..5, 1_u16..9, 0_u8..5, prop_oneof![Just(0_u32), 0_u32..25]), 1..300),
+        ) {
+            let memory = Memory::new();
+            let mut twin = Twin::default();
+            let mut now = 5000_u32;
+            for (line, flow, server, stage, passes) in steps {
+                now += passes;
+                let tick = now as u16; // `as`: it wraps
+                twin.forget(now);
+                let hash = flow << 32 | line % 4 | flow << 7;
+                let found = memory.find(hash, FLOWS, tick);
+                prop_assert_eq!(found.map(|found| (found.server(), found.stage())), twin.find(hash));
+                let stage = Stage::of(u64::from(stage));
+                if let Some(found) = found {
+                    found.renew(stage, tick);
+                    let known = twin.0.get_mut(&Twin::key(hash)).expect("it was found");
+                    *known = (known.0, stage, now);
+                } else {
+                    let kept = memory.keep(hash, FLOWS, server, stage, tick);
+                    let (expected, candidates) = twin.keep(hash, server, stage, now);
+                    prop_assert_eq!(kept, expected);
+                    // Of several of one age any may have gone: ask which.
+                    for (line, signature) in candidates {
+                        let hash = u64::from(signature) << 32 | u64::from(line);
+                        if memory.find(hash, FLOWS, tick).is_none() {
+                            twin.0.remove(&(line, signature));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_flood_of_openings_displaces_no_flow_that_goes_on() {
+        let memory = Memory::new();
+        let flow = |number: u64| (number + 1) << 32;
+        for number in 0..7 {
+            assert_eq!(
+                memory.keep(flow(number), FLOWS, 9, Stage::Connected, 0),
+                Kept::Free
+            );
+        }
+        assert_eq!(memory.keep(flow(7), FLOWS, 9, Stage::New, 0), Kept::Free);
+        for number in 100..10_000 {
+            assert_eq!(
+                memory.keep(flow(number), FLOWS, 8, Stage::New, 1),
+                Kept::Displaced
+            );
+        }
+        for number in 0..7 {
+            let found = memory.find(flow(number), FLOWS, 1).expect("it goes on");
+            assert_eq!((found.server(), found.stage()), (9, Stage::Connected));
+        }
+        // The last of the flood goes on as well: now there is no room.
+        memory
+            .find(flow(9_999), FLOWS, 1)
+            .expect("the last")
+            .renew(Stage::Connected, 1);
+        assert_eq!(memory.keep(flow(7), FLOWS, 9, Stage::New, 2), Kept::Full);
+    }
+
+    #[test]
+    fn each_stage_has_its_time() {
+        for (stage, seconds) in [
+            (Stage::New, 60),
+            (Stage::Connected, 7440),
+            (Stage::Datagrams, 300),
+            (Stage::Ended, 240),
+            (Stage::Fragments, 60),
+        ] {
+            let memory = Memory::new();
+            let start = 60_000_u16;
+            memory.keep(1 << 32, FLOWS, 1, stage, start);
+            let at = |after: u16| {
+                memory
+                    .find(1 << 32, FLOWS, start.wrapping_add(after))
+                    .is_some()
+            };
+            assert!(at(seconds) && !at(seconds + 1), "{stage:?}");
+        }
+    }
+}

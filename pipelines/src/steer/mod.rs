@@ -1,0 +1,22 @@
+//! Anycast steering: a service address that many servers answer, each flow by one of them (issue 6).
+//!
+//! A service address is one more kind of leaf of a VRF's prefix table. What a packet's flow is says `flow`; which server
+//! a flow went to, and goes to, says `memory`, one per worker; who takes new flows says a Maglev table per pool
+//! ([`dataplane::table::maglev`]), a pure function of configuration and state, so that two boxes steer alike. `view` is
+//! what one batch looks at, `node` the loop and the steps for one packet, `registry` the control thread's side. `spec`
+//! is what the control thread says of it all.
+//!
+//! The servers answer clients themselves: what comes here is one direction of a flow.
+
+pub(crate) mod flow;
+pub(crate) mod memory;
+pub(crate) mod node;
+pub(crate) mod registry;
+mod spec;
+pub(crate) mod view;
+
+pub use registry::PoolState;
+pub use spec::{
+    Affinity, FLOWS_DEFAULT, FLOWS_MAX, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, ServerSpec,
+    ServiceSpec, Settings, State,
+};

@@ -1,0 +1,271 @@
+//! Services and servers as the control thread keeps them: what stays the same from one version of the tables to the next.
+//!
+//! A flow is remembered by its server's number, so a server keeps its number as long as it is in its pool, whatever
+//! else changes; a number is that of another server only after its place was given away 62 times more. Maglev tables are
+//! made when members or weights change, and shared by all versions else.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use dataplane::table::maglev::{Maglev, Member};
+use ipnet::Ipv6Net;
+
+use super::spec::{
+    Affinity, Mode, PoolSpec, Protocol, SERVERS_MAX, ServerSpec, ServiceSpec, Settings, State,
+};
+use super::view::{Address, Clock, Entry, PLACE_BITS, Pool, Server, Steer};
+use crate::tables::VrfId;
+
+/// A service address in its VRF.
+pub(crate) type Key = (VrfId, Ipv6Net);
+
+/// How a pool is doing, for whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolState {
+    /// Equal on boxes that steer alike.
+    pub digest: u64,
+    /// Of each server, in the order of the specification: its place among the counters, and how many cells of the table
+    /// lead to it. `None`: there were more servers than [`SERVERS_MAX`].
+    pub servers: Vec<Option<(usize, usize)>>,
+}
+
+/// The members a table was made of, and the table.
+struct Made {
+    members: Vec<Member>,
+    size: u32,
+    table: Arc<Maglev>,
+}
+
+/// Numbers of servers. A place is that of counters, and the lower bits of a number.
+struct Numbers {
+    given: HashMap<(String, Ipv6Addr), u16>,
+    /// Places nobody has, the longest free first, with the number they are given under.
+    free: VecDeque<u16>,
+}
+
+impl Numbers {
+    fn new() -> Self {
+        let places = 0..1_u16 << PLACE_BITS;
+        debug_assert_eq!(usize::from(places.end), SERVERS_MAX);
+        Self {
+            given: HashMap::new(),
+            free: places.map(|place| place | 1 << PLACE_BITS).collect(),
+        }
+    }
+
+    /// Servers have numbers if they are among `pools`, as far as there are places.
+    fn assign(&mut self, pools: &[PoolSpec]) {
+        let of_pool = |pool: &PoolSpec| {
+            let name = pool.name.clone();
+            let servers = pool.servers.clone().into_iter();
+            servers.map(move |server| (name.clone(), server.address))
+        };
+        let wanted: Vec<_> = pools.iter().flat_map(of_pool).collect();
+        let known: HashSet<_> = wanted.iter().collect();
+        let free = &mut self.free;
+        let mut gone = Vec::new();
+        self.given.retain(|server, number| {
+            let stays = known.contains(server);
+            if !stays {
+                gone.push(*number);
+            }
+            stays
+        });
+        gone.sort_unstable();
+        free.extend(gone.into_iter().map(|number| {
+            let place = number & ((1 << PLACE_BITS) - 1);
+            match number.checked_add(1 << PLACE_BITS) {
+                Some(next) => next,
+                None => place | 1 << PLACE_BITS,
+            }
+        }));
+        for server in wanted {
+            if !self.given.contains_key(&server)
+                && let Some(number) = free.pop_front()
+            {
+                self.given.insert(server, number);
+            }
+        }
+    }
+
+    fn of(&self, pool: &PoolSpec, server: &ServerSpec) -> Option<u16> {
+        self.given
+            .get(&(pool.name.clone(), server.address))
+            .copied()
+    }
+}
+
+/// The control thread's side.
+pub(crate) struct Registry {
+    settings: Settings,
+    clock: Clock,
+    numbers: Numbers,
+    made: HashMap<String, Made>,
+}
+
+impl Registry {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let mut registry = Self {
+            settings: settings.clone(),
+            clock: Clock::default(),
+            numbers: Numbers::new(),
+            made: HashMap::new(),
+        };
+        registry.configure(settings);
+        registry
+    }
+
+    /// These settings from now on.
+    pub(crate) fn configure(&mut self, settings: Settings) {
+        self.numbers.assign(&settings.pools);
+        let mut before = std::mem::take(&mut self.made);
+        for pool in &settings.pools {
+            let members = self.members(pool);
+            let same = before
+                .remove(&pool.name)
+                .filter(|made| (&made.members, made.size) == (&members, pool.table_size));
+            let made = same.unwrap_or_else(|| Made {
+                table: Arc::new(Maglev::new(&members, pool.table_size)),
+                members,
+                size: pool.table_size,
+            });
+            self.made.insert(pool.name.clone(), made);
+        }
+        self.settings = settings;
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Seconds since any moment.
+    pub(crate) fn set_time(&self, seconds: u32) {
+        self.clock.set(seconds);
+    }
+
+    /// Who takes new flows.
+    fn members(&self, pool: &PoolSpec) -> Vec<Member> {
+        let takers = pool
+            .servers
+            .iter()
+            .filter(|server| server.state == State::Up);
+        let member = |server: &ServerSpec| {
+            Some(Member {
+                identity: u128::from(server.address),
+                weight: server.weight,
+                number: self.numbers.of(pool, server)?,
+            })
+        };
+        takers.filter_map(member).collect()
+    }
+
+    /// Every service address, in the order of its number.
+    pub(crate) fn addresses(&self) -> Vec<Key> {
+        self.services().into_keys().collect()
+    }
+
+    fn services(&self) -> BTreeMap<Key, Vec<&ServiceSpec>> {
+        let mut services: BTreeMap<Key, Vec<_>> = BTreeMap::new();
+        for service in &self.settings.services {
+            let key = (service.vrf, service.prefix.trunc());
+            services.entry(key).or_default().push(service);
+        }
+        services
+    }
+
+    /// What one version of the tables looks at. `next_hop_of`: the index of the next hop to a server.
+    pub(crate) fn view(&self, mut next_hop_of: impl FnMut(VrfId, Mode, Ipv6Addr) -> u32) -> Steer {
+        let mut servers: Vec<Option<Server>> = Vec::new();
+        for (pool, position) in self.settings.pools.iter().zip(0..) {
+            for server in &pool.servers {
+                let Some(number) = self.numbers.of(pool, server) else {
+                    continue;
+                };
+                let place = usize::from(number & ((1 << PLACE_BITS) - 1));
+                if servers.len() <= place {
+                    servers.resize(place + 1, None);
+                }
+                servers[place] = Some(Server {
+                    number,
+                    pool: position,
+                    state: server.state,
+                    address: server.address.octets(),
+                    next_hop: next_hop_of(pool.vrf, pool.mode, server.address),
+                });
+            }
+        }
+        let pools = self.settings.pools.iter().map(|pool| Pool {
+            table: self.made.get(&pool.name).map_or_else(
+                || Arc::new(Maglev::new(&[], pool.table_size)),
+                |made| Arc::clone(&made.table),
+            ),
+            salt: salt(&pool.name),
+            mode: pool.mode,
+        });
+        let services = self.services();
+        Steer {
+            addresses: services
+                .values()
+                .map(|services| address(services))
+                .collect(),
+            pools: pools.collect(),
+            servers: servers.into(),
+            flows: self.settings.flows,
+            seed: self.settings.seed,
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// How the pool with this name is doing.
+    pub(crate) fn pool(&self, name: &str) -> Option<PoolState> {
+        let pool = self.settings.pools.iter().find(|pool| pool.name == name)?;
+        let table = &self.made.get(name)?.table;
+        let servers = pool.servers.iter().map(|server| {
+            let number = self.numbers.of(pool, server)?;
+            let cells = table.cells().iter().filter(|cell| **cell == number);
+            let place = usize::from(number & ((1 << PLACE_BITS) - 1));
+            Some((place, cells.count()))
+        });
+        Some(PoolState {
+            digest: table.digest(),
+            servers: servers.collect(),
+        })
+    }
+}
+
+/// The services of one address: a named protocol before any, fewer ports before more.
+fn address(services: &[&ServiceSpec]) -> Address {
+    let mut entries = Vec::new();
+    for service in services {
+        let all = [0..=u16::MAX];
+        let ports = if service.ports.is_empty() {
+            &all[..]
+        } else {
+            &service.ports
+        };
+        entries.extend(ports.iter().map(|ports| Entry {
+            protocol: service.protocol,
+            first: *ports.start(),
+            last: *ports.end(),
+            pool: u16::try_from(service.pool).unwrap_or(u16::MAX),
+            affinity: service.affinity,
+        }));
+    }
+    entries.sort_by_key(|entry| (entry.protocol == Protocol::Any, entry.last - entry.first));
+    let first = entries.first().map_or(0, |entry| entry.pool);
+    let by_source = entries
+        .iter()
+        .all(|entry| entry.affinity == Affinity::Source && entry.pool == first);
+    Address {
+        entries: entries.into(),
+        by_source: by_source.then_some(first),
+    }
+}
+
+/// What a pool's name adds to a hash (FNV-1a), in bits that ports and fragments leave alone.
+fn salt(name: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, step);
+    (hash | 1 << 62) & !(1 << 63)
+}

@@ -1,0 +1,119 @@
+//! What the control thread says of services, pools and servers.
+
+use std::net::Ipv6Addr;
+use std::ops::RangeInclusive;
+
+use dataplane::counters;
+use ipnet::Ipv6Net;
+
+use crate::tables::VrfId;
+
+/// Most servers of all pools together: each has counters of its own.
+pub const SERVERS_MAX: usize = counters::SERVERS_MAX;
+/// Flows one worker remembers, unless the operator says otherwise.
+pub const FLOWS_DEFAULT: u32 = 1 << 20;
+/// Most of them.
+pub const FLOWS_MAX: u32 = super::memory::FLOWS_MAX;
+
+/// Everything there is to steer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Flows one worker remembers, a power of two.
+    pub flows: u32,
+    /// Decides where a flow stands in memory, so that nobody can aim at one place. Boxes that steer alike need not share it;
+    /// another one forgets all flows.
+    pub seed: u64,
+    /// Who answers.
+    pub pools: Vec<PoolSpec>,
+    /// For which addresses.
+    pub services: Vec<ServiceSpec>,
+}
+
+/// An address, or a part of its ports, and the pool that answers for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// Where clients are.
+    pub vrf: VrfId,
+    /// The service address, or all of a prefix.
+    pub prefix: Ipv6Net,
+    /// Which packets to it.
+    pub protocol: Protocol,
+    /// Which ports; none means all. Only of protocols that have some.
+    pub ports: Vec<Ports>,
+    /// Index into [`Settings::pools`].
+    pub pool: usize,
+    /// What stays together.
+    pub affinity: Affinity,
+}
+
+/// Ports from the first to the last.
+pub type Ports = RangeInclusive<u16>;
+
+/// An upper-layer protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Any there is.
+    Any,
+    /// The one with this number.
+    Number(u8),
+}
+
+/// Which packets must reach one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Affinity {
+    /// Those of a flow. Fragments follow their first one, and are lost when they come before it.
+    #[default]
+    Flow,
+    /// Everything from one source address, fragments in any order too.
+    Source,
+}
+
+/// Servers of one service, or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolSpec {
+    /// Its name. Boxes that shall steer alike call it alike.
+    pub name: String,
+    /// Where its servers are.
+    pub vrf: VrfId,
+    /// How packets reach them.
+    pub mode: Mode,
+    /// Cells of the Maglev table, a prime.
+    pub table_size: u32,
+    /// The servers; no address stands twice.
+    pub servers: Vec<ServerSpec>,
+}
+
+/// How packets reach a server, which answers the client itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// By its MAC address: it is on a link of ours, and has the service address without announcing it there.
+    L2,
+    /// In an IPv6 packet to its own address (RFC 2473), from this address of ours.
+    Ip6Ip6 {
+        /// Outer source.
+        source: Ipv6Addr,
+    },
+}
+
+/// A server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerSpec {
+    /// Its own address.
+    pub address: Ipv6Addr,
+    /// Its share of new flows among those of the pool, 1 to 256.
+    pub weight: u16,
+    /// Whether it gets any.
+    pub state: State,
+}
+
+/// What a server gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum State {
+    /// New flows and those it has.
+    #[default]
+    Up,
+    /// Only those it has.
+    Drained,
+    /// Nothing: the flows it had go to others.
+    Down,
+}

@@ -1,0 +1,341 @@
+//! What one batch looks at: service addresses, pools, servers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use dataplane::counters::WorkerCounters;
+use dataplane::reason::DropReason;
+use dataplane::table::maglev::Maglev;
+
+use super::flow::{Read, Role};
+use super::memory::{Kept, Memory, Stage};
+use super::spec::{Affinity, Mode, Protocol, State};
+use crate::lisp::flow::scatter;
+
+/// Bits of a server's number that are its place; the others tell it from those who had the place before.
+pub(super) const PLACE_BITS: u32 = 10;
+const PLACE_MASK: u16 = (1 << PLACE_BITS) - 1;
+
+/// Seconds that pass, given by the control thread, so that nobody reads a clock for a packet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Clock(Arc<AtomicU32>);
+
+impl Clock {
+    pub(super) fn set(&self, seconds: u32) {
+        self.0.store(seconds, Relaxed);
+    }
+}
+
+/// A service address: which of its services takes a packet.
+#[derive(Debug)]
+pub(crate) struct Address {
+    /// In the order in which they are asked.
+    pub(super) entries: Box<[Entry]>,
+    /// The only pool of the address, if everything from a source goes to one of its servers.
+    pub(super) by_source: Option<u16>,
+}
+
+/// One protocol and range of ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) protocol: Protocol,
+    pub(super) first: u16,
+    pub(super) last: u16,
+    pub(super) pool: u16,
+    pub(super) affinity: Affinity,
+}
+
+impl Entry {
+    /// Whether it takes all ports, and packets without one.
+    pub(super) fn takes_all(&self) -> bool {
+        (self.first, self.last) == (0, u16::MAX)
+    }
+
+    #[inline(always)]
+    fn takes(&self, protocol: u8, port: Option<u16>) -> bool {
+        let is_protocol = match self.protocol {
+            Protocol::Any => true,
+            Protocol::Number(number) => number == protocol,
+        };
+        is_protocol
+            && match port {
+                Some(port) => self.first <= port && port <= self.last,
+                None => self.takes_all(),
+            }
+    }
+}
+
+/// Servers of one mode.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(super) table: Arc<Maglev>,
+    /// What its name adds to a hash.
+    pub(super) salt: u64,
+    pub(super) mode: Mode,
+}
+
+/// A server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Server {
+    pub(super) number: u16,
+    pub(super) pool: u16,
+    pub(super) state: State,
+    pub(crate) address: [u8; 16],
+    /// Index of its next hop.
+    pub(crate) next_hop: u32,
+}
+
+/// Everything of steering one version of the tables knows.
+#[derive(Debug)]
+pub(crate) struct Steer {
+    pub(super) addresses: Box<[Address]>,
+    pub(super) pools: Box<[Pool]>,
+    /// By place.
+    pub(super) servers: Box<[Option<Server>]>,
+    pub(super) flows: u32,
+    pub(super) seed: u64,
+    pub(super) clock: Clock,
+}
+
+/// What a packet is remembered by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    /// The flow's hash, the same on every box.
+    hash: u64,
+    /// The same as this box remembers it.
+    spot: u64,
+    pool: u16,
+    role: Role,
+    /// The hash of its fragments, to remember the server by as well.
+    fragments: Option<u64>,
+}
+
+impl Steer {
+    /// The moment of a batch.
+    #[inline(always)]
+    pub(crate) fn now(&self) -> u16 {
+        self.clock.0.load(Relaxed) as u16 // `as`: it wraps
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, memory: &Memory, key: &Key) {
+        memory.prefetch(key.spot, self.flows);
+    }
+
+    #[inline(always)]
+    pub(crate) fn mode(&self, server: &Server) -> Option<Mode> {
+        self.pools
+            .get(usize::from(server.pool))
+            .map(|pool| pool.mode)
+    }
+
+    /// Whether the server only needs another next hop.
+    #[inline(always)]
+    pub(crate) fn is_by_next_hop(&self, key: &Key) -> bool {
+        let pool = self.pools.get(usize::from(key.pool));
+        pool.is_some_and(|pool| pool.mode == Mode::L2)
+    }
+
+    /// Which pool a packet to a service address goes to, and what it is remembered by.
+    ///
+    /// # Errors
+    /// Why it goes to none.
+    #[inline(always)]
+    pub(crate) fn key(&self, address: u32, read: &Read) -> Result<Key, DropReason> {
+        let address = self.addresses.get(address as usize); // `as`: u32 to index
+        let address = address.ok_or(DropReason::SteerNoService)?;
+        if read.role == Role::Later {
+            return self.key_of_later(address, read);
+        }
+        let mut entries = address.entries.iter();
+        let entry = entries.find(|entry| entry.takes(read.protocol, read.port));
+        let entry = entry.ok_or(match read.role {
+            Role::Error => DropReason::SteerQuote,
+            _ => DropReason::SteerNoService,
+        })?;
+        let by_flow = entry.affinity == Affinity::Flow;
+        let fragments = read.fragment.filter(|_| by_flow);
+        let hash = if by_flow {
+            read.flow()
+        } else {
+            self.by_source(entry.pool, read)
+        };
+        Ok(Key {
+            hash,
+            spot: scatter(hash, self.seed),
+            pool: entry.pool,
+            // Everything of a source is one flow, which no connection of it ends.
+            role: if by_flow || read.role == Role::Error {
+                read.role
+            } else {
+                Role::Goes
+            },
+            fragments: fragments.map(|id| scatter(read.fragments(id), self.seed)),
+        })
+    }
+
+    #[cold]
+    fn key_of_later(&self, address: &Address, read: &Read) -> Result<Key, DropReason> {
+        let (hash, pool, role) = match (address.by_source, read.fragment) {
+            (Some(pool), Some(_)) => (self.by_source(pool, read), pool, Role::Goes),
+            (Some(pool), None) => (self.by_source(pool, read), pool, Role::Error),
+            (None, Some(id)) => (read.fragments(id), 0, Role::Later),
+            (None, None) => return Err(DropReason::SteerQuote),
+        };
+        Ok(Key {
+            hash,
+            spot: scatter(hash, self.seed),
+            pool,
+            role,
+            fragments: None,
+        })
+    }
+
+    #[inline(always)]
+    fn by_source(&self, pool: u16, read: &Read) -> u64 {
+        read.source(
+            self.pools
+                .get(usize::from(pool))
+                .map_or(0, |pool| pool.salt),
+        )
+    }
+
+    /// The server with this number, if there is still one.
+    #[inline(always)]
+    fn server(&self, number: u16) -> Option<&Server> {
+        let place = usize::from(number & PLACE_MASK);
+        let server = self.servers.get(place)?.as_ref();
+        server.filter(|server| server.number == number)
+    }
+
+    /// The server of a packet of `bytes`: the one its flow went to, else the one that the table says.
+    ///
+    /// # Errors
+    /// Why there is none.
+    #[inline(always)]
+    pub(crate) fn choose(
+        &self,
+        memory: &Memory,
+        key: &Key,
+        now: u16,
+        bytes: usize,
+        counters: &WorkerCounters,
+    ) -> Result<&Server, DropReason> {
+        let found = memory.find(key.spot, self.flows, now);
+        let known =
+            found.and_then(|found| self.server(found.server()).map(|server| (found, server)));
+        let server = match known {
+            Some((found, server))
+                if (server.pool == key.pool || key.role == Role::Later)
+                    && server.state != State::Down
+                    && (key.role != Role::Opens || server.state == State::Up) =>
+            {
+                if key.role != Role::Error {
+                    found.renew(stage(found.stage(), key.role), now);
+                }
+                server
+            }
+            _ if key.role == Role::Later => return Err(DropReason::SteerFragment),
+            _ => self.choose_anew(memory, key, now, counters)?,
+        };
+        if let Some(fragments) = key.fragments {
+            self.remember_fragments(memory, fragments, server, now, counters);
+        }
+        if let Some(of_server) = counters
+            .servers
+            .get(usize::from(server.number & PLACE_MASK))
+        {
+            of_server.traffic.packets.add(1);
+            of_server.traffic.bytes.add(bytes as u64); // `as`: a frame's length
+        }
+        Ok(server)
+    }
+
+    /// By the table, and remembered.
+    #[inline(never)]
+    fn choose_anew(
+        &self,
+        memory: &Memory,
+        key: &Key,
+        now: u16,
+        counters: &WorkerCounters,
+    ) -> Result<&Server, DropReason> {
+        let pool = self.pools.get(usize::from(key.pool));
+        let number = pool.and_then(|pool| pool.table.lookup(key.hash));
+        let server = number.and_then(|number| self.server(number));
+        let server = server.ok_or(DropReason::SteerNoServer)?;
+        if key.role == Role::Error {
+            return Ok(server);
+        }
+        if let Some(found) = memory.find(key.spot, self.flows, now) {
+            found.move_to(server.number, Stage::New, now);
+            if key.role != Role::Opens {
+                counters.steer.moved.add(1);
+            }
+        } else {
+            let kept = self.keep(memory, key.spot, server, Stage::New, now, counters);
+            if kept == Kept::Full && key.role != Role::Opens {
+                // It may have begun long ago.
+                return Ok(server);
+            }
+        }
+        if let Some(of_server) = counters
+            .servers
+            .get(usize::from(server.number & PLACE_MASK))
+        {
+            of_server.flows.add(1);
+        }
+        Ok(server)
+    }
+
+    #[cold]
+    fn remember_fragments(
+        &self,
+        memory: &Memory,
+        hash: u64,
+        server: &Server,
+        now: u16,
+        counters: &WorkerCounters,
+    ) {
+        if let Some(found) = memory.find(hash, self.flows, now) {
+            found.move_to(server.number, Stage::Fragments, now);
+        } else {
+            self.keep(memory, hash, server, Stage::Fragments, now, counters);
+        }
+    }
+
+    fn keep(
+        &self,
+        memory: &Memory,
+        hash: u64,
+        server: &Server,
+        stage: Stage,
+        now: u16,
+        counters: &WorkerCounters,
+    ) -> Kept {
+        let kept = memory.keep(hash, self.flows, server.number, stage, now);
+        match kept {
+            Kept::Free => {}
+            Kept::Displaced => counters.steer.displaced.add(1),
+            Kept::Full => counters.steer.stateless.add(1),
+        }
+        kept
+    }
+}
+
+/// How far a remembered flow is when one more packet comes.
+#[inline(always)]
+fn stage(known: Stage, role: Role) -> Stage {
+    match (known, role) {
+        (_, Role::Ends) => Stage::Ended,
+        // A connection that was over begins again.
+        (_, Role::Opens) => match known {
+            Stage::Connected => Stage::Connected,
+            _ => Stage::New,
+        },
+        (Stage::Ended, Role::Goes) => Stage::Ended,
+        (_, Role::Goes) => Stage::Connected,
+        (_, Role::Datagram) => Stage::Datagrams,
+        (known, Role::Error | Role::Later) => known,
+    }
+}
