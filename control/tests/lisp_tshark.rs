@@ -351,6 +351,7 @@ impl Talk {
                 key_id: 1,
                 algorithm: Algorithm::HmacSha256,
                 proxy_reply,
+                merge: false,
             }],
             identity: Some(Identity {
                 xtr_id: router as u128 + 1,
