@@ -412,6 +412,11 @@ fn finish_odd<F: Frame>(
         Next::Continue => {}
         next => return Err(next),
     }
+    if meta.went_on() {
+        // The nodes know how the control thread is told.
+        *meta = start;
+        return Err(Next::Continue);
+    }
     if tables.next_hop(meta.next_hop).kind == Kind::Service
         && let Some(steer) = &tables.steer
     {
@@ -420,11 +425,6 @@ fn finish_odd<F: Frame>(
             Next::Continue => {}
             next => return Err(next),
         }
-    }
-    if meta.went_on() {
-        // The nodes know how the control thread is told.
-        *meta = start;
-        return Err(Next::Continue);
     }
     if meta.next_hop & LEAF != 0
         && let Some(lisp) = &tables.lisp

@@ -359,7 +359,9 @@ mod tests {
             set(&server.flows);
         }
         let steer = &counters.steer;
-        [&steer.displaced, &steer.stateless, &steer.moved].map(&mut set);
+        for cell in [&steer.displaced, &steer.stateless, &steer.moved] {
+            set(cell);
+        }
         counters.drops.iter().for_each(&mut set);
         counters.punts.iter().for_each(&mut set);
         counters

@@ -165,7 +165,7 @@ mod tests {
 
     fn members(count: u16, weight: impl Fn(u16) -> u16) -> Vec<Member> {
         let member = |number: u16| Member {
-            identity: 0x2001_0db8_u128 << 96 | u128::from(number) + 1,
+            identity: (0x2001_0db8_u128 << 96) + u128::from(number) + 1,
             weight: weight(number),
             number,
         };

@@ -409,9 +409,8 @@ impl Express {
                 }
             }
             self.finish_one_odd(
-                tables,
+                (tables, memory),
                 (port, start),
-                memory,
                 index,
                 frame,
                 &mut walk,
@@ -430,9 +429,8 @@ impl Express {
     #[inline(never)]
     fn finish_one_odd<F: Frame>(
         &mut self,
-        tables: &Tables,
+        (tables, memory): (&Tables, &Memory),
         (port, start): (&PortTable, &Meta),
-        memory: &Memory,
         index: usize,
         frame: &mut F,
         walk: &mut Walk<'_, true>,

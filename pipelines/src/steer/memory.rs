@@ -283,7 +283,7 @@ mod tests {
                 now += passes;
                 let tick = now as u16; // `as`: it wraps
                 twin.forget(now);
-                let hash = flow << 32 | line % 4 | flow << 7;
+                let hash = (flow << 32) | (flow << 7) | (line % 4);
                 let found = memory.find(hash, FLOWS, tick);
                 prop_assert_eq!(found.map(|found| (found.server(), found.stage())), twin.find(hash));
                 let stage = Stage::of(u64::from(stage));

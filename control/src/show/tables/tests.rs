@@ -88,8 +88,8 @@ fn services_show_pools_and_servers() {
     assert_eq!(
         services(1500).render(None, false),
         "\
-SERVICE  PREFIX               PROTOCOL  PORTS           POOL  AFFINITY
-https    2001:db8:a11::1/128  tcp       443, 8000-8999  web   flow
+SERVICE  PREFIX               PROTOCOL  PORTS          POOL  AFFINITY
+https    2001:db8:a11::1/128  tcp       443 8000-8999  web   flow
 
 POOL  VRF   MODE   TABLE  DIGEST
 web   main  l2    65,537  00ff
