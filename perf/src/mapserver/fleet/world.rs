@@ -305,8 +305,8 @@ impl World {
             key_id: 1,
             algorithm: Algorithm::HmacSha256,
             // The others answer themselves.
-            proxy_reply: site % 2 == 0,
             merge: false,
+            proxy_reply: site.is_multiple_of(2),
         });
         let settings = Settings {
             // Not all ask the same one first.
