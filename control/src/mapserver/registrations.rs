@@ -4,7 +4,7 @@
 //! "sextant registrations 1\n" | time of day, seconds since 1970: 8 | the machine's clock then: 4 | registrations | SHA-256
 //! ```
 //!
-//! It is written anew at most every [`PAUSE`], some EIDs in each turn of the reactor, by a thread that may wait for the
+//! It is written anew at most every `PAUSE`, some EIDs in each turn of the reactor, by a thread that may wait for the
 //! disk; and a last time at the end. So a power cut forgets what the last half minute brought, which routers say again
 //! within their minute, and an EID that was withdrawn in that time comes back until its time is over. Registrations run on
 //! while nobody runs: each has its own end.

@@ -1,7 +1,7 @@
 //! LISP control messages thrown at the codec and at the two machines: nothing panics, grows without bounds, or is believed
 //! without being authentic.
 //!
-//! An input is bytes. For the codec it is the message; for a machine it is a script of steps ([`script`]): messages that
+//! An input is bytes. For the codec it is the message; for a machine it is a script of steps (`script`): messages that
 //! are authentic but for the damage the script does to them afterwards, bytes as they stand in the script, time that
 //! passes, settings that change. What a step may have as a consequence is judged by who made the message, not by who read
 //! it. A law that does not hold is a panic, so that the same targets serve [`Thrower`], which needs nothing but a seed,

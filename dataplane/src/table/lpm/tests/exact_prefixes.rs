@@ -64,7 +64,7 @@ fn a_default_route_alone_matches_all() {
 /// Siblings fill a node from LINE over INDEX and BROAD to DIRECT, and it goes the same way back.
 fn dense_siblings<T: Family>(large: usize, length: u8) {
     let count = if cfg!(debug_assertions) {
-        700
+        900
     } else {
         3000_u32
     };
