@@ -10,14 +10,16 @@
 //! ```
 //!
 //! Site A has two providers, so two locators; the router between all knows the links of the underlay and no EID. Nobody is
-//! configured with a mapping. The bridges of the sites A and B are in one namespace, so that a host can be plugged from one
-//! into the other.
+//! configured with a mapping. The bridges of the sites A and B are in one namespace, so that a host, `sextant-map-m`, can be
+//! plugged from one into the other: its prefix is one whose hosts may be at either.
 
 mod checks;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::{Check, Show};
 use crate::lab::traffic::refuse;
@@ -29,6 +31,12 @@ const EIDS: &str = "2001:db8:e00::/40";
 pub const SERVER: &str = "2001:db8:ff::2";
 /// The host without LISP.
 pub const NATIVE_HOST: &str = "2600:db8::10";
+/// The host that moves.
+pub const MOBILE: &str = "2001:db8:e0a:2::10";
+/// Its prefix, at home at site A.
+const MOBILE_EIDS: &str = "2001:db8:e0a:2::/64";
+/// The router that every host has, with this address on the link and one MAC address: hosts that move keep theirs.
+const GATEWAY: &str = "fe80::1";
 /// MTU of the sites: what fits into the underlay's 1,500 bytes behind the longest outer headers, 56 bytes.
 const SITE_MTU: &str = "1444";
 
@@ -82,12 +90,20 @@ impl Member {
         }
     }
 
-    /// The router the host has.
-    fn gateway(self) -> String {
+    /// Addresses of the box on the host's side.
+    fn addresses(self) -> String {
         match self.site {
-            Some(site) => format!("2001:db8:e0{site}:1::1"),
-            None => "2600:db8::1".to_owned(),
+            Some("a") => r#""2001:db8:e0a:1::1/64", "2001:db8:e0a:2::1/64""#.to_owned(),
+            // The moving host's router is here too, but nobody else of its prefix is by itself.
+            Some("b") => r#""2001:db8:e0b:1::1/64", "2001:db8:e0a:2::1/128""#.to_owned(),
+            Some(site) => format!("\"2001:db8:e0{site}:1::1/64\""),
+            None => "\"2600:db8::1/64\"".to_owned(),
         }
+    }
+
+    /// Whether hosts of [`MOBILE_EIDS`] may be here.
+    fn takes_mobile(self) -> bool {
+        matches!(self.site, Some("a" | "b"))
     }
 
     /// Name of the tap on the host's side.
@@ -114,16 +130,17 @@ dad_transmits = 0
 
 [[ports]]
 name = "inside"
-device = "net_tap0,iface={inside},mac=02:00:00:00:{number:02x}:00"
+device = "net_tap0,iface={inside},mac=02:00:00:00:00:01"
 
 [[interfaces]]
 port = "inside"
 vrf = "site"
 mtu = {SITE_MTU}
-addresses = ["{gateway}/64"]
+link_local = "{GATEWAY}"
+addresses = [{addresses}]
 "#,
             inside = self.inside(),
-            gateway = self.gateway(),
+            addresses = self.addresses(),
         );
         for (position, link) in (1..).zip(links) {
             text += &format!(
@@ -151,10 +168,15 @@ next_hops = [{{ via = "2001:db8:{last}::1" }}]
 [lisp]
 rlocs = [{rlocs}]
 miss = "hold"
+probing = "fast"
 map_resolvers = ["{SERVER}"]
 "#,
             rlocs = rlocs.join(", "),
         );
+        let mobile = match self.takes_mobile() {
+            true => format!("dynamic_eids = [\"{MOBILE_EIDS}\"]\n"),
+            false => String::new(),
+        };
         text + &match self.site {
             Some(site) => format!(
                 r#"petr = ["2001:db8:f1::2"]
@@ -167,7 +189,7 @@ key = "of {name}"
 id = 7
 vrf = "site"
 eids = ["2001:db8:e0{site}::/48"]
-map_request = ["{EIDS}", "2600::/16"]
+{mobile}map_request = ["{EIDS}", "2600::/16"]
 "#
             ),
             None => format!(
@@ -189,15 +211,22 @@ fn server_config(folder: &Path) -> String {
         "[mapserver]\nlisten = [\"{SERVER}\"]\nstate = \"{}\"\n",
         folder.join("nonces").display()
     );
-    for Member { name, site, .. } in MEMBERS {
+    for member @ Member { name, site, .. } in MEMBERS {
         if let Some(site) = site {
             text += &format!(
                 r#"
 [[sites]]
 name = "{name}"
 keys = [{{ id = 1, secret = "of {name}" }}]
-prefixes = [{{ instance = 7, eid = "2001:db8:e0{site}::/48" }}]
+[[sites.prefixes]]
+instance = 7
+eid = "2001:db8:e0{site}::/48"
 "#
+            );
+        }
+        if member.takes_mobile() {
+            text += &format!(
+                "[[sites.prefixes]]\ninstance = 7\neid = \"{MOBILE_EIDS}\"\nmore_specifics = true\n"
             );
         }
     }
@@ -211,6 +240,8 @@ pub struct Stage {
     server: RefCell<Option<Process>>,
     /// One for each of [`MEMBERS`].
     pub hosts: Vec<Namespace>,
+    /// The host that moves.
+    pub mobile: Namespace,
     /// Where the bridges of the sites are.
     pub switch: Namespace,
     /// The router of the underlay.
@@ -254,6 +285,7 @@ impl Stage {
             boxes: boxes?,
             server: RefCell::new(None),
             hosts: hosts?,
+            mobile: Namespace::new("sextant-map-m")?,
             switch: Namespace::new("sextant-map-switch")?,
             core,
             server_at: Namespace::new("sextant-map-server")?,
@@ -264,6 +296,9 @@ impl Stage {
         for position in 0..MEMBERS.len() {
             stage.connect(position)?;
         }
+        stage.plug_in(&stage.mobile, "plug-m", "site-a")?;
+        let address = format!("{MOBILE}/64");
+        stage.mobile.configure("eth0", &[&address], Some(GATEWAY))?;
         stage.start_server()?;
         Ok(stage)
     }
@@ -329,6 +364,43 @@ impl Stage {
         Ok(())
     }
 
+    /// Plug the host that moves into the bridge of a site.
+    ///
+    /// # Errors
+    /// When there is no such bridge.
+    pub fn move_mobile(&self, site: &str) -> Result<(), LabError> {
+        let bridge = format!("site-{site}");
+        let words = ["ip", "link", "set", "plug-m", "master", &bridge];
+        self.switch.run(&words).map(drop)
+    }
+
+    /// Let the router lose all that goes to a locator, without a word to anybody, or no longer.
+    ///
+    /// # Errors
+    /// When it does already, or did not.
+    pub fn set_silent(&self, rloc: &str, is_silent: bool) -> Result<(), LabError> {
+        let action = if is_silent { "add" } else { "del" };
+        let words = ["ip", "-6", "route", action, "blackhole", rloc];
+        self.core.run(&words).map(drop)
+    }
+
+    /// The state of a locator as a member's box sees it.
+    ///
+    /// # Errors
+    /// When no mapping leads there.
+    pub fn rloc_state(&self, position: usize, rloc: &str) -> Result<String, LabError> {
+        let words = ["show", "lisp", "rlocs", "--json"];
+        let text = self.appliance(position)?.command(&words)?;
+        let shown: Value =
+            serde_json::from_str(&text).map_err(|_| refuse("show lisp rlocs", &*text))?;
+        let mut rows = shown["rlocs"].as_array().into_iter().flatten();
+        let found = rows.find(|row| row["address"] == rloc);
+        let state = found.and_then(|row| row["state"].as_str());
+        state
+            .map(str::to_owned)
+            .ok_or_else(|| refuse("show lisp rlocs", text))
+    }
+
     /// Join the Map-Server's namespace to the router.
     fn connect_server(&self) -> Result<(), LabError> {
         let there = self.server_at.name();
@@ -352,11 +424,11 @@ impl Stage {
             appliance.hand_over(&tap, &self.core)?;
             self.core.configure(&tap, &[&router], None)?;
         }
-        let (tap, address, gateway) = (member.inside(), member.host() + "/64", member.gateway());
+        let (tap, address) = (member.inside(), member.host() + "/64");
         let Some(site @ ("a" | "b")) = member.site else {
             appliance.hand_over(&tap, host)?;
             host.run(&["ip", "link", "set", &tap, "mtu", SITE_MTU])?;
-            return host.configure(&tap, &[&address], Some(&gateway));
+            return host.configure(&tap, &[&address], Some(GATEWAY));
         };
         appliance.hand_over(&tap, &self.switch)?;
         let bridge = format!("site-{site}");
@@ -382,7 +454,7 @@ impl Stage {
         ])?;
         self.switch.run(&["ip", "link", "set", &bridge, "up"])?;
         self.plug_in(host, &format!("plug-{site}"), &bridge)?;
-        host.configure("eth0", &[&address], Some(&gateway))
+        host.configure("eth0", &[&address], Some(GATEWAY))
     }
 
     /// Give a host a link `eth0` into a bridge.
@@ -436,6 +508,6 @@ impl Show for Stage {
     }
 
     fn subjects(&self) -> &'static [&'static str] {
-        &["map show", "show lisp"]
+        &["map show", "show lisp rlocs", "show lisp events"]
     }
 }

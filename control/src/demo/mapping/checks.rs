@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{MEMBERS, Member, NATIVE_HOST, Stage};
+use super::{MEMBERS, MOBILE, Member, NATIVE_HOST, Stage};
 use crate::demo::Check;
 use crate::lab::traffic::{self, ping, refuse};
-use crate::lab::{LabError, Process};
+use crate::lab::{LabError, Namespace, Process, wait_until};
 
 /// Bytes of the TCP transfer.
 const TRANSFER: u64 = 10_000_000;
@@ -38,6 +38,14 @@ pub(super) const ALL: &[Check<Stage>] = &[
     Check {
         name: "the Map-Server dies under traffic, and is back",
         run: server_restart,
+    },
+    Check {
+        name: "one of A's providers fails without a word",
+        run: provider_fails,
+    },
+    Check {
+        name: "a host moves from A to B under traffic, and back",
+        run: host_moves,
     },
     Check {
         name: "in = out + drops + punts, all boxes",
@@ -117,20 +125,17 @@ struct Flows {
 }
 
 impl Flows {
+    /// `words`: flows, datagrams in each, datagrams a second in all.
     fn start(
         stage: &Stage,
-        (from, to): (usize, usize),
+        from: &Namespace,
+        (to, address): (&Namespace, &str),
         words: [&str; 3],
     ) -> Result<Self, LabError> {
-        let at = traffic::socket(&member(to)?.host(), 7007);
-        let echo = traffic::listen(
-            &stage.program,
-            stage.host(to)?,
-            &["udp-echo", &at, "3"],
-            7007,
-        )?;
+        let (program, at) = (&stage.program, traffic::socket(address, 7007));
+        let echo = traffic::listen(program, to, &["udp-echo", &at, "3"], 7007)?;
         let words = [&["udp-flows", &at][..], &words].concat();
-        let sender = traffic::start(&stage.program, stage.host(from)?, &words)?;
+        let sender = traffic::start(program, from, &words)?;
         Ok(Self {
             sender,
             _echo: echo,
@@ -144,7 +149,9 @@ impl Flows {
 
 fn server_restart(stage: &Stage) -> Result<String, LabError> {
     // 100 flows, 60 datagrams each, for 6 seconds.
-    let flows = Flows::start(stage, (C, A), ["100", "60", "1000"])?;
+    let address = member(A)?.host();
+    let to = (stage.host(A)?, &*address);
+    let flows = Flows::start(stage, stage.host(C)?, to, ["100", "60", "1000"])?;
     std::thread::sleep(Duration::from_secs(1));
     stage.kill_server();
     std::thread::sleep(Duration::from_secs(2));
@@ -154,6 +161,67 @@ fn server_restart(stage: &Stage) -> Result<String, LabError> {
         return Err(refuse("the UDP peer", report.to_string()));
     }
     Ok(format!("{} datagrams, 0 lost", report["sent"]))
+}
+
+/// For how long a flow missed answers, milliseconds.
+fn outage(report: &Value) -> f64 {
+    report["outage_ms"].as_f64().unwrap_or(f64::INFINITY)
+}
+
+fn provider_fails(stage: &Stage) -> Result<String, LabError> {
+    let rloc = member(A)?.rlocs().next().unwrap_or_default();
+    let wait_for = |state: &str| {
+        let what = format!("{rloc} to be {state}");
+        let is_so = || stage.rloc_state(C, &rloc).is_ok_and(|seen| seen == state);
+        wait_until(&what, Duration::from_secs(10), is_so)
+    };
+    wait_for("up")?;
+    // 200 flows, half of them by each provider.
+    let address = member(A)?.host();
+    let to = (stage.host(A)?, &*address);
+    let flows = Flows::start(stage, stage.host(C)?, to, ["200", "20", "2000"])?;
+    std::thread::sleep(Duration::from_millis(700));
+    stage.set_silent(&rloc, true)?;
+    let report = flows.finish();
+    stage.set_silent(&rloc, false)?;
+    let report = report?;
+    wait_for("up")?;
+    let is_noticed = report["unanswered"].as_u64().is_some_and(|count| count > 0);
+    if !is_noticed || outage(&report) > 1000.0 {
+        return Err(refuse("the UDP peer", report.to_string()));
+    }
+    Ok(format!(
+        "its flows missed answers for {:.0} ms, {} of {} datagrams; it is back in use",
+        outage(&report),
+        report["unanswered"],
+        report["sent"]
+    ))
+}
+
+fn host_moves(stage: &Stage) -> Result<String, LabError> {
+    let (mobile, peer) = (&stage.mobile, stage.host(C)?);
+    let address = member(C)?.host();
+    ping(mobile, None, &address)?;
+    let mut seen = Vec::new();
+    for site in ["b", "a"] {
+        let words = ["20", "150", "1000"];
+        let to_mobile = Flows::start(stage, peer, (mobile, MOBILE), words)?;
+        let from_mobile = Flows::start(stage, mobile, (peer, &address), words)?;
+        std::thread::sleep(Duration::from_secs(1));
+        stage.move_mobile(site)?;
+        let reports = [to_mobile.finish()?, from_mobile.finish()?];
+        for report in &reports {
+            if outage(report) > 1000.0 {
+                return Err(refuse("the UDP peer", report.to_string()));
+            }
+        }
+        let [there, back] = reports.map(|report| report["unanswered"].as_u64().unwrap_or(0));
+        seen.push(format!("to {}: {there} and {back}", site.to_uppercase()));
+    }
+    Ok(format!(
+        "datagrams lost of 3000 in each direction, one a millisecond: {}",
+        seen.join("; ")
+    ))
 }
 
 fn conservation(stage: &Stage) -> Result<String, LabError> {

@@ -111,8 +111,14 @@ impl Etr {
         let probed = request.flags.probe.then_some(to);
         let mut records: Vec<Record> = Vec::new();
         let room = message_max(destination.is_ipv4()) - Reply::HEADER_LEN;
+        let nobody = BTreeSet::new();
         for asked in request.asked.iter().take(ASKED_MAX) {
-            for record in answer(settings, away, asked.key, probed, room) {
+            // A probe asks whether the locator answers: it does, also for a prefix around hosts that are away.
+            let left_out = match request.flags.probe && !away.contains(&asked.key) {
+                true => &nobody,
+                false => away,
+            };
+            for record in answer(settings, left_out, asked.key, probed, room) {
                 let used: usize = records.iter().map(Record::wire_len).sum();
                 let is_new = records.iter().all(|known| known.key != record.key);
                 if is_new && used + record.wire_len() <= room {

@@ -306,10 +306,16 @@ impl Itr {
         question.sent = now;
         question.due = now + RETRY;
         let resolvers = settings.map_resolvers.len().max(1);
+        // When all were asked in vain, it may be the way back that fails: the answer shall come to another own RLOC.
+        let own_turn = match question.state {
+            State::Asking { tries, .. } => usize::from(tries.saturating_sub(1)) / resolvers,
+            State::Resting => 0,
+        };
         let turns = (0..resolvers).map(|number| (self.turn + number) % resolvers);
         let mut reachable = turns.filter_map(|turn| {
             let resolver = *settings.map_resolvers.get(turn)?;
-            Some((turn, resolver, settings.source(resolver.is_ipv4())?))
+            let source = settings.source_of_turn(resolver.is_ipv4(), own_turn)?;
+            Some((turn, resolver, source))
         });
         let Some((turn, resolver, source)) = reachable.next() else {
             context.count("request_no_source");
@@ -317,6 +323,10 @@ impl Itr {
         };
         self.turn = (turn + 1) % resolvers;
         let own = settings.rlocs.iter().filter(|own| own.up);
+        let mut own: Vec<IpAddr> = own.map(|own| own.rloc).collect();
+        // Not empty: it has the source.
+        let first = own_turn % own.len().max(1);
+        own.rotate_left(first);
         let request = Request {
             flags: RequestFlags {
                 pitr: settings.is_proxy,
@@ -324,12 +334,15 @@ impl Itr {
                 ..RequestFlags::default()
             },
             source: question.source,
-            ..Request::new(nonce, own.map(|own| own.rloc).collect(), key)
+            ..Request::new(nonce, own, key)
         };
         let eid = key.eid.addr();
         let message = Encapsulated {
             ddt: false,
-            source: SocketAddr::new(inner_source(settings, eid, question.source), CONTROL_PORT),
+            source: SocketAddr::new(
+                inner_source(settings, eid, question.source, own_turn),
+                CONTROL_PORT,
+            ),
             destination: SocketAddr::new(eid, CONTROL_PORT),
             request,
         };
@@ -506,10 +519,15 @@ fn lifetime(record: &Record) -> Duration {
 }
 
 /// Of the inner packet, which has the family of the EID: an own RLOC, else the host whose packet was the reason.
-fn inner_source(settings: &Settings, eid: IpAddr, source: Option<EidAddress>) -> IpAddr {
+fn inner_source(
+    settings: &Settings,
+    eid: IpAddr,
+    source: Option<EidAddress>,
+    turn: usize,
+) -> IpAddr {
     let host = source.map(|source| source.address);
     let host = host.filter(|host| host.is_ipv4() == eid.is_ipv4());
-    let own = settings.source(eid.is_ipv4()).or(host);
+    let own = settings.source_of_turn(eid.is_ipv4(), turn).or(host);
     own.unwrap_or(match eid {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -1,10 +1,11 @@
 //! Probing the locators of mappings (RFC 9301 7.1); what follows from answers and from silence is said in `liveness`.
 //!
-//! One locator is one entry, however many prefixes lead to it. A probe asks for one of them, of another after a miss. It
-//! is *missed* when it was not answered within the time that the round trips so far make plausible; an answer that comes
-//! later still counts. After a miss the next probe follows at once, so that a period of 30 s need not be waited for three
-//! times; and what ICMP says of a locator does no more than that: it can be forged, so it brings the next probe
-//! forward. One that is silent is asked less and less often, but never given up.
+//! One locator is one entry, however many prefixes lead to it. A probe asks for one of them. After a miss the next one goes
+//! from another own RLOC, because it may be the way back that fails, and then asks for another prefix. A probe is *missed*
+//! when it was not answered within the time that the round trips so far make plausible; an answer that comes later still
+//! counts. After a miss the next probe follows at once, so that a period of 30 s need not be waited for three times; and what
+//! ICMP says of a locator does no more than that: it can be forged, so it brings the next probe forward. One that is silent
+//! is asked less and less often, but never given up.
 //!
 //! Where more control messages come than the box may spend time on, answers are among those that are dropped. Then a
 //! probe that was not answered says nothing: a flood must not take locators down.
@@ -296,9 +297,12 @@ impl Probing {
         let jitter = 0.8 + 0.2 * context.rng.f64();
         known.next = schedule.map(|schedule| now + known.interval(schedule).mul_f64(jitter));
         known.turn = known.turn.wrapping_add(usize::from(known.missed > 0));
-        let turn = known.turn.checked_rem(known.prefixes.len());
+        // First from each own RLOC, then for another prefix.
+        let is_v4 = rloc.is_ipv4();
+        let source = settings.source_of_turn(is_v4, known.turn);
+        let turn = known.turn.checked_div(settings.sources(is_v4));
+        let turn = turn.and_then(|turn| turn.checked_rem(known.prefixes.len()));
         let asked = turn.and_then(|turn| known.prefixes.get(turn)).copied();
-        let source = settings.source(rloc.is_ipv4());
         let (Some(asked), Some(source), true) = (asked, source, known.has_way) else {
             context.count("probe_not_possible");
             return true;

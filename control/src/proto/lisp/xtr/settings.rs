@@ -74,9 +74,22 @@ impl Settings {
 
     /// The own RLOC something to an address of this family is sent from.
     pub(super) fn source(&self, is_v4: bool) -> Option<IpAddr> {
-        let mut own = self.rlocs.iter();
-        let own = own.find(|own| own.up && own.rloc.is_ipv4() == is_v4);
-        own.map(|own| own.rloc)
+        self.source_of_turn(is_v4, 0)
+    }
+
+    /// The same where an answer is awaited: another at every turn, for what goes to one of them may be lost.
+    pub(super) fn source_of_turn(&self, is_v4: bool, turn: usize) -> Option<IpAddr> {
+        let own = self.rlocs.iter();
+        let mut own = own.filter(|own| own.up && own.rloc.is_ipv4() == is_v4);
+        let turn = turn.checked_rem(own.clone().count())?;
+        own.nth(turn).map(|own| own.rloc)
+    }
+
+    /// Own RLOCs something to an address of this family can be sent from.
+    pub(super) fn sources(&self, is_v4: bool) -> usize {
+        let own = self.rlocs.iter();
+        own.filter(|own| own.up && own.rloc.is_ipv4() == is_v4)
+            .count()
     }
 
     /// Whether this is an own RLOC.

@@ -112,7 +112,10 @@ fn host_outputs(outputs: &[Output]) -> Vec<(bool, String)> {
 
 /// Whether a Map-Request is answered, and for which prefixes.
 fn answered(bench: &mut Bench, asked: &str) -> Vec<String> {
-    let request = Request::new(5, vec![ip(PEER)], key(asked));
+    answered_to(bench, Request::new(5, vec![ip(PEER)], key(asked)))
+}
+
+fn answered_to(bench: &mut Bench, request: Request) -> Vec<String> {
     bench.receive(PEER, &Message::Request(request));
     let sent = bench.sent(Duration::ZERO);
     let replies = sent.iter().filter_map(|(_, d)| match parse(&d.payload) {
@@ -310,6 +313,16 @@ fn answers_leave_out_what_is_away() {
         ["2001:db8:a:1::6/128"]
     );
     assert_eq!(answered(&mut bench, "2001:db8:a::/48"), [""; 0]);
+    // Whether the locator answers is another question (B-01), but not for the host itself.
+    let probes = [
+        ("2001:db8:a::/48", vec!["2001:db8:a::/48"]),
+        (&host, vec![]),
+    ];
+    for (asked, expected) in probes {
+        let mut probe = Request::new(6, vec![ip(PEER)], key(asked));
+        probe.flags.probe = true;
+        assert_eq!(answered_to(&mut bench, probe), expected);
+    }
     hear(&mut bench, "2001:db8:a:1::5", ONE);
     settle(&mut bench, Duration::ZERO);
     assert_eq!(

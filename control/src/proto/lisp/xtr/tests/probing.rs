@@ -33,6 +33,8 @@ fn probing(period: Duration, least_wait: u64) -> Settings {
 struct Site {
     bench: Bench,
     deaf: Vec<IpAddr>,
+    /// Own RLOCs to which no answer comes.
+    lost_to: Vec<IpAddr>,
     round_trip: Duration,
     /// What is on its way back.
     answers: Vec<(Instant, Datagram, Request)>,
@@ -47,6 +49,7 @@ impl Site {
         let mut site = Self {
             bench: Bench::new(settings),
             deaf: Vec::new(),
+            lost_to: Vec::new(),
             round_trip: Duration::from_millis(2),
             answers: Vec::new(),
             probes: Vec::new(),
@@ -85,7 +88,9 @@ impl Site {
             match output {
                 Output::Send(datagram) => {
                     if let Ok(Message::Request(request)) = parse(&datagram.payload) {
-                        if !self.deaf.contains(&datagram.destination.ip()) {
+                        let is_lost = self.deaf.contains(&datagram.destination.ip())
+                            || self.lost_to.contains(&datagram.source.ip());
+                        if !is_lost {
                             let back = now + self.round_trip;
                             self.answers.push((back, datagram.clone(), request.clone()));
                         }
@@ -209,6 +214,28 @@ fn a_locator_is_probed_once_for_all_its_prefixes_and_for_another_after_a_miss() 
     assert!(asked.len() >= 3, "{asked:?}");
     for prefix in prefixes {
         assert!(asked.iter().any(|asked| asked == prefix), "{asked:?}");
+    }
+}
+
+/// B-01, B-04: answers to one of two own RLOCs are lost. That is no fault of the locator, and the next probe goes from the
+/// other.
+#[test]
+fn where_the_way_back_fails_the_next_probe_has_another() {
+    const SECOND: &str = "2001:db8:ffff::1:2";
+    for settings in [normal(), fast()] {
+        let mut settings = settings;
+        settings.rlocs.push(Locator::new(ip(SECOND)));
+        let mut site = Site::new(settings, &[RLOC]);
+        site.lost_to = vec![ip(OWN)];
+        site.run(seconds(120));
+        assert_eq!(site.said, []);
+        let answered = site.state(RLOC).answered;
+        assert!(answered > 0 && site.state(RLOC).missed == 0, "{answered}");
+        // And the other way about.
+        site.lost_to = vec![ip(SECOND)];
+        site.run(seconds(120));
+        assert_eq!(site.said, []);
+        assert!(site.state(RLOC).answered > answered);
     }
 }
 
