@@ -1,4 +1,4 @@
-//! Anycast steering: a service address that many servers answer, each flow by one of them (issue 6).
+//! Anycast steering: a service address that many servers answer, each flow by one of them.
 //!
 //! A service address is one more kind of leaf of a VRF's prefix table. What a packet's flow is says `flow`; which server
 //! a flow went to, and goes to, says `memory`, one per worker; who takes new flows says a Maglev table per pool

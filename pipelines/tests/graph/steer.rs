@@ -1,4 +1,4 @@
-//! Anycast steering: which server, by what way, and what is in the way (issue 6).
+//! Anycast steering: which server, by what way, and what is in the way.
 
 mod errors;
 mod flows;
