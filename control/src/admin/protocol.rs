@@ -49,7 +49,8 @@ pub enum Command {
         /// Of what.
         subject: Subject,
     },
-    /// One part of what is known of LISP. A Map-Server without an edge answers those it has.
+    /// One part of what is known of LISP; of the map-cache the first page, [`Command::MapShow`] has the others. A Map-Server
+    /// without an edge answers those it has.
     ShowLisp {
         /// Which.
         part: LispPart,
@@ -138,7 +139,7 @@ subjects! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum LispPart {
-    /// Mappings in force and their locators; the first page of them, [`Command::MapShow`] has the others
+    /// Mappings in force and their locators
     MapCache,
     /// Own EID prefixes and the RLOCs that are told of them
     Database,

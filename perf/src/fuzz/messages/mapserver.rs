@@ -16,8 +16,8 @@ use control::proto::lisp::wire::{
 use control::proto::lisp::{EidKey, InstanceId};
 use ipnet::IpNet;
 
-use super::Reached;
 use super::script::Script;
+use super::{Reached, is_authentic};
 
 /// Kinds of steps.
 pub const STEPS: u8 = 12;
@@ -294,21 +294,16 @@ impl World {
         let before = self.believed();
         self.machine.handle_input(self.now, from, to, bytes);
         if self.believed() != before {
-            assert!(self.is_authentic(bytes), "a forged message was believed");
+            assert!(
+                is_authentic(&self.authentic, bytes),
+                "a forged message was believed"
+            );
         }
         self.settle(Some(bytes));
     }
 
     fn believed(&self) -> [u64; BELIEVED.len()] {
         BELIEVED.map(|counter| self.machine.counters().count(counter))
-    }
-
-    /// Whether somebody who knows a secret made it, or made all but an xTR-ID and Site-ID behind it, which not every router
-    /// covers.
-    fn is_authentic(&self, bytes: &[u8]) -> bool {
-        let shorter = bytes.len().checked_sub(Identity::LEN);
-        let shorter = shorter.and_then(|length| bytes.get(..length));
-        self.authentic.contains(bytes) || shorter.is_some_and(|b| self.authentic.contains(b))
     }
 
     /// Time passes, from timer to timer.

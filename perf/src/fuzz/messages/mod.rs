@@ -12,10 +12,11 @@ mod mapserver;
 mod script;
 mod xtr;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Result, bail};
+use control::proto::lisp::wire::Identity;
 use dataplane::testing::fault::{self, Rng};
 
 /// What was reached, by the names under which machines count, and how often.
@@ -145,6 +146,14 @@ impl Thrower {
     pub const fn reached(&self) -> &Reached {
         &self.reached
     }
+}
+
+/// Whether somebody who knows a secret made the message: it is one of `authentic`, or one of them with an xTR-ID and Site-ID
+/// behind it, which not every router covers.
+fn is_authentic(authentic: &HashSet<Vec<u8>>, bytes: &[u8]) -> bool {
+    let shorter = bytes.len().checked_sub(Identity::LEN);
+    let shorter = shorter.and_then(|length| bytes.get(..length));
+    authentic.contains(bytes) || shorter.is_some_and(|bytes| authentic.contains(bytes))
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use control::proto::lisp::wire::{
 use control::proto::lisp::xtr::{Datagram, MapServer, Output, Settings, Xtr};
 use control::proto::lisp::{EidKey, InstanceId, Locator, Mapping};
 
-use super::Reached;
 use super::script::Script;
+use super::{Reached, is_authentic};
 
 /// Kinds of steps.
 pub const STEPS: u8 = 12;
@@ -267,7 +267,10 @@ impl World {
         let before = self.notified();
         self.xtr.handle_input(self.now, from, to, bytes);
         if self.notified() != before {
-            assert!(self.is_authentic(bytes), "registered by a forged message");
+            assert!(
+                is_authentic(&self.authentic, bytes),
+                "registered by a forged message"
+            );
         }
         self.settle(Cause::Message(bytes));
     }
@@ -275,14 +278,6 @@ impl World {
     fn notified(&self) -> Vec<Option<Instant>> {
         let servers = self.xtr.servers(self.now);
         servers.map(|server| server.notified).collect()
-    }
-
-    /// Whether somebody who knows the secret made it, or made all but an xTR-ID and Site-ID behind it, which not every
-    /// router covers.
-    fn is_authentic(&self, bytes: &[u8]) -> bool {
-        let shorter = bytes.len().checked_sub(Identity::LEN);
-        let shorter = shorter.and_then(|length| bytes.get(..length));
-        self.authentic.contains(bytes) || shorter.is_some_and(|b| self.authentic.contains(b))
     }
 
     /// Time passes, from timer to timer.
@@ -421,7 +416,10 @@ impl World {
                 let Cause::Message(bytes) = cause else {
                     panic!("an acknowledgement of nothing")
                 };
-                assert!(self.is_authentic(bytes), "a forged message acknowledged");
+                assert!(
+                    is_authentic(&self.authentic, bytes),
+                    "a forged message acknowledged"
+                );
             }
             other => panic!("{other:?} is not for a tunnel router to send"),
         }

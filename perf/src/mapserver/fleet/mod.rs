@@ -27,6 +27,7 @@ use anyhow::{Result, ensure};
 
 use super::SUITE;
 use super::memory::resident;
+use crate::interrupt;
 use crate::record::{Metric, Record};
 use tally::{KINDS, SECOND, Tally};
 use world::{Network, SERVERS, World};
@@ -140,6 +141,7 @@ fn live(plan: &Plan, say: &(dyn Fn(&str) + Sync)) -> Result<Life> {
     let mut world = World::new(*plan);
     story::begin(&mut world, plan);
     for hour in 1..=plan.hours {
+        interrupt::check()?;
         world.run(hour * 3600 * SECOND)?;
         let untrue = world.tally.converged_s();
         say(&format!(

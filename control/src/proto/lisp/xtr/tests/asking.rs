@@ -66,6 +66,28 @@ fn an_eid_is_asked_for_ten_times_and_then_left_alone_for_a_while() {
     );
 }
 
+/// C-10, Q-01: an answer may be lost on its way to one of our RLOCs, so that each try wants it at another.
+#[test]
+fn each_try_wants_its_answer_at_another_own_rloc() {
+    const SECOND: &str = "2001:db8:ffff::1:2";
+    let mut settings = settings();
+    settings.rlocs = vec![Locator::new(ip(OWN)), Locator::new(ip(SECOND))];
+    let mut bench = Bench::new(settings);
+    bench.miss("2001:db8:b::7");
+    let sent = bench.sent(seconds(3));
+    let wanted = sent.iter().map(|(_, datagram)| {
+        let Encapsulated {
+            source, request, ..
+        } = asked(datagram);
+        assert_eq!(source.ip(), datagram.source.ip());
+        assert_eq!(request.itr_rlocs.len(), 2);
+        assert_eq!(request.itr_rlocs[0], source.ip());
+        source.ip()
+    });
+    let wanted: Vec<IpAddr> = wanted.collect();
+    assert_eq!(wanted[..3], [ip(OWN), ip(SECOND), ip(OWN)]);
+}
+
 #[test]
 fn an_answer_ends_the_question_and_is_known_until_its_time_is_over() {
     let (mut bench, nonce) = asking("2001:db8:b::7");
