@@ -136,6 +136,7 @@ reasons! {
         PathMtu = "path_mtu", "ICMP error that tells of the path to a locator", "RFC 9300 7.2";
         MapCacheMiss = "map_cache_miss", "destination EID has no mapping yet", "RFC 9300 6";
         DynamicEid = "dynamic_eid", "packet of an EID host that is not known to be here", "RFC 9301 6.1";
+        Health = "health", "answer to a health check of ours", "-";
         Local = "local", "other ICMPv6 message to one of our addresses", "RFC 4443 2.4";
     }
 }

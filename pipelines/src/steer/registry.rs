@@ -11,6 +11,7 @@ use std::sync::Arc;
 use dataplane::table::maglev::{Maglev, Member};
 use ipnet::Ipv6Net;
 
+use super::health::Answers;
 use super::spec::{
     Affinity, Mode, PoolSpec, Protocol, SERVERS_MAX, ServerSpec, ServiceSpec, Settings, State,
 };
@@ -214,6 +215,18 @@ impl Registry {
             flows: self.settings.flows,
             seed: self.settings.seed,
             clock: self.clock.clone(),
+            answers: self.answers(),
+        }
+    }
+
+    fn answers(&self) -> Answers {
+        let checked = self.settings.checked.iter();
+        let mut peers: Vec<_> = checked.map(|(vrf, peer)| (*vrf, peer.octets())).collect();
+        peers.sort_unstable();
+        peers.dedup();
+        Answers {
+            seed: self.settings.seed,
+            peers: peers.into(),
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Settings {
     pub pools: Vec<PoolSpec>,
     /// For which addresses.
     pub services: Vec<ServiceSpec>,
+    /// From which addresses answers to health checks come.
+    pub checked: Vec<(VrfId, Ipv6Addr)>,
 }
 
 /// An address, or a part of its ports, and the pool that answers for it.

@@ -8,6 +8,7 @@ use dataplane::reason::DropReason;
 use dataplane::table::maglev::Maglev;
 
 use super::flow::{Read, Role};
+use super::health::Answers;
 use super::memory::{Kept, Memory, Stage};
 use super::spec::{Affinity, Mode, Protocol, State};
 use crate::lisp::flow::scatter;
@@ -95,6 +96,7 @@ pub(crate) struct Steer {
     pub(super) flows: u32,
     pub(super) seed: u64,
     pub(super) clock: Clock,
+    pub(crate) answers: Answers,
 }
 
 /// What a packet is remembered by.

@@ -2,6 +2,7 @@
 
 mod errors;
 mod flows;
+mod health;
 mod tunnel;
 
 use std::sync::Arc;
@@ -89,6 +90,7 @@ impl Site {
             seed: 7,
             pools: vec![pool],
             services,
+            checked: vec![],
         };
         let mut rib = Rib::new();
         rib.set_steering(Some(settings.clone()));
