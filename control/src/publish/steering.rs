@@ -100,6 +100,7 @@ fn pool(pool: &Pool, overrides: &Overrides, is_healthy: IsHealthy<'_>) -> steer:
         },
         table_size: pool.table_size,
         servers: servers.collect(),
+        when_down: steer::WhenDown::Refuse,
     }
 }
 
@@ -118,6 +119,8 @@ fn service(config: &Config, service: &Service) -> steer::ServiceSpec {
             .map(|ports| ports.first..=ports.last)
             .collect(),
         pool: service.pool,
+        pools_by_source: vec![],
+        limits: steer::Limits::default(),
         affinity: match service.affinity {
             Affinity::Flow => steer::Affinity::Flow,
             Affinity::Source => steer::Affinity::Source,

@@ -10,17 +10,21 @@
 //!
 //! The servers answer clients themselves: what comes here is one direction of a flow.
 
+mod census;
 pub(crate) mod flow;
 mod health;
+mod limits;
 pub(crate) mod memory;
 pub(crate) mod node;
 pub(crate) mod registry;
 mod spec;
 pub(crate) mod view;
 
+pub use census::{Census, FlowMemory};
 pub use health::{TOKENS, token};
+pub use limits::LIMITED_MAX;
 pub use registry::PoolState;
 pub use spec::{
-    Affinity, FLOWS_DEFAULT, FLOWS_MAX, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, ServerSpec,
-    ServiceSpec, Settings, State,
+    Affinity, FLOWS_DEFAULT, FLOWS_MAX, Limits, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX,
+    ServerSpec, ServiceSpec, Settings, State, WhenDown,
 };
