@@ -75,7 +75,7 @@ impl<P: Platform> Appliance<P> {
             }
         }
         if is_changed {
-            self.configure_steering();
+            self.configure_steering(now);
         }
     }
 

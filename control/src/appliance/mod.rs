@@ -9,8 +9,10 @@
 //! 3. outdated tables are built anew and published, at most once in `PUBLISH_PAUSE`;
 //! 4. only then packets that waited for an entry of those tables go back to their workers.
 
+mod announce;
 mod changes;
 mod discard;
+mod drain;
 mod health;
 mod lisp;
 mod punts;
@@ -32,6 +34,7 @@ use dataplane::table::publish::Publisher;
 use dataplane::wire::ethernet::Mac;
 use dataplane::worker::{State, WorkerHandle};
 use pipelines::npt66::SpecError;
+use pipelines::steer::FlowMemory;
 use pipelines::tables::Rib;
 use pipelines::{Meta, Tables};
 
@@ -48,6 +51,8 @@ use lisp::LispState;
 use punts::Waiting;
 use rules::RuleBook;
 use steering::SteeringState;
+
+pub use announce::Run;
 use trace::TraceSession;
 
 /// Tables are published at most this often; changes within it are published together.
@@ -77,6 +82,10 @@ pub struct Parts<P: Platform> {
     pub rng: fastrand::Rng,
     /// From a good source of randomness: what others must not be able to guess is made of it.
     pub seed: [u8; 32],
+    /// What workers remember of flows, in the order of the workers.
+    pub memories: Vec<FlowMemory>,
+    /// What the machine is called.
+    pub hostname: String,
     /// Seconds since 1970: what must rise over a restart and is kept nowhere begins with them.
     pub unix_seconds: u64,
 }
@@ -138,6 +147,8 @@ impl<P: Platform> Appliance<P> {
             workers,
             mut rng,
             seed,
+            memories,
+            hostname,
             unix_seconds,
         } = parts;
         let ports = 0..config.ports.len();
@@ -151,7 +162,7 @@ impl<P: Platform> Appliance<P> {
         // Nothing registers four thousand million times a second.
         let xtr = Xtr::new(now, &seed, unix_seconds << 32);
         let lisp = LispState::new(rng.u64(..), xtr);
-        let steering = SteeringState::new(rng.u64(..), rng.fork());
+        let steering = SteeringState::new(now, rng.u64(..), rng.fork(), memories, hostname);
         let mut appliance = Self {
             slots: Slots::default().assign(&config),
             machine: Machine::new(reload::settings(&config), rng),
@@ -185,7 +196,7 @@ impl<P: Platform> Appliance<P> {
         appliance.set_routes();
         appliance.configure_lisp(now);
         appliance.configure_health(now);
-        appliance.configure_steering();
+        appliance.configure_steering(now);
         let tables = appliance.build()?;
         // No worker has seen any tables yet.
         appliance.rib.commit();
@@ -199,7 +210,6 @@ impl<P: Platform> Appliance<P> {
         self.machine.handle_timeout(now);
         self.tick_lisp(now);
         self.tick_steering(now);
-        self.tick_health(now);
         if now >= self.links_due {
             self.links_due = now + LINK_PERIOD;
             self.look_at_links(now);
@@ -226,7 +236,7 @@ impl<P: Platform> Appliance<P> {
         if self.outdated {
             next = next.min(self.published + PUBLISH_PAUSE);
         }
-        if self.committing.is_some() {
+        if self.steering.counting.is_running() || self.committing.is_some() {
             next = next.min(now + TICK_BUSY);
         }
         if let Some(timeout) = self.machine.poll_timeout() {
@@ -235,7 +245,7 @@ impl<P: Platform> Appliance<P> {
         if let Some(timeout) = self.lisp.poll_timeout() {
             next = next.min(timeout);
         }
-        if let Some(timeout) = self.steering.health.poll_timeout() {
+        if let Some(timeout) = self.steering.poll_timeout() {
             next = next.min(timeout);
         }
         next.max(now)
@@ -283,6 +293,7 @@ impl<P: Platform> Appliance<P> {
     /// It ends: others are told. To be called while the workers still run.
     pub fn shut_down(&mut self, now: Instant) {
         self.withdraw_eids(now);
+        self.withdraw_services();
     }
 
     /// Whether no worker is left that could forward a packet.

@@ -83,7 +83,7 @@ impl<P: Platform> Appliance<P> {
         self.set_routes();
         changes.extend(self.configure_lisp(now));
         self.configure_health(now);
-        self.configure_steering();
+        self.configure_steering(now);
         self.machine.set_settings(settings(&self.config));
         self.configure_machine(now, &old_slots);
         self.look_at_hosts(now);

@@ -1,6 +1,8 @@
 //! The whole control thread and real workers over frames in memory.
 
+mod announce;
 pub(crate) mod bench;
+mod drain;
 mod health;
 mod ipv4;
 mod lisp;

@@ -24,7 +24,9 @@ pub(super) use health::{HealthTable, Kind as HealthKind};
 pub(super) use lisp::{
     InstanceTable, LispTable, LocatorTable, MapServerTable, MappingTable, OwnRlocTable,
 };
-pub(super) use steering::{PoolTable, ServerTable, ServiceTable, SteeringTables};
+pub(super) use steering::{
+    PoolBySourceTable, PoolTable, ServerTable, ServiceTable, SteeringTables, WhenDownWord,
+};
 
 /// A file, section by section.
 pub(super) struct File {
@@ -147,7 +149,7 @@ pub(super) fn read(tree: &DeTable<'_>, sink: &mut Sink<'_>) -> File {
         Some(lisp::lisp(table, sink))
     });
     let steering = SteeringTables {
-        flows: steering::flows(root.section("steering", &empty, sink), sink),
+        section: steering::section(root.section("steering", &empty, sink), sink),
         pools: root.tables("pools", sink, steering::pool),
         services: root.tables("services", sink, steering::service),
     };

@@ -6,7 +6,7 @@ use pipelines::steer;
 
 use super::vrf;
 use crate::config::Config;
-use crate::config::steering::{Affinity, Mode, Pool, Server, Service};
+use crate::config::steering::{Affinity, Mode, Pool, Server, Service, WhenDown};
 use crate::proto::health::ServerKey;
 
 /// What was said of a server at run time, instead of what the configuration says.
@@ -43,7 +43,8 @@ pub(crate) fn state(
     let key = (pool.name.clone(), server.address);
     let said = overrides.get(&key).copied().unwrap_or_default();
     match said.state {
-        Some(state) if state == steer::State::Down || said.is_forced => state,
+        Some(state @ (steer::State::Down | steer::State::Cut)) => state,
+        Some(state) if said.is_forced => state,
         _ if !is_healthy(&key) => steer::State::Down,
         Some(state) => state,
         None if server.drained => steer::State::Drained,
@@ -100,7 +101,11 @@ fn pool(pool: &Pool, overrides: &Overrides, is_healthy: IsHealthy<'_>) -> steer:
         },
         table_size: pool.table_size,
         servers: servers.collect(),
-        when_down: steer::WhenDown::Refuse,
+        when_down: match pool.when_down {
+            WhenDown::Refuse => steer::WhenDown::Refuse,
+            WhenDown::Drop => steer::WhenDown::Drop,
+            WhenDown::Fallback(other) => steer::WhenDown::Fallback(other),
+        },
     }
 }
 
@@ -119,11 +124,24 @@ fn service(config: &Config, service: &Service) -> steer::ServiceSpec {
             .map(|ports| ports.first..=ports.last)
             .collect(),
         pool: service.pool,
-        pools_by_source: vec![],
-        limits: steer::Limits::default(),
+        pools_by_source: service
+            .pools
+            .iter()
+            .map(|one| (one.source, one.pool))
+            .collect(),
+        limits: steer::Limits {
+            new_per_second: service.new_flows_per_second.map(|most| share(config, most)),
+            flows: service.flows_max.map(|most| share(config, most)),
+        },
         affinity: match service.affinity {
             Affinity::Flow => steer::Affinity::Flow,
             Affinity::Source => steer::Affinity::Source,
         },
     }
+}
+
+/// One worker's share of what all may, at least 1.
+pub(crate) fn share(config: &Config, all: u32) -> u32 {
+    let workers = u32::try_from(config.workers.cores.len()).unwrap_or(u32::MAX);
+    all.div_ceil(workers.max(1))
 }

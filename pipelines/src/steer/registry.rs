@@ -16,7 +16,7 @@ use super::health::Answers;
 use super::spec::{
     Affinity, Mode, PoolSpec, Protocol, SERVERS_MAX, ServerSpec, ServiceSpec, Settings, State,
 };
-use super::view::{Address, Clock, Entry, PLACE_BITS, Pool, Server, Split, Steer};
+use super::view::{Address, Clock, Entry, PLACE_BITS, Pool, Server, Split, Steer, place_of};
 use crate::tables::VrfId;
 
 /// A service address in its VRF.
@@ -258,6 +258,16 @@ impl Registry {
             seed: self.settings.seed,
             peers: peers.into(),
         }
+    }
+
+    /// The place among the counters of each server of a pool, in the order of the specification.
+    pub(crate) fn places(&self, name: &str) -> Vec<Option<usize>> {
+        let mut pools = self.settings.pools.iter();
+        let Some(pool) = pools.find(|pool| pool.name == name) else {
+            return Vec::new();
+        };
+        let place = |server| Some(place_of(self.numbers.of(pool, server)?));
+        pool.servers.iter().map(place).collect()
     }
 
     /// How the pool with this name is doing.

@@ -8,10 +8,10 @@ use crate::admin::protocol::{Answer, Command, Subject};
 use crate::admin::service::{ServerChange, ServiceChange};
 use crate::admin::view::{Drops, ServerView, Services};
 
-const SERVICE: &str = "2001:db8:a11::1";
+pub(super) const SERVICE: &str = "2001:db8:a11::1";
 const SERVERS: [u8; 2] = [0x11, 0x12];
 
-fn config(mode: &str, health: &str) -> String {
+pub(super) fn config(mode: &str, health: &str) -> String {
     let servers = SERVERS.map(|number| {
         format!("{{ name = \"s{number:x}\", address = \"fd01:203:405:1::{number:x}\" }}")
     });
@@ -26,16 +26,16 @@ fn server_mac(server: u8) -> dataplane::wire::ethernet::Mac {
     dataplane::wire::ethernet::Mac::from_octets([0x0a, 0, 0, 0, 1, server])
 }
 
-struct Site {
-    bench: Bench,
+pub(super) struct Site {
+    pub(super) bench: Bench,
     /// Servers that answer.
-    alive: Vec<u8>,
+    pub(super) alive: Vec<u8>,
     /// Frames to servers, without those of neighbour discovery.
-    sent: Vec<Vec<u8>>,
+    pub(super) sent: Vec<Vec<u8>>,
 }
 
 impl Site {
-    fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         Self {
             bench: Bench::new(text),
             alive: SERVERS.to_vec(),
@@ -44,7 +44,7 @@ impl Site {
     }
 
     /// Time passes, and servers answer solicitations, and checks if they are alive.
-    fn run(&mut self, milliseconds: u64) {
+    pub(super) fn run(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds {
             self.bench.run(1);
             for frame in self.bench.sent(INSIDE) {
@@ -79,29 +79,31 @@ impl Site {
         }
     }
 
-    fn servers(&mut self) -> Vec<ServerView> {
+    pub(super) fn servers(&mut self) -> Vec<ServerView> {
         let shown: Services = self.bench.show(Subject::Services);
         shown.pools[0].servers.clone()
     }
 
-    fn states(&mut self) -> Vec<(String, String)> {
+    pub(super) fn states(&mut self) -> Vec<(String, String)> {
         let servers = self.servers().into_iter();
         let states =
             servers.map(|server| (server.state, server.health.expect("it is checked").state));
         states.collect()
     }
 
-    fn change(&mut self, change: ServerChange) -> Answer {
+    pub(super) fn change(&mut self, change: ServerChange) -> Answer {
         let command = Command::ServiceChange(ServiceChange {
             pool: "web".to_owned(),
             server: "s12".to_owned(),
             change,
+            agent: None,
+            ttl_s: None,
         });
         self.bench.appliance.answer(self.bench.now, command)
     }
 }
 
-fn pair(state: &str, health: &str) -> (String, String) {
+pub(super) fn pair(state: &str, health: &str) -> (String, String) {
     (state.to_owned(), health.to_owned())
 }
 

@@ -10,6 +10,7 @@ mod lisp;
 mod names;
 mod neighbors;
 mod npt66;
+mod pools;
 mod ports;
 mod routes;
 mod steering;

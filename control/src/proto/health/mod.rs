@@ -2,9 +2,10 @@
 //!
 //! [`Machine`] says when which packet is to be sent, is given what comes back, and says how each server is: up, down, or
 //! up again but held. `judge` is how results become that, `wire` the packets of echo and UDP and the words of HTTP, `tcp`
-//! a client for one connection. How a packet gets to the server, and what follows from a server that is down, is not said
+//! a client for one connection; `announce` is which services are announced for it. How a packet gets to the server, and what follows from a server that is down, is not said
 //! here. Time and randomness are given; nothing here has a socket.
 
+mod announce;
 mod judge;
 mod machine;
 mod tcp;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub use announce::{Announcement, Announcer, Served};
 pub use judge::Health;
 pub use machine::Machine;
 
