@@ -44,8 +44,8 @@ pub(super) struct Etr {
     pub(super) key_id: u8,
     pub(super) algorithm_id: u8,
     pub(super) mac_len: u8,
-    /// How many are its: kept by the database.
-    pub(super) registrations: u32,
+    /// Registrations that are its, and one more for each time it was noted and not released: kept by the database.
+    pub(super) uses: u32,
 }
 
 /// What one ETR registered.
@@ -168,40 +168,40 @@ impl Database {
         self.etrs.get(index(id))?.as_ref()
     }
 
-    /// The ETR of this name, new or known, as its message says but for what is registered. It stays while something is
-    /// registered by it.
+    /// The ETR of this name, new or known, as its message says but for what is registered. It stays until it is released,
+    /// and while something is registered by it.
     pub(super) fn note_etr(&mut self, etr: Etr) -> EtrId {
         let name = (etr.site, etr.who);
-        if let Some(id) = self.etr_ids.get(&name) {
-            if let Some(Some(known)) = self.etrs.get_mut(index(*id)) {
-                let registrations = known.registrations;
-                *known = Etr {
-                    registrations,
-                    ..etr
-                };
+        if let Some(id) = self.etr_ids.get(&name).copied() {
+            if let Some(Some(known)) = self.etrs.get_mut(index(id)) {
+                let uses = known.uses.saturating_add(1);
+                *known = Etr { uses, ..etr };
             }
-            return *id;
+            return id;
         }
-        let registrations = 0;
-        let etr = Etr {
-            registrations,
-            ..etr
-        };
-        let id = place(&mut self.etrs, &mut self.etrs_free, etr);
+        let id = place(&mut self.etrs, &mut self.etrs_free, Etr { uses: 1, ..etr });
         self.etr_ids.insert(name, id);
         id
     }
 
-    /// Forget an ETR by which nothing is registered.
+    /// One use less of an ETR, which is forgotten with the last.
     pub(super) fn release_etr(&mut self, id: EtrId) {
         let Some(slot) = self.etrs.get_mut(index(id)) else {
             return;
         };
-        if slot.as_ref().is_some_and(|etr| etr.registrations == 0)
-            && let Some(etr) = slot.take()
-        {
+        if let Some(etr) = slot {
+            etr.uses = etr.uses.saturating_sub(1);
+        }
+        if let Some(etr) = slot.take_if(|etr| etr.uses == 0) {
             self.etr_ids.remove(&(etr.site, etr.who));
             self.etrs_free.push(id);
+        }
+    }
+
+    /// One use more.
+    fn use_etr(&mut self, id: EtrId) {
+        if let Some(Some(etr)) = self.etrs.get_mut(index(id)) {
+            etr.uses = etr.uses.saturating_add(1);
         }
     }
 
@@ -225,14 +225,14 @@ impl Database {
             self.hosts.insert(family, prefix, at);
             self.count += 1;
             self.timetable.entry(due).or_default().push(at);
-            self.count_for(etr, 1);
+            self.use_etr(etr);
             return Outcome::Stays;
         };
         let Some(Some(entry)) = self.entries.get_mut(index(at)) else {
             return Outcome::Full;
         };
         let mut outcome = Outcome::Stays;
-        let mut added = 0;
+        let mut is_added = false;
         if entry.newest.etr == etr {
             entry.newest = new;
         } else {
@@ -242,7 +242,7 @@ impl Database {
                 Some(known) => {
                     entry.others.remove(known);
                 }
-                None => added = 1,
+                None => is_added = true,
             }
             let before = std::mem::replace(&mut entry.newest, new);
             entry.others.insert(0, before);
@@ -255,7 +255,9 @@ impl Database {
             entry.due = earliest;
             self.timetable.entry(earliest).or_default().push(at);
         }
-        self.count_for(etr, added);
+        if is_added {
+            self.use_etr(etr);
+        }
         outcome
     }
 
@@ -445,7 +447,6 @@ impl Database {
             }
         }
         for etr in &gone {
-            self.count_for(*etr, -1);
             self.release_etr(*etr);
         }
         u64::try_from(gone.len()).unwrap_or(0)
@@ -455,12 +456,6 @@ impl Database {
         if let Some(Some(entry)) = self.entries.get_mut(index(at)) {
             entry.due = entry.earliest();
             self.timetable.entry(entry.due).or_default().push(at);
-        }
-    }
-
-    fn count_for(&mut self, id: EtrId, change: i32) {
-        if let Some(Some(etr)) = self.etrs.get_mut(index(id)) {
-            etr.registrations = etr.registrations.saturating_add_signed(change);
         }
     }
 }
