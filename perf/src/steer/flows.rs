@@ -61,7 +61,7 @@ pub fn run(
     if name.contains(only) {
         say(&format!("{name}: {rounds} rounds"));
         let clocks: Vec<f64> = pinned(|| {
-            let mut site = Site::new(vec![State::Up; usize::from(SERVERS)])?;
+            let mut site = Site::new(vec![State::Up; usize::from(SERVERS)], FLOWS_DEFAULT)?;
             (0..rounds).map(|_| site.begin(NEW_FLOWS)).collect()
         })?;
         let rates: Vec<f64> = clocks.iter().map(|clocks| tsc_hertz / clocks).collect();
@@ -78,7 +78,7 @@ pub fn run(
         say(&format!(
             "{name}: {seconds} s of {FLOOD_RATE} openings a second beside {ESTABLISHED} flows"
         ));
-        let flooded = pinned(|| flood(ESTABLISHED, seconds, FLOOD_RATE))?;
+        let flooded = pinned(|| flood(ESTABLISHED, FLOWS_DEFAULT, seconds, FLOOD_RATE))?;
         // `as`: counts far below 2^53.
         add(name, Metric::LostPackets, &[flooded.lost as f64]);
         add(
@@ -122,8 +122,8 @@ struct Flooded {
 }
 
 /// So many flows go on, as many packets a second as openings come, while a few servers are drained.
-fn flood(flows: u64, seconds: u32, rate: u32) -> Result<Flooded> {
-    let mut site = Site::new(vec![State::Up; usize::from(SERVERS)])?;
+fn flood(flows: u64, remembered: u32, seconds: u32, rate: u32) -> Result<Flooded> {
+    let mut site = Site::new(vec![State::Up; usize::from(SERVERS)], remembered)?;
     let homes = site.establish(flows)?;
     site.states[..DRAINED].fill(State::Drained);
     site.apply()?;
@@ -164,7 +164,7 @@ fn flood(flows: u64, seconds: u32, rate: u32) -> Result<Flooded> {
 
 /// One of many servers goes down: its flows, and those of others that moved or of it that did not.
 fn lose_one(flows: u64) -> Result<(u64, u64)> {
-    let mut site = Site::new(vec![State::Up; MANY_SERVERS])?;
+    let mut site = Site::new(vec![State::Up; MANY_SERVERS], FLOWS_DEFAULT)?;
     let before = site.establish(flows)?;
     let lost = MANY_SERVERS / 2;
     site.states[lost] = State::Down;
@@ -194,15 +194,17 @@ struct Site {
     replay: Replay<Edge<HeapFrame>>,
     rib: Rib,
     states: Vec<State>,
+    remembered: u32,
     seconds: u32,
     /// Clients whose flows have begun.
     begun: u64,
 }
 
 impl Site {
-    fn new(states: Vec<State>) -> Result<Self> {
+    /// `remembered`: flows there is room for.
+    fn new(states: Vec<State>, remembered: u32) -> Result<Self> {
         let mut rib = Rib::new();
-        let settings = graph::settings(steer::Mode::L2, FLOWS_DEFAULT, &states);
+        let settings = graph::settings(steer::Mode::L2, remembered, &states);
         let tables = graph::tables(&mut rib, settings)?;
         let (from, to) = (net::INSIDE_ROUTER_MAC.parse()?, net::SOURCE_MAC.parse()?);
         // Nobody on the way looks at the checksum, which is wrong once the source is another.
@@ -215,6 +217,7 @@ impl Site {
             replay: Replay::new(Edge::new(), tables, vec![segment]),
             rib,
             states,
+            remembered,
             seconds: 0,
             begun: 0,
         })
@@ -222,7 +225,7 @@ impl Site {
 
     /// The states from now on.
     fn apply(&mut self) -> Result<()> {
-        let settings = graph::settings(steer::Mode::L2, FLOWS_DEFAULT, &self.states);
+        let settings = graph::settings(steer::Mode::L2, self.remembered, &self.states);
         self.replay
             .set_tables(graph::tables(&mut self.rib, settings)?);
         self.pass_a_second();
@@ -326,7 +329,7 @@ mod tests {
 
     #[test]
     fn every_packet_begins_a_flow() {
-        let mut site = Site::new(vec![State::Up; 3]).expect("a network");
+        let mut site = Site::new(vec![State::Up; 3], FLOWS_DEFAULT).expect("a network");
         assert!(site.begin(1 << 16).expect("they begin") > 0.0);
     }
 
@@ -334,7 +337,7 @@ mod tests {
     /// the servers of an eighth of the flows are found nowhere else.
     #[test]
     fn a_flood_displaces_nobody_who_goes_on() {
-        let flooded = flood(2_000, 3, 1 << 20).expect("a network");
+        let flooded = flood(2_000, 1 << 14, 3, 1 << 17).expect("a network");
         assert_eq!((flooded.lost, flooded.misdirected), (0, 0));
     }
 
@@ -349,10 +352,11 @@ mod tests {
     /// What the figures are worth: without memory a flow of a drained server would be seen elsewhere.
     #[test]
     fn a_flow_that_is_forgotten_is_seen() {
-        let mut site = Site::new(vec![State::Up; usize::from(SERVERS)]).expect("a network");
+        let mut site =
+            Site::new(vec![State::Up; usize::from(SERVERS)], FLOWS_DEFAULT).expect("a network");
         let before = site.establish(1_000).expect("they are sent");
         site.states[..DRAINED].fill(State::Drained);
-        site.seconds += 2 * 7440;
+        site.seconds += 7440; // and one more: RFC 5382 REQ-5
         site.apply().expect("tables");
         let after = site.homes(1_000).expect("they are sent");
         let of_drained = |homes: &[u16]| {

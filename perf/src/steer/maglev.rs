@@ -73,7 +73,7 @@ mod tests {
     /// Issue 6: "new-flow entries moved beyond the removed share: under 1 %".
     #[test]
     fn every_table_of_the_usual_size_meets_its_goal() {
-        let records = run(2, "maglev/65537", &|_| {}).expect("tables");
+        let records = run(2, "maglev/65537/", &|_| {}).expect("tables");
         let moved = records.iter().filter(|r| r.metric == Metric::MovedPercent);
         assert_eq!(moved.clone().count(), SERVERS.len());
         for record in moved {
