@@ -271,9 +271,16 @@ fn steer_cases(flows: &[Flows], only: &str, cases: &mut Vec<Case>) -> Result<()>
             let name = format!("{}/{}/{flows}", mode.name, Sizes::Small);
             let is_measured = position == 0 || *flows == Flows::SixtyFourThousand;
             if is_measured && name.contains(only) {
+                let mut replay = Stretches {
+                    replay: steer::graph::replay(mode, *flows)?,
+                    burst: BURSTS[0],
+                    packets: 0,
+                };
+                // Each flow once, so that all have begun.
+                replay.run(flows.count().next_multiple_of(STRETCH_PACKETS));
                 cases.push(Case {
                     name,
-                    replay: boxed(steer::graph::replay(mode, *flows)?, BURSTS[0]),
+                    replay: Box::new(replay),
                     figures: Vec::new(),
                 });
             }

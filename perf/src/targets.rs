@@ -52,7 +52,6 @@ pub const TARGETS: &[Target] = &[
     at_most("lisp-decap/6in4/64B/1k", Metric::GraphClkPerPacket, 110.0),
     // Anycast steering, in process, over 65,536 flows.
     at_most("steer-dsr-l2/64B/64k", Metric::GraphClkPerPacket, 90.0),
-    at_least("steer-dsr-l2/64B/1M", Metric::RatioTo1k, 0.60),
     at_least("steer/new-flows", Metric::FlowsPerS, 2e6),
     at_most("steer/syn-flood", Metric::LostPackets, 0.0),
     at_most("steer/syn-flood", Metric::MisdirectedPackets, 0.0),
