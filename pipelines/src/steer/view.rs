@@ -1,5 +1,6 @@
 //! What one batch looks at: service addresses, pools, servers.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -104,10 +105,10 @@ pub(crate) struct Key {
     hash: u64,
     /// The same as this box remembers it.
     spot: u64,
+    /// The hash of its fragments, to remember the server by as well.
+    fragments: Option<NonZeroU64>,
     pool: u16,
     role: Role,
-    /// The hash of its fragments, to remember the server by as well.
-    fragments: Option<u64>,
 }
 
 impl Steer {
@@ -170,7 +171,8 @@ impl Steer {
             } else {
                 Role::Goes
             },
-            fragments: fragments.map(|id| scatter(read.fragments(id), self.seed)),
+            fragments: fragments
+                .and_then(|id| NonZeroU64::new(scatter(read.fragments(id), self.seed))),
         })
     }
 
@@ -239,7 +241,7 @@ impl Steer {
             _ => self.choose_anew(memory, key, now, counters)?,
         };
         if let Some(fragments) = key.fragments {
-            self.remember_fragments(memory, fragments, server, now, counters);
+            self.remember_fragments(memory, fragments.get(), server, now, counters);
         }
         if let Some(of_server) = counters
             .servers
