@@ -28,8 +28,10 @@ pub enum ServerChange {
     Drain,
     /// Get nothing: its flows go to others, and break.
     Down,
-    /// Get new flows.
+    /// Get new flows, as long as checks find it healthy.
     Enable,
+    /// Get new flows, whatever checks say.
+    Force,
     /// This share of them, 1 to 256.
     Weight(u16),
 }

@@ -20,7 +20,7 @@ pub use lisp_parts::{
     DatabaseRloc, LispCleared, LispDatabase, LispEvent, LispEvents, LispRegistrations, LispRlocs,
     LispStatistics, OwnEid, RegisteredEid, RegisteredLocator, RegisteredPage,
 };
-pub use service::{PoolView, ServerCounts, ServerView, ServiceView, Services};
+pub use service::{HealthView, PoolView, ServerCounts, ServerView, ServiceView, Services};
 
 /// `show instance`, and the answer to a ping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@
 
 mod changes;
 mod discard;
+mod health;
 mod lisp;
 mod punts;
 mod reload;
@@ -150,7 +151,7 @@ impl<P: Platform> Appliance<P> {
         // Nothing registers four thousand million times a second.
         let xtr = Xtr::new(now, &seed, unix_seconds << 32);
         let lisp = LispState::new(rng.u64(..), xtr);
-        let steering = SteeringState::new(rng.u64(..));
+        let steering = SteeringState::new(rng.u64(..), rng.fork());
         let mut appliance = Self {
             slots: Slots::default().assign(&config),
             machine: Machine::new(reload::settings(&config), rng),
@@ -183,6 +184,7 @@ impl<P: Platform> Appliance<P> {
         appliance.counts.configurations_applied = 1;
         appliance.set_routes();
         appliance.configure_lisp(now);
+        appliance.configure_health(now);
         appliance.configure_steering();
         let tables = appliance.build()?;
         // No worker has seen any tables yet.
@@ -197,6 +199,7 @@ impl<P: Platform> Appliance<P> {
         self.machine.handle_timeout(now);
         self.tick_lisp(now);
         self.tick_steering(now);
+        self.tick_health(now);
         if now >= self.links_due {
             self.links_due = now + LINK_PERIOD;
             self.look_at_links(now);
@@ -232,6 +235,9 @@ impl<P: Platform> Appliance<P> {
         if let Some(timeout) = self.lisp.poll_timeout() {
             next = next.min(timeout);
         }
+        if let Some(timeout) = self.steering.health.poll_timeout() {
+            next = next.min(timeout);
+        }
         next.max(now)
     }
 
@@ -263,7 +269,7 @@ impl<P: Platform> Appliance<P> {
                 "nobody registers here: ask a Map-Server, or leave PREFIX, --instance and --site out to see where own \
                  EIDs are registered",
             ),
-            Command::ServiceChange(change) => self.change_service(&change),
+            Command::ServiceChange(change) => self.change_service(now, &change),
         }
     }
 

@@ -82,6 +82,7 @@ impl<P: Platform> Appliance<P> {
         self.config = new;
         self.set_routes();
         changes.extend(self.configure_lisp(now));
+        self.configure_health(now);
         self.configure_steering();
         self.machine.set_settings(settings(&self.config));
         self.configure_machine(now, &old_slots);

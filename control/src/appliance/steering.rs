@@ -14,23 +14,26 @@ use crate::admin::view::{PoolView, ServerCounts, ServerView, ServiceView, Servic
 use crate::config::Config;
 use crate::config::steering::{Pool, Server};
 use crate::platform::Platform;
+use crate::proto::health::{Health, Machine, ServerKey};
 use crate::proto::ndp::InterfaceIndex;
 use crate::publish::steering::{self, Override, Overrides};
 
 /// What is kept of steering beside the prefix tables.
 #[derive(Debug)]
 pub(super) struct SteeringState {
-    /// What others cannot guess of where workers remember flows.
-    seed: u64,
+    /// What others cannot guess of where workers remember flows, and of where health checks come from.
+    pub(super) seed: u64,
+    pub(super) health: Machine,
     overrides: Overrides,
     /// By place: what was counted when it got its server.
     bases: Vec<Base>,
 }
 
 impl SteeringState {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, rng: fastrand::Rng) -> Self {
         Self {
             seed,
+            health: Machine::new(rng),
             overrides: Overrides::new(),
             bases: Vec::new(),
         }
@@ -49,7 +52,9 @@ impl<P: Platform> Appliance<P> {
     pub(super) fn configure_steering(&mut self) {
         let overrides = &mut self.steering.overrides;
         overrides.retain(|key, _| find(&self.config, key).is_some());
-        let settings = steering::settings(&self.config, overrides, self.steering.seed);
+        let health = &self.steering.health;
+        let is_healthy = |key: &ServerKey| health.health(key).is_none_or(Health::takes_flows);
+        let settings = steering::settings(&self.config, overrides, &is_healthy, self.steering.seed);
         self.rib.set_steering(settings);
         self.note_places();
         self.outdated = true;
@@ -84,7 +89,7 @@ impl<P: Platform> Appliance<P> {
     }
 
     /// Change a server: of a pool, by its name or address.
-    pub(super) fn change_service(&mut self, change: &ServiceChange) -> Answer {
+    pub(super) fn change_service(&mut self, now: Instant, change: &ServiceChange) -> Answer {
         let pools = &self.config.steering.pools;
         let Some(pool) = pools.iter().find(|pool| pool.name == change.pool) else {
             let names = pools.iter().map(|pool| pool.name.as_str());
@@ -109,9 +114,10 @@ impl<P: Platform> Appliance<P> {
             .copied()
             .unwrap_or_default();
         match change.change {
-            ServerChange::Drain => said.state = Some(State::Drained),
-            ServerChange::Down => said.state = Some(State::Down),
-            ServerChange::Enable => said.state = Some(State::Up),
+            ServerChange::Drain => said.set(State::Drained, false),
+            ServerChange::Down => said.set(State::Down, false),
+            ServerChange::Enable => said.set(State::Up, false),
+            ServerChange::Force => said.set(State::Up, true),
             ServerChange::Weight(weight) if (1..=256).contains(&weight) => {
                 said.weight = Some(weight);
             }
@@ -129,7 +135,7 @@ impl<P: Platform> Appliance<P> {
         self.steering.overrides.insert(key.clone(), said);
         self.configure_steering();
         match find(&self.config, &key) {
-            Some((pool, server)) => Answer::done(self.show_server(pool, server)),
+            Some((pool, server)) => Answer::done(self.show_server(now, pool, server)),
             None => Answer::refused(Refusal::Failed, "the server is gone"),
         }
     }
@@ -160,7 +166,7 @@ impl<P: Platform> Appliance<P> {
             servers: pool
                 .servers
                 .iter()
-                .map(|server| self.show_server(pool, server))
+                .map(|server| self.show_server(now, pool, server))
                 .collect(),
         });
         let sum = |read: fn(&WorkerCounters) -> u64| -> u64 {
@@ -180,10 +186,11 @@ impl<P: Platform> Appliance<P> {
         }
     }
 
-    fn show_server(&self, pool: &Pool, server: &Server) -> ServerView {
+    fn show_server(&self, now: Instant, pool: &Pool, server: &Server) -> ServerView {
         let overrides = &self.steering.overrides;
-        let state = steering::state(pool, server, overrides);
-        let said = overrides.get(&(pool.name.clone(), server.address));
+        let key = (pool.name.clone(), server.address);
+        let state = self.state(pool, server);
+        let said = overrides.get(&key);
         let known = self.rib.pool(&pool.name);
         let position = pool
             .servers
@@ -211,8 +218,16 @@ impl<P: Platform> Appliance<P> {
             resolved: server
                 .interface
                 .map(|interface| self.is_resolved(interface, server)),
+            health: self.show_health(now, &key),
             counts,
         }
+    }
+
+    /// The state in force.
+    fn state(&self, pool: &Pool, server: &Server) -> State {
+        let health = &self.steering.health;
+        let is_healthy = |key: &ServerKey| health.health(key).is_none_or(Health::takes_flows);
+        steering::state(pool, server, &self.steering.overrides, &is_healthy)
     }
 
     fn is_resolved(&self, interface: usize, server: &Server) -> bool {
@@ -252,7 +267,7 @@ impl<P: Platform> Appliance<P> {
     }
 }
 
-fn find<'c>(
+pub(super) fn find<'c>(
     config: &'c Config,
     (pool, address): &(String, std::net::Ipv6Addr),
 ) -> Option<(&'c Pool, &'c Server)> {

@@ -1,6 +1,7 @@
 //! The whole control thread and real workers over frames in memory.
 
 pub(crate) mod bench;
+mod health;
 mod ipv4;
 mod lisp;
 mod mapping_system;

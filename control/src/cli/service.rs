@@ -13,8 +13,8 @@ pub enum Service {
     Drain(ServerArgs),
     /// Give a server nothing: its flows go to others, and break
     Down(ServerArgs),
-    /// Give a server new flows, whatever was said before
-    Enable(ServerArgs),
+    /// Give a server new flows, whatever was said before, as long as checks find it healthy
+    Enable(EnableArgs),
     /// Change a server's share of new flows
     Weight(WeightArgs),
 }
@@ -31,6 +31,17 @@ pub struct ServerArgs {
     /// Which instance of sextant.
     #[command(flatten)]
     pub socket: SocketArgs,
+}
+
+/// Arguments of `service enable`.
+#[derive(Debug, Args)]
+pub struct EnableArgs {
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Whatever health checks say
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Arguments of `service weight`.

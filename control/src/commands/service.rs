@@ -13,7 +13,14 @@ pub(super) fn execute(command: &Service) -> Result<(), Failure> {
         Service::Show(args) => Ok(show::subject(Subject::Services, args)?),
         Service::Drain(args) => server(args, ServerChange::Drain),
         Service::Down(args) => server(args, ServerChange::Down),
-        Service::Enable(args) => server(args, ServerChange::Enable),
+        Service::Enable(args) => {
+            let to = if args.force {
+                ServerChange::Force
+            } else {
+                ServerChange::Enable
+            };
+            server(&args.server, to)
+        }
         Service::Weight(args) => {
             let weight = ServerChange::Weight(args.weight);
             change(&args.pool, &args.server, weight, &args.socket)

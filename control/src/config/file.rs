@@ -1,6 +1,7 @@
 //! Which sections and keys a file may have: read from the tree, each value by itself. How they fit together is
 //! judged in [`validate`](super::validate).
 
+mod health;
 mod lisp;
 mod steering;
 
@@ -19,6 +20,7 @@ use super::scalar::{
     address, address_v6, boolean, choice, device, integer, mac, name, own_address, prefix,
     prefix_v6, reference, socket_path,
 };
+pub(super) use health::{HealthTable, Kind as HealthKind};
 pub(super) use lisp::{
     InstanceTable, LispTable, LocatorTable, MapServerTable, MappingTable, OwnRlocTable,
 };

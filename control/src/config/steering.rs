@@ -5,6 +5,8 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 use serde::Serialize;
 
+use super::health::Health;
+
 /// `[steering]`, `[[pools]]` and `[[services]]`: anycast steering.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Steering {
@@ -32,6 +34,8 @@ pub struct Pool {
     pub table_size: u32,
     /// `servers`: 1 to 1,024, of all pools together.
     pub servers: Vec<Server>,
+    /// `health`: how they are checked. Default: not at all.
+    pub health: Option<Health>,
 }
 
 /// How packets reach a server.

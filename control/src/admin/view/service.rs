@@ -72,9 +72,32 @@ pub struct ServerView {
     pub share: f64,
     /// Whether its MAC address is known; absent where it is on no link of ours.
     pub resolved: Option<bool>,
+    /// What checks say; absent where there are none.
+    pub health: Option<HealthView>,
     /// What went to it.
     #[serde(flatten)]
     pub counts: ServerCounts,
+}
+
+/// What health checks say of a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthView {
+    /// `untried`, `up`, `down`, or `held`: it answers, and is held down for having gone down.
+    pub state: String,
+    /// Seconds since it is so.
+    pub since_s: f64,
+    /// How often it went down or came up again.
+    pub changes: u64,
+    /// Seconds since the last check ended; absent before the first.
+    pub last_s: Option<f64>,
+    /// Milliseconds to its answer, if it succeeded.
+    pub answer_ms: Option<f64>,
+    /// Why it failed, if it did.
+    pub cause: Option<String>,
+    /// Checks that ended.
+    pub checks: u64,
+    /// Those of them that failed.
+    pub failures: u64,
 }
 
 /// What went to a server.

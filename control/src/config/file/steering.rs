@@ -10,6 +10,7 @@ use super::super::problem::Problem;
 use super::super::reader::{Field, List, Table, Value, list};
 use super::super::scalar::{address_v6, boolean, choice, integer, name, prefix_v6, reference};
 use super::super::steering::{Affinity, Mode, Ports, Protocol};
+use super::health::{HealthTable, health};
 
 /// Ports and ranges of a service, most: they are looked through one by one.
 const PORTS_MAX: usize = 64;
@@ -30,6 +31,7 @@ pub(in crate::config) struct PoolTable {
     pub(in crate::config) source: Field<Ipv6Addr>,
     pub(in crate::config) table_size: Field<u32>,
     pub(in crate::config) servers: Field<List<ServerTable>>,
+    pub(in crate::config) health: Field<HealthTable>,
 }
 
 pub(in crate::config) struct ServerTable {
@@ -75,6 +77,7 @@ pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
                 sink,
             )
         }),
+        health: table.optional("health", sink, health),
     };
     table.finish(sink);
     read

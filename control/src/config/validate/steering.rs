@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv6Net};
 use pipelines::steer::{FLOWS_DEFAULT, SERVERS_MAX};
 
 use super::addresses::{check_host_bits, touches_special};
+use super::health;
 use super::interfaces::Interfaces;
 use super::names::{Names, Seen};
 use super::neighbors::check_other_host;
@@ -42,8 +43,10 @@ pub(super) fn steering(
         sink.push(place, Problem::NotPowerOfTwo { found: *found });
     }
     let mut names = Names::new("pool");
-    let pools = pools(tables.pools, &mut names, &around, sink);
+    let mut open = Vec::new();
+    let mut pools = pools(tables.pools, &mut names, &around, &mut open, sink);
     let services = services(tables.services, &pools, &names, &around, sink);
+    health::complete(open, &mut pools, &services, sink);
     Steering {
         flows: tables.flows.or(FLOWS_DEFAULT),
         pools,
@@ -55,6 +58,7 @@ fn pools(
     tables: Field<Vec<PoolTable>>,
     names: &mut Names,
     around: &Around<'_>,
+    open: &mut Vec<health::Open>,
     sink: &mut Sink<'_>,
 ) -> Vec<Pool> {
     if tables.is_invalid() {
@@ -82,12 +86,18 @@ fn pools(
                 sink.push(place, problem);
             }
         }
-        pools.push(pool(table, around, sink));
+        pools.push(pool(index, table, around, open, sink));
     }
     pools
 }
 
-fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
+fn pool(
+    index: usize,
+    table: PoolTable,
+    around: &Around<'_>,
+    open: &mut Vec<health::Open>,
+    sink: &mut Sink<'_>,
+) -> Pool {
     let vrf = around.interfaces.resolve_vrf(&table.vrf, sink);
     if let Some((found, place)) = table.table_size.given()
         && !is_prime(*found)
@@ -113,6 +123,7 @@ fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
         );
         servers.push(server);
     }
+    let health = health::health(table.health, index, vrf, around.interfaces, open, sink);
     Pool {
         name: table.name.or(String::new()),
         vrf: vrf.unwrap_or(0),
@@ -120,6 +131,7 @@ fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
         source: table.source.optional(),
         table_size: table.table_size.or(maglev::SIZE_DEFAULT),
         servers,
+        health,
     }
 }
 
@@ -141,19 +153,8 @@ fn check_source(
             sink.push(&table.place, Problem::Without { found, other });
         }
         (Some(Mode::Ip6Ip6), Some((source, place))) => {
-            let Some(vrf) = vrf.filter(|_| interfaces.addresses_are_complete()) else {
-                return;
-            };
-            if interfaces.owner(vrf, IpAddr::V6(*source)).is_none() {
-                let of_vrf = interfaces.list().iter().filter(|one| one.vrf == vrf);
-                let own = of_vrf.flat_map(|one| &one.addresses).map(IpNet::addr);
-                let own = own.filter(IpAddr::is_ipv6);
-                let problem = Problem::NotOwnAddress {
-                    found: IpAddr::V6(*source),
-                    vrf: interfaces.vrf_name(vrf).to_owned(),
-                    expected: own.map(|own| own.to_string()).collect(),
-                };
-                sink.push(place, problem);
+            if let Some(vrf) = vrf {
+                interfaces.check_own(vrf, IpAddr::V6(*source), place, sink);
             }
         }
         _ => {}

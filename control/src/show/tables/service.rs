@@ -1,7 +1,9 @@
 //! `sextant show services` as tables.
 
+use std::time::Duration;
+
 use super::super::grid::Side::{Left, Right};
-use super::super::grid::{Grid, count, list, rate};
+use super::super::grid::{Grid, count, duration, list, rate};
 use super::{Earlier, Shown, field, part, with_rates};
 use crate::admin::view::{PoolView, ServerView, Services};
 
@@ -69,6 +71,7 @@ impl Services {
                 ("server", Left),
                 ("address", Left),
                 ("state", Left),
+                ("health", Left),
                 ("weight", Right),
                 ("share", Right),
                 ("flows", Right),
@@ -87,6 +90,7 @@ impl Services {
                     server.name.clone(),
                     server.address.clone(),
                     state(server),
+                    health(server),
                     server.weight.to_string(),
                     format!("{:.1} %", 100.0 * server.share),
                     count(server.counts.flows),
@@ -123,4 +127,21 @@ fn state(server: &ServerView) -> String {
         text.push_str(", unresolved");
     }
     text
+}
+
+/// What checks say, since when, and why.
+fn health(server: &ServerView) -> String {
+    let Some(health) = &server.health else {
+        return "not checked".to_owned();
+    };
+    let mut text = health.state.clone();
+    if health.checks > 0 {
+        let since = Duration::from_secs(health.since_s as u64); // `as`: whole seconds
+        text = format!("{text} for {}", duration(since));
+    }
+    match (&health.cause, health.answer_ms) {
+        (Some(cause), _) => format!("{text}, {cause}"),
+        (None, Some(took)) => format!("{text}, {took:.1} ms"),
+        (None, None) => text,
+    }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::admin::view::{
-    Address, Count, Counters, Drops, Interface, Link, Neighbor, NextHop, Node, PoolView, Port,
-    Route, Rule, ServerCounts, ServerView, ServiceView, Services, Totals, Worker, Workers,
+    Address, Count, Counters, Drops, HealthView, Interface, Link, Neighbor, NextHop, Node,
+    PoolView, Port, Route, Rule, ServerCounts, ServerView, ServiceView, Services, Totals, Worker,
+    Workers,
 };
 
 fn port(name: &str, packets: u64) -> PortCounters {
@@ -50,6 +51,7 @@ fn services_show_pools_and_servers() {
         weight: 2,
         share: 0.25,
         resolved,
+        health: None,
         counts: ServerCounts {
             packets,
             bytes: packets * 100,
@@ -76,6 +78,16 @@ fn services_show_pools_and_servers() {
                 server("web-1", "drained", true, Some(true), packets),
                 ServerView {
                     address: "2001:db8:5::12".to_owned(),
+                    health: Some(HealthView {
+                        state: "up".to_owned(),
+                        since_s: 200.4,
+                        changes: 1,
+                        last_s: Some(0.5),
+                        answer_ms: Some(0.25),
+                        cause: None,
+                        checks: 100,
+                        failures: 3,
+                    }),
                     ..server("web-2", "up", false, Some(false), 0)
                 },
             ],
@@ -94,9 +106,9 @@ https    2001:db8:a11::1/128  tcp       443 8000-8999  web   flow
 POOL  VRF   MODE   TABLE  DIGEST
 web   main  l2    65,537  00ff
 
-POOL  SERVER  ADDRESS         STATE             WEIGHT   SHARE  FLOWS  PACKETS    BYTES
-web   web-1   2001:db8:5::11  drained, by hand       2  25.0 %    150    1,500  150,000
-web   web-2   2001:db8:5::12  up, unresolved         2  25.0 %      0        0        0
+POOL  SERVER  ADDRESS         STATE             HEALTH                     WEIGHT   SHARE  FLOWS  PACKETS    BYTES
+web   web-1   2001:db8:5::11  drained, by hand  not checked                     2  25.0 %    150    1,500  150,000
+web   web-2   2001:db8:5::12  up, unresolved    up for 3 min 20 s, 0.2 ms       2  25.0 %      0        0        0
 
 1,024 flows remembered by each worker at most; 1 displaced, 2 without memory, 3 moved
 "

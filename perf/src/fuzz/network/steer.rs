@@ -101,6 +101,7 @@ pub fn settings() -> Result<Settings> {
         seed: 7,
         pools: pools.collect::<Result<_>>()?,
         services: services.into_iter().collect::<Result<_>>()?,
+        checked: vec![],
     })
 }
 
