@@ -13,6 +13,7 @@ mod itr;
 mod learned;
 mod liveness;
 mod probing;
+mod question;
 mod registration;
 mod roaming;
 mod settings;
@@ -504,7 +505,6 @@ impl Xtr {
         self.probing.state(rloc)
     }
 
-    /// What it was told to do.
     /// What it was told to do, and the hosts that are here among the own EIDs.
     #[must_use]
     pub fn settings(&self) -> &Settings {
