@@ -5,6 +5,7 @@ mod listing;
 mod registers;
 mod requests;
 mod saved;
+mod transitions;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
