@@ -99,9 +99,9 @@ impl Itr {
         timeouts.into_iter().flatten().min()
     }
 
-    /// Whether something is known of this prefix, or of one around it.
-    pub(super) fn covers(&self, key: EidKey) -> bool {
-        self.learned.covers(key)
+    /// Whether something is known of this prefix, or of one around it that is under another.
+    pub(super) fn covers_within(&self, key: EidKey, around: EidKey) -> bool {
+        self.learned.covers_from(key, around.eid.prefix_len() + 1)
     }
 
     /// Whether something is known of this prefix, around it or under it.

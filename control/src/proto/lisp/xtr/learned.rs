@@ -137,7 +137,12 @@ impl Learned {
 
     /// Whether there is an entry for this prefix, or for one around it.
     pub(super) fn covers(&self, key: EidKey) -> bool {
-        (0..=key.eid.prefix_len()).rev().any(|length| {
+        self.covers_from(key, 0)
+    }
+
+    /// The same, of those that are not shorter than that.
+    pub(super) fn covers_from(&self, key: EidKey, shortest: u8) -> bool {
+        (shortest..=key.eid.prefix_len()).rev().any(|length| {
             IpNet::new(key.eid.addr(), length).is_ok_and(|eid| {
                 let eid = eid.trunc();
                 self.known.contains_key(&EidKey { eid, ..key })
