@@ -38,8 +38,10 @@ impl Machine {
             self.counters.add(Counter::DropRegisterUnknown);
             return;
         }
-        let Some((number, secret)) = self.authenticate(now, from, &candidates, register, bytes)
-        else {
+        let authentic = self.authenticate(now, from, &candidates, register, bytes);
+        let (second, is_authentic) = (self.seconds(now), authentic.is_some());
+        self.sites.note_tried(second, first.key, is_authentic);
+        let Some((number, secret)) = authentic else {
             return;
         };
         let Some(site) = self.sites.site(number) else {

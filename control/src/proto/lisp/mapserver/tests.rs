@@ -2,6 +2,7 @@
 
 mod convergence;
 mod listing;
+mod policy;
 mod registers;
 mod requests;
 mod saved;
@@ -34,10 +35,7 @@ fn key(instance: u32, eid: &str) -> EidKey {
 }
 
 fn allowed(instance: u32, eid: &str, more_specifics: bool) -> Allowed {
-    Allowed {
-        key: key(instance, eid),
-        more_specifics,
-    }
+    Allowed::new(key(instance, eid), more_specifics)
 }
 
 fn secret(name: &str) -> Secret {

@@ -21,10 +21,7 @@ fn map_server(now: Instant) -> Machine {
         .map(|((_, prefix), name)| Site {
             keys: vec![(1, Secret::new(name.as_bytes()))],
             prefixes: [*prefix, DYNAMIC]
-                .map(|prefix| Allowed {
-                    key: key(prefix),
-                    more_specifics: true,
-                })
+                .map(|prefix| Allowed::new(key(prefix), true))
                 .to_vec(),
             ..Site::new(name)
         });
