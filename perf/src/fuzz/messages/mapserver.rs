@@ -86,10 +86,7 @@ fn allowed(text: &str, instance: u32) -> Allowed {
         instance: InstanceId::new(instance).expect("a small number"),
         eid: text.parse().expect("a constant of this file"),
     };
-    Allowed {
-        key,
-        more_specifics: true,
-    }
+    Allowed::new(key, true)
 }
 
 struct World {
