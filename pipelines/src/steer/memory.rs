@@ -130,7 +130,7 @@ fn word(signature: u32, server: u16, stage: Stage, now: u16) -> u64 {
         | u64::from(now & TICK_MASK)
 }
 
-/// The memory of one worker: address space from the start, memory as flows come.
+/// The memory of one worker: address space from the start, memory as flows come, in huge pages where the system has some.
 pub(crate) struct Memory {
     lines: Region<Line, LINES_BITS>,
     /// Flows that begin, of services with limits.
@@ -141,7 +141,7 @@ impl Memory {
     pub(crate) fn new() -> Self {
         let reserved = "the system gives address space: 130 MiB, and no memory yet";
         Self {
-            lines: Region::reserve().expect(reserved),
+            lines: Region::reserve_huge().expect(reserved),
             limits: Counts::new(),
         }
     }

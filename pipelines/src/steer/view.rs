@@ -1,6 +1,7 @@
 //! What one batch looks at: service addresses, pools, servers.
 
 use std::net::Ipv6Addr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -125,12 +126,12 @@ pub(crate) struct Key {
     hash: u64,
     /// The same as this box remembers it.
     spot: u64,
+    /// The hash of its fragments, to remember the server by as well.
+    fragments: Option<NonZeroU64>,
     pool: u16,
     /// Which of [`Steer::limits`] holds if it begins a flow, from 1; 0: none.
     limit: u16,
     role: Role,
-    /// The hash of its fragments, to remember the server by as well.
-    fragments: Option<u64>,
 }
 
 impl Steer {
@@ -201,7 +202,8 @@ impl Steer {
             } else {
                 Role::Goes
             },
-            fragments: fragments.map(|id| scatter(read.fragments(id), self.seed)),
+            fragments: fragments
+                .and_then(|id| NonZeroU64::new(scatter(read.fragments(id), self.seed))),
         })
     }
 
@@ -294,7 +296,7 @@ impl Steer {
             _ => self.choose_anew(memory, key, now, counters)?,
         };
         if let Some(fragments) = key.fragments {
-            self.remember_fragments(memory, fragments, server, now, counters);
+            self.remember_fragments(memory, fragments.get(), server, now, counters);
         }
         if let Some(of_server) = counters.servers.get(place_of(server.number)) {
             of_server.traffic.packets.add(1);
