@@ -51,6 +51,7 @@ pub fn settings(mode: steer::Mode, flows: u32, states: &[State]) -> Settings {
             mode,
             table_size: 65_537,
             servers: servers.collect(),
+            when_down: steer::WhenDown::Refuse,
         }],
         services: vec![ServiceSpec {
             vrf: VRF,
@@ -58,8 +59,11 @@ pub fn settings(mode: steer::Mode, flows: u32, states: &[State]) -> Settings {
             protocol: Protocol::Any,
             ports: vec![],
             pool: 0,
+            pools_by_source: vec![],
             affinity: Affinity::Flow,
+            limits: steer::Limits::default(),
         }],
+        checked: vec![],
     }
 }
 
