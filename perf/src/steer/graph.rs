@@ -5,7 +5,7 @@ use dataplane::port::PortId;
 use dataplane::testing::HeapFrame;
 use dataplane::wire::ethernet::Mac;
 use pipelines::steer::{
-    self, Affinity, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State,
+    self, Affinity, Limits, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State, WhenDown,
 };
 use pipelines::tables::{Builder, InterfaceSpec, Rib, VrfId};
 use pipelines::{Edge, Tables};
@@ -51,7 +51,7 @@ pub fn settings(mode: steer::Mode, flows: u32, states: &[State]) -> Settings {
             mode,
             table_size: 65_537,
             servers: servers.collect(),
-            when_down: steer::WhenDown::Refuse,
+            when_down: WhenDown::Refuse,
         }],
         services: vec![ServiceSpec {
             vrf: VRF,
@@ -61,7 +61,7 @@ pub fn settings(mode: steer::Mode, flows: u32, states: &[State]) -> Settings {
             pool: 0,
             pools_by_source: vec![],
             affinity: Affinity::Flow,
-            limits: steer::Limits::default(),
+            limits: Limits::default(),
         }],
         checked: vec![],
     }
