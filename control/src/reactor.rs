@@ -138,6 +138,15 @@ pub async fn run<P: Platform>(
         }
     };
     server.abort();
+    // What is told at the end comes after what is being told now.
+    if running.is_some()
+        && let Ok(Some((service, outcome))) =
+            tokio::time::timeout(LAST_RUNS, self::ended(&mut running)).await
+    {
+        guarded(appliance, |appliance| {
+            appliance.run_ended(&service, outcome)
+        });
+    }
     Ok(ended)
 }
 

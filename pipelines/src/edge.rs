@@ -12,6 +12,8 @@
 //! punted, or turned round or translated and put in `again`, which goes through the lookup after the batch. A frame
 //! can be there only once more, since an error about an error is never made and a hairpin is taken once.
 
+mod answers;
+
 use std::sync::Arc;
 
 use dataplane::batch::Batch;
@@ -28,7 +30,7 @@ use crate::egress::{self, Egress};
 use crate::express::Express;
 use crate::fib::{Lookup, NextHop};
 use crate::fragment;
-use crate::icmp_error::{self, IcmpError};
+use crate::icmp_error::IcmpError;
 use crate::ingress::Ingress;
 use crate::lisp;
 use crate::lisp::node::{Decap, Encap};
@@ -36,7 +38,6 @@ use crate::local::Local;
 use crate::meta::{Entry, Meta, Next};
 use crate::npt66::Direction;
 use crate::npt66::node::{Inbound, Outbound, step};
-use crate::reset;
 use crate::steer::FlowMemory;
 use crate::steer::memory::Memory;
 use crate::steer::node::Steering;
@@ -396,78 +397,6 @@ impl<F: Frame> Edge<F> {
             Next::Hairpin => self.hairpin(frame, meta, tables, out),
             Next::Cut(room) => self.cut(room, frame, meta, tables, out),
             Next::Continue => debug_assert!(false, "a frame that continues stays in the batch"),
-        }
-    }
-
-    /// Drop a packet and, where that is allowed and within the rate, answer it from its own buffer.
-    fn answer(
-        &mut self,
-        reason: DropReason,
-        error: IcmpError,
-        mut frame: F,
-        mut meta: Meta,
-        tables: &Tables,
-        out: &mut Outputs<F, Meta>,
-    ) {
-        if !icmp_error::may_answer(tables, &frame, &meta) {
-            out.discard(reason, frame);
-            return;
-        }
-        self.follow_limits(tables);
-        if !self.errors.take(out.now()) {
-            out.counters().errors_limited.add(1);
-            out.discard(reason, frame);
-            return;
-        }
-        let Ok(is_finished) = icmp_error::turn(tables, error, &mut frame, &mut meta) else {
-            out.discard(reason, frame);
-            return;
-        };
-        // The packet is gone under its reason; what its buffer now holds is a packet of ours.
-        out.counters().count_drop(reason, 1);
-        out.counters().generated.add(1);
-        if is_finished {
-            out.transmit(tables.interface(meta.interface).port, frame);
-        } else {
-            self.again.push(frame, meta);
-        }
-    }
-
-    /// Drop a segment and, where that is allowed and within the rate, reset its connection from its own buffer.
-    fn reset(
-        &mut self,
-        reason: DropReason,
-        mut frame: F,
-        mut meta: Meta,
-        tables: &Tables,
-        out: &mut Outputs<F, Meta>,
-    ) {
-        if !reset::may_answer(&frame, &meta) {
-            out.discard(reason, frame);
-            return;
-        }
-        self.follow_limits(tables);
-        if !self.resets.take(out.now()) {
-            out.counters().errors_limited.add(1);
-            out.discard(reason, frame);
-            return;
-        }
-        if reset::turn(tables, &mut frame, &mut meta).is_err() {
-            out.discard(reason, frame);
-            return;
-        }
-        out.counters().count_drop(reason, 1);
-        out.counters().generated.add(1);
-        self.again.push(frame, meta);
-    }
-
-    /// Errors and resets are made at the rate that the tables say.
-    fn follow_limits(&mut self, tables: &Tables) {
-        if self.limits != tables.icmp {
-            self.limits = tables.icmp;
-            let bucket = TokenBucket::new(self.limits.per_second, self.limits.burst);
-            self.errors = bucket.clone();
-            self.resets = bucket;
         }
     }
 

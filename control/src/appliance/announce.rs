@@ -42,6 +42,8 @@ pub(super) struct Announcements {
     announcer: Announcer,
     told: BTreeMap<String, Told>,
     is_running: bool,
+    /// What is told so; another one is told everything.
+    command: Vec<String>,
     hostname: String,
     pub(super) runs: u64,
     pub(super) failures: u64,
@@ -54,6 +56,7 @@ impl Announcements {
             announcer: Announcer::default(),
             told: BTreeMap::new(),
             is_running: false,
+            command: Vec::new(),
             hostname,
             runs: 0,
             failures: 0,
@@ -104,12 +107,24 @@ impl<P: Platform> Appliance<P> {
             tracing::info!("service {name}: withdrawn, it is configured no longer");
             want(&mut announcements.told, &name, Announcement::Withdrawn);
         }
+        let command = &self.config.steering.on_change;
+        let is_new = announcements.command != *command;
+        if is_new {
+            announcements.command.clone_from(command);
+            announcements.told.clear();
+        }
         for (name, served) in news {
             let announcements = &mut self.steering.announcements;
-            let Some(state) = announcements.announcer.update(now, &name, served) else {
+            let announcer = &mut announcements.announcer;
+            let changed = announcer.update(now, &name, served);
+            if let Some(state) = changed {
+                tracing::info!("service {name}: {}", state.name());
+            }
+            let known = announcer.status(&name).map(|status| status.state);
+            let known = known.filter(|state| is_new && *state != Announcement::Pending);
+            let Some(state) = changed.or(known) else {
                 continue;
             };
-            tracing::info!("service {name}: {}", state.name());
             let told = want(&mut announcements.told, &name, state);
             let services = &self.config.steering.services;
             if let Some(service) = services.iter().find(|service| service.name == name) {
@@ -164,7 +179,6 @@ impl<P: Platform> Appliance<P> {
             return None;
         }
         if command.is_empty() {
-            announcements.told.clear();
             return None;
         }
         let is_due =
@@ -200,18 +214,13 @@ impl<P: Platform> Appliance<P> {
         }
     }
 
-    /// Whether the command is to be run once more, now or later.
-    #[must_use]
-    pub fn has_runs(&self) -> bool {
-        let mut told = self.steering.announcements.told.values();
-        !self.config.steering.on_change.is_empty() && told.any(|told| told.wanted.is_some())
-    }
-
     /// It ends: nothing is announced any more.
     pub(super) fn withdraw_services(&mut self) {
         let announcements = &mut self.steering.announcements;
         for name in announcements.announcer.retain(|_| false) {
-            let told = want(&mut announcements.told, &name, Announcement::Withdrawn);
+            want(&mut announcements.told, &name, Announcement::Withdrawn);
+        }
+        for told in announcements.told.values_mut() {
             told.next = None;
         }
     }

@@ -123,9 +123,8 @@ fn at_the_end_everything_is_withdrawn() {
     site.run(500);
     assert_eq!(told(&mut site), pair("web", "announced"));
     site.bench.appliance.shut_down(site.bench.now);
-    assert!(site.bench.appliance.has_runs());
     assert_eq!(told(&mut site), pair("web", "withdrawn"));
-    assert!(!site.bench.appliance.has_runs());
+    assert_eq!(told(&mut site), None);
 }
 
 /// A pool that steps in serves, and a drained one does not: new clients find another site.
@@ -139,4 +138,33 @@ fn a_service_is_served_by_the_pool_that_steps_in() {
     site.run(2000);
     assert_eq!(announcement(&mut site).0, "announced");
     assert_eq!(site.servers()[0].state, "down");
+}
+
+/// Whoever comes later is told what is.
+#[test]
+fn a_command_that_is_configured_later_is_told_everything() {
+    let mut site = site("");
+    site.run(500);
+    assert_eq!(announcement(&mut site).0, "announced");
+    assert_eq!(told(&mut site), None);
+    let text = config("", "kind = \"icmpv6\"") + COMMAND;
+    assert!(site.bench.reload(&text).ok);
+    site.run(10);
+    assert_eq!(told(&mut site), pair("web", "announced"));
+    assert!(site.bench.reload(&text).ok);
+    site.run(1500);
+    assert_eq!(told(&mut site), None, "it knows");
+}
+
+/// Told a moment ago that it is announced, and the end comes: it is told the end all the same.
+#[test]
+fn the_end_does_not_wait_for_the_pause_between_two_runs() {
+    let mut site = site(COMMAND);
+    site.run(500);
+    assert_eq!(told(&mut site), pair("web", "announced"));
+    site.alive = vec![];
+    site.run(700);
+    assert_eq!(announcement(&mut site).0, "withdrawn");
+    site.bench.appliance.shut_down(site.bench.now);
+    assert_eq!(told(&mut site), pair("web", "withdrawn"));
 }
