@@ -385,8 +385,9 @@ impl World {
             let is_allowed = |allowed: &Allowed| is_within(one.key, allowed.key);
             assert!(
                 site.prefixes.iter().any(is_allowed),
-                "{} is not its",
-                one.key
+                "{} is not of site {}",
+                one.key,
+                one.site
             );
             assert!(!one.locators.is_empty());
         }

@@ -307,7 +307,7 @@ fn etr_of(site: u32, from: SocketAddr, register: &Register) -> Etr {
         key_id: body.key_id,
         algorithm_id: body.algorithm_id,
         mac_len: u8::try_from(body.mac.len()).unwrap_or(0),
-        registrations: 0,
+        uses: 0,
     }
 }
 
