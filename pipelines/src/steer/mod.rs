@@ -8,6 +8,7 @@
 //!
 //! The servers answer clients themselves: what comes here is one direction of a flow.
 
+mod encap;
 pub(crate) mod flow;
 pub(crate) mod memory;
 pub(crate) mod node;
