@@ -95,7 +95,7 @@ impl<P: Platform> Appliance<P> {
                 || change
                     .server
                     .parse()
-                    .is_ok_and(|address: std::net::Ipv6Addr| address == server.address)
+                    .is_ok_and(|address: std::net::IpAddr| address == server.ip())
         };
         let Some(server) = pool.servers.iter().find(is_meant) else {
             let names = pool.servers.iter().map(|server| server.name.as_str());
@@ -151,7 +151,7 @@ impl<P: Platform> Appliance<P> {
         let pools = steering.pools.iter().map(|pool| PoolView {
             name: pool.name.clone(),
             vrf: self.config.vrfs[pool.vrf].clone(),
-            mode: format!("{:?}", pool.mode).to_lowercase(),
+            mode: pool.mode.name().to_owned(),
             table_size: pool.table_size,
             digest: self
                 .rib
@@ -198,7 +198,7 @@ impl<P: Platform> Appliance<P> {
         });
         ServerView {
             name: server.name.clone(),
-            address: server.address.to_string(),
+            address: server.ip().to_string(),
             state: match state {
                 State::Up => "up",
                 State::Drained => "drained",
@@ -219,8 +219,7 @@ impl<P: Platform> Appliance<P> {
         let index = InterfaceIndex(self.slots.id(interface).0);
         let mut neighbors = self.machine.neighbors();
         neighbors.any(|neighbor| {
-            (neighbor.interface, neighbor.address) == (index, server.address.into())
-                && neighbor.mac.is_some()
+            (neighbor.interface, neighbor.address) == (index, server.ip()) && neighbor.mac.is_some()
         })
     }
 

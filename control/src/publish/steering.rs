@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
+use ipnet::IpNet;
 use pipelines::steer;
 
 use super::vrf;
 use crate::config::Config;
-use crate::config::steering::{Affinity, Mode, Pool, Server, Service};
+use crate::config::steering::{Affinity, GUE_PORT, Mode, Pool, Server, Service};
 
 /// What was said of a server at run time, instead of what the configuration says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,12 +71,25 @@ fn pool(pool: &Pool, overrides: &Overrides) -> steer::PoolSpec {
     steer::PoolSpec {
         name: pool.name.clone(),
         vrf: vrf(pool.vrf),
-        mode: match (pool.mode, pool.source) {
-            (Mode::Ip6Ip6, Some(source)) => steer::Mode::Ip6Ip6 { source },
-            (Mode::L2 | Mode::Ip6Ip6, _) => steer::Mode::L2,
-        },
+        mode: mode(pool),
         table_size: pool.table_size,
         servers: servers.collect(),
+    }
+}
+
+/// A tunnel has a source of its family: the configuration was judged.
+fn mode(pool: &Pool) -> steer::Mode {
+    match (pool.mode, pool.source) {
+        (Mode::Ip6Ip6, Some(IpNet::V6(source))) => steer::Mode::Ip6Ip6 {
+            source: source.addr(),
+        },
+        (Mode::Ipip, Some(IpNet::V4(source))) => steer::Mode::IpIp { source },
+        (Mode::Gue, Some(IpNet::V6(source))) => steer::Mode::Gue {
+            source: source.addr(),
+            port: pool.port.unwrap_or(GUE_PORT),
+            checksum: pool.udp_checksum,
+        },
+        (Mode::L2 | Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue, _) => steer::Mode::L2,
     }
 }
 

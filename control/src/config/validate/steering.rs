@@ -96,6 +96,20 @@ fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
     }
     let mode = (!table.mode.is_invalid()).then(|| table.mode.value().copied().unwrap_or_default());
     check_source(&table, mode, vrf, around.interfaces, sink);
+    if mode.is_some_and(|mode| mode != Mode::Gue) {
+        let other = "mode = \"gue\"";
+        for (found, place) in [
+            ("port", table.port.given().map(|(_, place)| place)),
+            (
+                "udp_checksum",
+                table.udp_checksum.given().map(|(_, place)| place),
+            ),
+        ] {
+            if let Some(place) = place {
+                sink.push(place, Problem::Without { found, other });
+            }
+        }
+    }
     let mut servers = Vec::new();
     let (mut names, mut addresses) = (Seen::default(), Seen::default());
     for (table, _) in table
@@ -118,6 +132,8 @@ fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
         vrf: vrf.unwrap_or(0),
         mode: mode.unwrap_or_default(),
         source: table.source.optional(),
+        port: table.port.optional(),
+        udp_checksum: table.udp_checksum.or(true),
         table_size: table.table_size.or(maglev::SIZE_DEFAULT),
         servers,
     }
@@ -131,33 +147,82 @@ fn check_source(
     interfaces: &Interfaces,
     sink: &mut Sink<'_>,
 ) {
-    match (mode, table.source.given()) {
-        (Some(Mode::L2), Some((_, place))) => {
-            let (found, other) = ("source", "mode = \"ip6ip6\"");
-            sink.push(place, Problem::Without { found, other });
+    let Some(mode) = mode else {
+        return;
+    };
+    let (source, place) = match (mode, table.source.given()) {
+        (Mode::L2, None) => return,
+        (Mode::L2, Some((_, place))) => {
+            let (found, other) = ("source", "mode = \"ip6ip6\", \"ipip\" or \"gue\"");
+            return sink.push(place, Problem::Without { found, other });
         }
-        (Some(Mode::Ip6Ip6), None) if table.source.is_absent() => {
-            let (found, other) = ("mode = \"ip6ip6\"", "source");
-            sink.push(&table.place, Problem::Without { found, other });
-        }
-        (Some(Mode::Ip6Ip6), Some((source, place))) => {
-            let Some(vrf) = vrf.filter(|_| interfaces.addresses_are_complete()) else {
-                return;
-            };
-            if interfaces.owner(vrf, IpAddr::V6(*source)).is_none() {
-                let of_vrf = interfaces.list().iter().filter(|one| one.vrf == vrf);
-                let own = of_vrf.flat_map(|one| &one.addresses).map(IpNet::addr);
-                let own = own.filter(IpAddr::is_ipv6);
-                let problem = Problem::NotOwnAddress {
-                    found: IpAddr::V6(*source),
-                    vrf: interfaces.vrf_name(vrf).to_owned(),
-                    expected: own.map(|own| own.to_string()).collect(),
+        (Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue, None) => {
+            if table.source.is_absent() {
+                let found = match mode {
+                    Mode::Ipip => "mode = \"ipip\"",
+                    Mode::Gue => "mode = \"gue\"",
+                    Mode::L2 | Mode::Ip6Ip6 => "mode = \"ip6ip6\"",
                 };
-                sink.push(place, problem);
+                let other = "source";
+                sink.push(&table.place, Problem::Without { found, other });
             }
+            return;
         }
-        _ => {}
+        (Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue, Some((source, place))) => (*source, place),
+    };
+    let is_v4 = mode == Mode::Ipip;
+    if source.addr().is_ipv4() != is_v4 {
+        return refuse_family(source.addr(), place, is_v4, sink);
     }
+    if source.prefix_len() < source.max_prefix_len() {
+        let wrong = match touches_special(source) {
+            Some(kind) => Some((kind, "a prefix of unicast addresses")),
+            None if !is_v4 => Some(("is a prefix", "an own address")),
+            None => None,
+        };
+        if let Some((kind, expected)) = wrong {
+            let found = source.to_string();
+            let problem = Problem::WrongKind {
+                found,
+                kind,
+                expected,
+            };
+            sink.push(place, problem);
+        } else {
+            check_host_bits(source, place, sink);
+        }
+        return;
+    }
+    let Some(vrf) = vrf.filter(|_| interfaces.addresses_are_complete()) else {
+        return;
+    };
+    if interfaces.owner(vrf, source.addr()).is_none() {
+        let of_vrf = interfaces.list().iter().filter(|one| one.vrf == vrf);
+        let own = of_vrf.flat_map(|one| &one.addresses).map(IpNet::addr);
+        let own = own.filter(|own| own.is_ipv4() == is_v4);
+        let problem = Problem::NotOwnAddress {
+            found: source.addr(),
+            vrf: interfaces.vrf_name(vrf).to_owned(),
+            expected: own.map(|own| own.to_string()).collect(),
+        };
+        sink.push(place, problem);
+    }
+}
+
+/// A tunnel's two ends are of one family, that of its mode.
+fn refuse_family(found: IpAddr, place: &Place, wants_v4: bool, sink: &mut Sink<'_>) {
+    let (kind, expected) = if wants_v4 {
+        ("is an IPv6 address", "an IPv4 address with mode = \"ipip\"")
+    } else {
+        ("is an IPv4 address", "an IPv6 address, or mode = \"ipip\"")
+    };
+    let found = found.to_string();
+    let problem = Problem::WrongKind {
+        found,
+        kind,
+        expected,
+    };
+    sink.push(place, problem);
 }
 
 fn server(
@@ -172,7 +237,7 @@ fn server(
         if let Some(first) = addresses.insert(*address, place) {
             let problem = Problem::Duplicate {
                 what: "server",
-                found: address.to_string(),
+                found: IpAddr::V6(*address).to_canonical().to_string(),
                 scope: "address once in a pool",
             };
             sink.push_related(place, problem, first, "first here");
@@ -192,7 +257,9 @@ fn server(
     }
     let address = table.address.or(Ipv6Addr::UNSPECIFIED);
     Server {
-        name: table.name.or(address.to_string()),
+        name: table
+            .name
+            .or(IpAddr::V6(address).to_canonical().to_string()),
         address,
         weight: table.weight.or(1),
         drained: table.drained.or(false),
@@ -211,7 +278,11 @@ fn on_link(
 ) -> Option<usize> {
     let interfaces = around.interfaces;
     let expected = "a server's own address";
-    let ip = IpAddr::V6(address);
+    let ip = IpAddr::V6(address).to_canonical();
+    if ip.is_ipv4() != (mode == Mode::Ipip) {
+        refuse_family(ip, place, mode == Mode::Ipip, sink);
+        return None;
+    }
     if !check_other_host(ip, place, vrf, interfaces, expected, sink) {
         return None;
     }

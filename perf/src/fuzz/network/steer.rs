@@ -1,4 +1,4 @@
-//! Services of the network: by both modes, by flow and by source, with servers of every state.
+//! Services of the network: by every mode, by flow and by source, with servers of every state.
 
 use anyhow::Result;
 use pipelines::steer::{
@@ -57,6 +57,33 @@ pub fn settings() -> Result<Settings> {
                 "2001:db8:e::9",
             ],
         ),
+        (
+            Mode::IpIp {
+                source: "198.18.0.0/20".parse()?,
+            },
+            &[
+                "::ffff:192.0.2.2",
+                "::ffff:10.2.2.2",
+                "::ffff:203.0.113.200",
+                "::ffff:10.14.0.9",
+                "::ffff:10.10.0.9",
+                "::ffff:10.15.0.9",
+                "::ffff:10.12.0.9",
+            ],
+        ),
+        (
+            gue(true)?,
+            &["fd01:203:405:1::2", "2400:cb00::9", "2001:db8:2:2::2"],
+        ),
+        (
+            gue(false)?,
+            &[
+                "fd01:203:405:1::dead",
+                "2001:db8:a::1",
+                "2001:db8:f::1",
+                "2001:db8:e::9",
+            ],
+        ),
     ];
     let pools = servers.iter().zip(0..).map(|((mode, servers), number)| {
         Ok(PoolSpec {
@@ -82,7 +109,10 @@ pub fn settings() -> Result<Settings> {
         (0, Protocol::Number(58), &[], 0, Affinity::Flow),
         (1, Protocol::Any, &[], 1, Affinity::Source),
         (2, Protocol::Number(UDP), &[], 2, Affinity::Flow),
+        (2, Protocol::Number(TCP), &[], 5, Affinity::Flow),
         (2, Protocol::Any, &[], 4, Affinity::Flow),
+        (3, Protocol::Number(TCP), &[], 6, Affinity::Flow),
+        (3, Protocol::Number(58), &[], 7, Affinity::Source),
         (3, Protocol::Any, &[], 3, Affinity::Flow),
     ];
     let services = services.map(|(address, protocol, ports, pool, affinity)| {
@@ -101,6 +131,14 @@ pub fn settings() -> Result<Settings> {
         seed: 7,
         pools: pools.collect::<Result<_>>()?,
         services: services.into_iter().collect::<Result<_>>()?,
+    })
+}
+
+fn gue(checksum: bool) -> Result<Mode> {
+    Ok(Mode::Gue {
+        source: super::lisp::OWN6.parse()?,
+        port: 6080,
+        checksum,
     })
 }
 
