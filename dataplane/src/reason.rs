@@ -119,6 +119,9 @@ reasons! {
         SteerFragment = "steer_fragment", "fragment of a flow, and the first one was not seen", "RFC 8200 4.5";
         SteerQuote = "steer_quote", "ICMPv6 error that quotes no packet of a service", "RFC 7690 3";
         SteerHeaders = "steer_headers", "headers do not say which flow it belongs to", "RFC 8200 4";
+        SteerCut = "steer_cut", "flow of a server that was cut", "RFC 9293 3.10.7.1";
+        SteerRate = "steer_rate", "the service has had its new flows of this second", "-";
+        SteerFlows = "steer_flows", "the service has as many flows as it may", "-";
         NoHeadroom = "no_headroom", "headers do not fit in the buffer", "-";
         NoBuffer = "no_buffer", "no buffer for a fragment", "-";
         NotFragmentable = "not_fragmentable", "too large, and cannot be cut into few fragments", "RFC 791 3.2";
@@ -136,6 +139,7 @@ reasons! {
         PathMtu = "path_mtu", "ICMP error that tells of the path to a locator", "RFC 9300 7.2";
         MapCacheMiss = "map_cache_miss", "destination EID has no mapping yet", "RFC 9300 6";
         DynamicEid = "dynamic_eid", "packet of an EID host that is not known to be here", "RFC 9301 6.1";
+        Health = "health", "answer to a health check of ours", "-";
         Local = "local", "other ICMPv6 message to one of our addresses", "RFC 4443 2.4";
     }
 }

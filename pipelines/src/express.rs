@@ -309,9 +309,9 @@ impl Express {
             if self.apart.has(index) {
                 continue;
             }
-            let read = frame.bytes().get(L3..).and_then(flow::read_common);
-            if let Some(read) = read
-                && let Ok(found) = steer.key(next_hop.first, &read)
+            let packet = frame.bytes().get(L3..).unwrap_or(&[]);
+            if let Some(read) = flow::read_common(packet)
+                && let Ok(found) = steer.key(next_hop.first, &read, packet)
             {
                 steer.prefetch(memory, &found);
                 *key = steer.is_by_next_hop(&found).then_some(found);

@@ -7,7 +7,7 @@ use dataplane::port::PortId;
 use dataplane::testing::HeapFrame;
 use dataplane::wire::ethernet::Mac;
 use pipelines::steer::{
-    self, Affinity, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State,
+    self, Affinity, Limits, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State, WhenDown,
 };
 use pipelines::tables::{Builder, InterfaceSpec, Rib, VrfId};
 use pipelines::{Edge, Tables};
@@ -57,6 +57,7 @@ pub fn settings(mode: steer::Mode, flows: u32, states: &[State]) -> Settings {
             mode,
             table_size: 65_537,
             servers: servers.collect(),
+            when_down: WhenDown::Refuse,
         }],
         services: vec![ServiceSpec {
             vrf: VRF,
@@ -64,8 +65,11 @@ pub fn settings(mode: steer::Mode, flows: u32, states: &[State]) -> Settings {
             protocol: Protocol::Any,
             ports: vec![],
             pool: 0,
+            pools_by_source: vec![],
             affinity: Affinity::Flow,
+            limits: Limits::default(),
         }],
+        checked: vec![],
     }
 }
 

@@ -22,6 +22,7 @@ use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{ipv4, udp};
 use ipnet::Ipv4Net;
 
+use super::flow;
 use super::spec::Mode;
 use crate::fib::{self, HOP_LIMIT, Kind};
 use crate::icmp_error::IcmpError;
@@ -178,6 +179,21 @@ fn write_v4(headers: &mut [u8; LEN_MAX], source: Ipv4Net, server: Ipv4Addr) {
     headers[9] = IPV6;
     headers[12..16].copy_from_slice(&source.network().octets());
     headers[16..20].copy_from_slice(&server.octets());
+}
+
+/// A packet of the control thread's to a server, as packets of clients reach it, and the outer family; `None`: the mode has
+/// no tunnel, or the packet does not fit one.
+#[must_use]
+pub fn encapsulated(mode: Mode, server: Ipv6Addr, packet: &[u8]) -> Option<(Vec<u8>, Family)> {
+    let tunnel = Tunnel::to(server, mode)?;
+    let [first, second, ..] = *packet else {
+        return None;
+    };
+    let hash = flow::read(packet).map_or(0, |read| read.flow());
+    let mut outer = vec![0; tunnel.len()];
+    outer.extend_from_slice(packet);
+    tunnel.write(&mut outer, first << 4 | second >> 4, hash)?;
+    Some((outer, tunnel.family()))
 }
 
 /// Put a packet in one of ours to the server: hop limit and MTU are looked at before, so that an error quotes what the

@@ -9,12 +9,14 @@
 //! flow of which only one packet came. So a flood of openings displaces other openings, and no flow that goes on. Where
 //! all eight go on, the new one is not remembered: it goes by the table, which is right as long as nobody comes or goes.
 //!
-//! Owned by one worker. Its atomics are for the type's sake alone: the address space it stands in is shared code.
+//! Owned by one worker: nobody else writes. The control thread may count what goes on.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dataplane::prefetch;
 use dataplane::table::region::{Line, Region};
+
+use super::limits::Counts;
 
 const LINES_BITS: u32 = 21;
 /// Slots of a line.
@@ -108,6 +110,11 @@ impl Found<'_> {
         }
     }
 
+    /// Not remembered any more.
+    pub(crate) fn forget(&self) {
+        self.slot.store(0, Relaxed);
+    }
+
     /// Another server from now on.
     pub(crate) fn move_to(&self, server: u16, stage: Stage, now: u16) {
         let word = word((self.word >> 32) as u32, server, stage, now); // `as`: the upper half
@@ -126,6 +133,8 @@ fn word(signature: u32, server: u16, stage: Stage, now: u16) -> u64 {
 /// The memory of one worker: address space from the start, memory as flows come, in huge pages where the system has some.
 pub(crate) struct Memory {
     lines: Region<Line, LINES_BITS>,
+    /// Flows that begin, of services with limits.
+    pub(super) limits: Counts,
 }
 
 impl Memory {
@@ -133,6 +142,7 @@ impl Memory {
         let reserved = "the system gives address space: 130 MiB, and no memory yet";
         Self {
             lines: Region::reserve_huge().expect(reserved),
+            limits: Counts::new(),
         }
     }
 
@@ -167,6 +177,33 @@ impl Memory {
             }
         }
         None
+    }
+
+    /// Look at `lines` lines from `first` on, for the server of each flow that goes on; which line is next, or `None` after
+    /// the last. For the control thread, while the worker goes on.
+    pub(super) fn for_each(
+        &self,
+        first: u32,
+        lines: u32,
+        flows: u32,
+        now: u16,
+        mut visit: impl FnMut(u16),
+    ) -> Option<u32> {
+        let count = flows / SLOTS;
+        let end = first.saturating_add(lines).min(count);
+        for line in first..end {
+            for slot in &self.lines.at(line).0 {
+                let word = slot.load(Relaxed);
+                let is_flow = !matches!(
+                    Stage::of(word >> TICK_BITS),
+                    Stage::Fragments | Stage::Ended
+                );
+                if is_flow && is_live(word, now) {
+                    visit((word >> 16) as u16); // `as`: the second 16 bits
+                }
+            }
+        }
+        (end < count).then_some(end)
     }
 
     /// Remember a flow that is not. `server` is never 0.

@@ -6,18 +6,27 @@
 //! what one batch looks at, `node` the loop and the steps for one packet, `registry` the control thread's side. `spec`
 //! is what the control thread says of it all.
 //!
+//! `health` knows the answers to health checks, which go to the control thread.
+//!
 //! The servers answer clients themselves: what comes here is one direction of a flow.
 
+mod census;
 mod encap;
 pub(crate) mod flow;
+mod health;
+mod limits;
 pub(crate) mod memory;
 pub(crate) mod node;
 pub(crate) mod registry;
 mod spec;
 pub(crate) mod view;
 
+pub use census::{Census, FlowMemory};
+pub use encap::encapsulated;
+pub use health::{TOKENS, token};
+pub use limits::LIMITED_MAX;
 pub use registry::PoolState;
 pub use spec::{
-    Affinity, FLOWS_DEFAULT, FLOWS_MAX, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, ServerSpec,
-    ServiceSpec, Settings, State,
+    Affinity, FLOWS_DEFAULT, FLOWS_MAX, Limits, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX,
+    ServerSpec, ServiceSpec, Settings, State, WhenDown,
 };

@@ -74,12 +74,21 @@ pub(crate) fn step<F: Frame>(
     let Some(read) = flow::read(packet) else {
         return Next::Drop(DropReason::SteerHeaders);
     };
-    let server = steer
-        .key(address, &read)
-        .and_then(|key| steer.choose(memory, &key, now, bytes.len(), counters));
-    let server = match server {
-        Ok(server) => server,
+    let key = match steer.key(address, &read, packet) {
+        Ok(key) => key,
         Err(reason) => return refuse(reason, read.protocol),
+    };
+    let server = match steer.choose(memory, &key, now, bytes.len(), counters) {
+        Ok(server) => server,
+        Err(DropReason::SteerNoServer) if !steer.refuses(&key) => {
+            return Next::Drop(DropReason::SteerNoServer);
+        }
+        Err(reason) => {
+            if reason == DropReason::SteerCut {
+                steer.forget(memory, &key, now);
+            }
+            return refuse(reason, read.protocol);
+        }
     };
     meta.next_hop = server.next_hop;
     match steer.tunnel(server) {
@@ -93,6 +102,12 @@ fn refuse(reason: DropReason, protocol: u8) -> Next {
     match reason {
         // As a host without that service does.
         DropReason::SteerNoService if matches!(protocol, proto::TCP | proto::UDP) => {
+            Next::Error(reason, IcmpError::PortUnreachable)
+        }
+        DropReason::SteerNoServer | DropReason::SteerCut if protocol == proto::TCP => {
+            Next::Reset(reason)
+        }
+        DropReason::SteerNoServer if protocol == proto::UDP => {
             Next::Error(reason, IcmpError::PortUnreachable)
         }
         DropReason::SteerNoServer => Next::Error(reason, IcmpError::AddressUnreachable),

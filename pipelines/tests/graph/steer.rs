@@ -2,6 +2,9 @@
 
 mod errors;
 mod flows;
+mod health;
+mod limits;
+mod refusals;
 mod tunnel;
 
 use std::sync::Arc;
@@ -10,7 +13,8 @@ use dataplane::testing::builder::Packet;
 use dataplane::wire::tcp;
 use pipelines::Edge;
 use pipelines::steer::{
-    Affinity, Mode, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State,
+    Affinity, FlowMemory, Limits, Mode, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings,
+    State, WhenDown,
 };
 use pipelines::tables::{Builder, Hop, Rib, Route, VrfId};
 
@@ -25,6 +29,7 @@ const UDP: u8 = 17;
 struct Site {
     rib: Rib,
     settings: Settings,
+    memory: FlowMemory,
     bench: Bench,
 }
 
@@ -49,6 +54,7 @@ fn pool(servers: Vec<ServerSpec>, mode: Mode) -> PoolSpec {
         mode,
         table_size: 65_537,
         servers,
+        when_down: WhenDown::Refuse,
     }
 }
 
@@ -60,7 +66,9 @@ fn services() -> Vec<ServiceSpec> {
         protocol: Protocol::Number(protocol),
         ports: vec![443..=443],
         pool: 0,
+        pools_by_source: vec![],
         affinity: Affinity::Flow,
+        limits: Limits::default(),
     };
     vec![service(TCP), service(UDP)]
 }
@@ -89,15 +97,18 @@ impl Site {
             seed: 7,
             pools: vec![pool],
             services,
+            checked: vec![],
         };
         let mut rib = Rib::new();
         rib.set_steering(Some(settings.clone()));
         let tables = network(100).build_in(&mut rib);
         rib.commit();
+        let memory = FlowMemory::new();
         Self {
             rib,
             settings,
-            bench: Bench::with(Arc::new(tables), Edge::new()),
+            bench: Bench::with(Arc::new(tables), Edge::remembering(memory.clone())),
+            memory,
         }
     }
 
