@@ -1,5 +1,7 @@
 //! The graph alone, steering established flows to a service address.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result};
 use dataplane::port::PortId;
 use dataplane::testing::HeapFrame;
@@ -12,6 +14,7 @@ use pipelines::{Edge, Tables};
 
 use super::{Mode, SERVERS, SERVICE, remembered, server, server_mac};
 use crate::cases::{Flows, Point, Sizes};
+use crate::lisp::OUTSIDE_ADDRESS4;
 use crate::network as net;
 use crate::replay::{EGRESS, INGRESS, Replay};
 use crate::traffic;
@@ -38,7 +41,10 @@ pub fn replay(mode: &Mode, flows: Flows) -> Result<Replay<Edge<HeapFrame>>> {
 /// One service for everything to [`SERVICE`], and a server for each state.
 pub fn settings(mode: steer::Mode, flows: u32, states: &[State]) -> Settings {
     let servers = (0..).zip(states).map(|(number, state)| ServerSpec {
-        address: server(number),
+        address: match server(mode, number) {
+            IpAddr::V6(address) => address,
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+        },
         weight: 1,
         state: *state,
     });
@@ -70,23 +76,25 @@ pub fn settings(mode: steer::Mode, flows: u32, states: &[State]) -> Settings {
 /// Tables in which `settings` are in force.
 pub fn tables(rib: &mut Rib, settings: Settings) -> Result<Tables> {
     let mut builder = Builder::new();
-    let mut interface = |port: usize, mac: &str, address: &str| -> Result<_> {
+    let mut interface = |port: usize, mac: &str, addresses: &[&str]| -> Result<_> {
+        let addresses = addresses.iter().map(|address| address.parse());
         Ok(builder.interface(InterfaceSpec {
             port: PortId::new(port).context("port 0 or 1")?,
             vlan: Vec::new(),
             mac: mac.parse()?,
             mtu: 1500,
             vrf: VRF,
-            addresses: vec![address.parse()?],
+            addresses: addresses.collect::<Result<_, _>>()?,
             link_local: "fe80::1".parse()?,
             up: true,
         }))
     };
-    interface(INGRESS, net::SOURCE_MAC, net::INSIDE_ADDRESS)?;
-    let outside = interface(EGRESS, net::SINK_MAC, net::OUTSIDE_ADDRESS)?;
+    interface(INGRESS, net::SOURCE_MAC, &[net::INSIDE_ADDRESS])?;
+    let outside = [net::OUTSIDE_ADDRESS, OUTSIDE_ADDRESS4];
+    let outside = interface(EGRESS, net::SINK_MAC, &outside)?;
     for (number, server) in (0..).zip(&settings.pools[0].servers) {
-        let mac = Mac::from_octets(server_mac(number));
-        builder.neighbor(outside, server.address.into(), mac);
+        let address = IpAddr::V6(server.address).to_canonical();
+        builder.neighbor(outside, address, Mac::from_octets(server_mac(number)));
     }
     rib.set_steering(Some(settings));
     let tables = builder.build_in(rib);

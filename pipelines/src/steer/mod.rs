@@ -11,6 +11,7 @@
 //! The servers answer clients themselves: what comes here is one direction of a flow.
 
 mod census;
+mod encap;
 pub(crate) mod flow;
 mod health;
 mod limits;
@@ -21,6 +22,7 @@ mod spec;
 pub(crate) mod view;
 
 pub use census::{Census, FlowMemory};
+pub use encap::encapsulated;
 pub use health::{TOKENS, token};
 pub use limits::LIMITED_MAX;
 pub use registry::PoolState;

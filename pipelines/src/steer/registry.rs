@@ -12,6 +12,7 @@ use std::sync::Arc;
 use dataplane::table::maglev::{Maglev, Member};
 use ipnet::Ipv6Net;
 
+use super::encap::Tunnel;
 use super::health::Answers;
 use super::spec::{
     Affinity, Mode, PoolSpec, Protocol, SERVERS_MAX, ServerSpec, ServiceSpec, Settings, State,
@@ -192,6 +193,7 @@ impl Registry {
     /// What one version of the tables looks at. `next_hop_of`: the index of the next hop to a server.
     pub(crate) fn view(&self, mut next_hop_of: impl FnMut(VrfId, Mode, Ipv6Addr) -> u32) -> Steer {
         let mut servers: Vec<Option<Server>> = Vec::new();
+        let mut tunnels: Vec<Option<Tunnel>> = Vec::new();
         for (pool, position) in self.settings.pools.iter().zip(0..) {
             for server in &pool.servers {
                 let Some(number) = self.numbers.of(pool, server) else {
@@ -200,14 +202,15 @@ impl Registry {
                 let place = usize::from(number & ((1 << PLACE_BITS) - 1));
                 if servers.len() <= place {
                     servers.resize(place + 1, None);
+                    tunnels.resize(place + 1, None);
                 }
                 servers[place] = Some(Server {
                     number,
                     pool: position,
                     state: server.state,
-                    address: server.address.octets(),
                     next_hop: next_hop_of(pool.vrf, pool.mode, server.address),
                 });
+                tunnels[place] = Tunnel::to(server.address, pool.mode);
             }
         }
         let pools = self.settings.pools.iter().map(|pool| Pool {
@@ -242,6 +245,7 @@ impl Registry {
             limits: limits.collect(),
             splits: splits.into(),
             servers: servers.into(),
+            tunnels: tunnels.into(),
             flows: self.settings.flows,
             seed: self.settings.seed,
             clock: self.clock.clone(),

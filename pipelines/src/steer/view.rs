@@ -10,6 +10,7 @@ use dataplane::reason::DropReason;
 use dataplane::table::maglev::Maglev;
 use ipnet::Ipv6Net;
 
+use super::encap::Tunnel;
 use super::flow::{self, Read, Role};
 use super::health::Answers;
 use super::memory::{Kept, Memory, Stage};
@@ -99,7 +100,6 @@ pub(crate) struct Server {
     pub(super) number: u16,
     pub(super) pool: u16,
     pub(super) state: State,
-    pub(crate) address: [u8; 16],
     /// Index of its next hop.
     pub(crate) next_hop: u32,
 }
@@ -113,6 +113,8 @@ pub(crate) struct Steer {
     pub(super) limits: Box<[Limits]>,
     /// By place.
     pub(super) servers: Box<[Option<Server>]>,
+    /// What is put before packets to each, by place; `None`: nothing.
+    pub(super) tunnels: Box<[Option<Tunnel>]>,
     pub(super) flows: u32,
     pub(super) seed: u64,
     pub(super) clock: Clock,
@@ -146,11 +148,10 @@ impl Steer {
         memory.prefetch(key.spot, self.flows);
     }
 
-    #[inline(always)]
-    pub(crate) fn mode(&self, server: &Server) -> Option<Mode> {
-        self.pools
-            .get(usize::from(server.pool))
-            .map(|pool| pool.mode)
+    /// What is put before packets to the server, if anything is.
+    pub(super) fn tunnel(&self, server: &Server) -> Option<&Tunnel> {
+        let place = usize::from(server.number & PLACE_MASK);
+        self.tunnels.get(place)?.as_ref()
     }
 
     /// Whether the server only needs another next hop.

@@ -15,6 +15,7 @@ use super::neighbors::check_other_host;
 use super::pools;
 use crate::config::error::{Place, Sink};
 use crate::config::file::{PoolTable, ServerTable, ServiceTable, SteeringTables};
+use crate::config::health::Target;
 use crate::config::model::{Npt66, Route};
 use crate::config::problem::Problem;
 use crate::config::reader::{Field, List};
@@ -128,6 +129,20 @@ fn pool(
     }
     let mode = (!table.mode.is_invalid()).then(|| table.mode.value().copied().unwrap_or_default());
     check_source(&table, mode, vrf, around.interfaces, sink);
+    if mode.is_some_and(|mode| mode != Mode::Gue) {
+        let other = "mode = \"gue\"";
+        for (found, place) in [
+            ("port", table.port.given().map(|(_, place)| place)),
+            (
+                "udp_checksum",
+                table.udp_checksum.given().map(|(_, place)| place),
+            ),
+        ] {
+            if let Some(place) = place {
+                sink.push(place, Problem::Without { found, other });
+            }
+        }
+    }
     let mut servers = Vec::new();
     let (mut names, mut addresses) = (Seen::default(), Seen::default());
     for (table, _) in table
@@ -145,6 +160,14 @@ fn pool(
         );
         servers.push(server);
     }
+    if let (Some(Mode::Ipip), Some((health, place))) = (mode, table.health.given())
+        && !health.target.is_invalid()
+        && health.target.value() != Some(&Target::Service)
+    {
+        // Checks are IPv6 packets.
+        let (found, other) = ("health of mode = \"ipip\"", "target = \"service\"");
+        sink.push(place, Problem::Without { found, other });
+    }
     let health = health::health(
         table.health,
         index,
@@ -160,6 +183,8 @@ fn pool(
         vrf: vrf.unwrap_or(0),
         mode: mode.unwrap_or_default(),
         source: table.source.optional(),
+        port: table.port.optional(),
+        udp_checksum: table.udp_checksum.or(true),
         table_size: table.table_size.or(maglev::SIZE_DEFAULT),
         servers,
         health,
@@ -175,22 +200,71 @@ fn check_source(
     interfaces: &Interfaces,
     sink: &mut Sink<'_>,
 ) {
-    match (mode, table.source.given()) {
-        (Some(Mode::L2), Some((_, place))) => {
-            let (found, other) = ("source", "mode = \"ip6ip6\"");
-            sink.push(place, Problem::Without { found, other });
+    let Some(mode) = mode else {
+        return;
+    };
+    let (source, place) = match (mode, table.source.given()) {
+        (Mode::L2, None) => return,
+        (Mode::L2, Some((_, place))) => {
+            let (found, other) = ("source", "mode = \"ip6ip6\", \"ipip\" or \"gue\"");
+            return sink.push(place, Problem::Without { found, other });
         }
-        (Some(Mode::Ip6Ip6), None) if table.source.is_absent() => {
-            let (found, other) = ("mode = \"ip6ip6\"", "source");
-            sink.push(&table.place, Problem::Without { found, other });
-        }
-        (Some(Mode::Ip6Ip6), Some((source, place))) => {
-            if let Some(vrf) = vrf {
-                interfaces.check_own(vrf, IpAddr::V6(*source), place, sink);
+        (Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue, None) => {
+            if table.source.is_absent() {
+                let found = match mode {
+                    Mode::Ipip => "mode = \"ipip\"",
+                    Mode::Gue => "mode = \"gue\"",
+                    Mode::L2 | Mode::Ip6Ip6 => "mode = \"ip6ip6\"",
+                };
+                let other = "source";
+                sink.push(&table.place, Problem::Without { found, other });
             }
+            return;
         }
-        _ => {}
+        (Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue, Some((source, place))) => (*source, place),
+    };
+    let is_v4 = mode == Mode::Ipip;
+    if source.addr().is_ipv4() != is_v4 {
+        return refuse_family(source.addr(), place, is_v4, sink);
     }
+    if source.prefix_len() < source.max_prefix_len() {
+        let wrong = match touches_special(source) {
+            Some(kind) => Some((kind, "a prefix of unicast addresses")),
+            None if !is_v4 => Some(("is a prefix", "an own address")),
+            None => None,
+        };
+        if let Some((kind, expected)) = wrong {
+            let found = source.to_string();
+            let problem = Problem::WrongKind {
+                found,
+                kind,
+                expected,
+            };
+            sink.push(place, problem);
+        } else {
+            check_host_bits(source, place, sink);
+        }
+        return;
+    }
+    if let Some(vrf) = vrf {
+        interfaces.check_own(vrf, source.addr(), place, sink);
+    }
+}
+
+/// A tunnel's two ends are of one family, that of its mode.
+fn refuse_family(found: IpAddr, place: &Place, wants_v4: bool, sink: &mut Sink<'_>) {
+    let (kind, expected) = if wants_v4 {
+        ("is an IPv6 address", "an IPv4 address with mode = \"ipip\"")
+    } else {
+        ("is an IPv4 address", "an IPv6 address, or mode = \"ipip\"")
+    };
+    let found = found.to_string();
+    let problem = Problem::WrongKind {
+        found,
+        kind,
+        expected,
+    };
+    sink.push(place, problem);
 }
 
 fn server(
@@ -205,7 +279,7 @@ fn server(
         if let Some(first) = addresses.insert(*address, place) {
             let problem = Problem::Duplicate {
                 what: "server",
-                found: address.to_string(),
+                found: IpAddr::V6(*address).to_canonical().to_string(),
                 scope: "address once in a pool",
             };
             sink.push_related(place, problem, first, "first here");
@@ -225,7 +299,9 @@ fn server(
     }
     let address = table.address.or(Ipv6Addr::UNSPECIFIED);
     Server {
-        name: table.name.or(address.to_string()),
+        name: table
+            .name
+            .or(IpAddr::V6(address).to_canonical().to_string()),
         address,
         weight: table.weight.or(1),
         drained: table.drained.or(false),
@@ -244,7 +320,11 @@ fn on_link(
 ) -> Option<usize> {
     let interfaces = around.interfaces;
     let expected = "a server's own address";
-    let ip = IpAddr::V6(address);
+    let ip = IpAddr::V6(address).to_canonical();
+    if ip.is_ipv4() != (mode == Mode::Ipip) {
+        refuse_family(ip, place, mode == Mode::Ipip, sink);
+        return None;
+    }
     if !check_other_host(ip, place, vrf, interfaces, expected, sink) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Services of the network: by both modes, by flow and by source, with servers of every state, pools that refuse, drop and
+//! Services of the network: by every mode, by flow and by source, with servers of every state, pools that refuse, drop and
 //! have another step in, pools by source, and a limit.
 
 use anyhow::Result;
@@ -63,6 +63,33 @@ pub fn settings() -> Result<Settings> {
         ),
         (tunnel, &[]),
         (tunnel, &[]),
+        (
+            Mode::IpIp {
+                source: "198.18.0.0/20".parse()?,
+            },
+            &[
+                "::ffff:192.0.2.2",
+                "::ffff:10.2.2.2",
+                "::ffff:203.0.113.200",
+                "::ffff:10.14.0.9",
+                "::ffff:10.10.0.9",
+                "::ffff:10.15.0.9",
+                "::ffff:10.12.0.9",
+            ],
+        ),
+        (
+            gue(true)?,
+            &["fd01:203:405:1::2", "2400:cb00::9", "2001:db8:2:2::2"],
+        ),
+        (
+            gue(false)?,
+            &[
+                "fd01:203:405:1::dead",
+                "2001:db8:a::1",
+                "2001:db8:f::1",
+                "2001:db8:e::9",
+            ],
+        ),
     ];
     let pools = servers.iter().zip(0..).map(|((mode, servers), number)| {
         Ok(PoolSpec {
@@ -93,7 +120,10 @@ pub fn settings() -> Result<Settings> {
         (0, Protocol::Number(58), &[], 0, Affinity::Flow),
         (1, Protocol::Any, &[], 1, Affinity::Source),
         (2, Protocol::Number(UDP), &[], 2, Affinity::Flow),
+        (2, Protocol::Number(TCP), &[], 7, Affinity::Flow),
         (2, Protocol::Any, &[], 4, Affinity::Flow),
+        (3, Protocol::Number(TCP), &[], 8, Affinity::Flow),
+        (3, Protocol::Number(58), &[], 9, Affinity::Source),
         (3, Protocol::Any, &[], 3, Affinity::Flow),
         (4, Protocol::Any, &[], 5, Affinity::Flow),
         (5, Protocol::Any, &[], 6, Affinity::Source),
@@ -123,6 +153,14 @@ pub fn settings() -> Result<Settings> {
         pools: pools.collect::<Result<_>>()?,
         services: services.into_iter().collect::<Result<_>>()?,
         checked: vec![(VrfId(0), "fd01:203:405:1::2".parse()?)],
+    })
+}
+
+fn gue(checksum: bool) -> Result<Mode> {
+    Ok(Mode::Gue {
+        source: super::lisp::OWN6.parse()?,
+        port: 6080,
+        checksum,
     })
 }
 
