@@ -119,6 +119,8 @@ reasons! {
         SteerFragment = "steer_fragment", "fragment of a flow, and the first one was not seen", "RFC 8200 4.5";
         SteerQuote = "steer_quote", "ICMPv6 error that quotes no packet of a service", "RFC 7690 3";
         SteerHeaders = "steer_headers", "headers do not say which flow it belongs to", "RFC 8200 4";
+        SteerProtocol = "steer_protocol", "to a server by address translation, and of a protocol that cannot be translated", "RFC 6146 3.4";
+        SteerChecksum = "steer_checksum", "UDP without a checksum cannot be translated", "RFC 8200 8.1";
         NoHeadroom = "no_headroom", "headers do not fit in the buffer", "-";
         NoBuffer = "no_buffer", "no buffer for a fragment", "-";
         NotFragmentable = "not_fragmentable", "too large, and cannot be cut into few fragments", "RFC 791 3.2";

@@ -180,7 +180,7 @@ impl<F: Frame> Edge<F> {
             // Before anything is translated: it is the EIDs that are told.
             self.tell_all(out);
         }
-        if lookup.any_service {
+        if lookup.any_service || tables.turns_back() {
             lookup.any_rules |= self.steer(tables, out);
         }
         if lookup.any_rules {
@@ -213,7 +213,7 @@ impl<F: Frame> Edge<F> {
         }
     }
 
-    /// Packets to service addresses; whether some leave by an uplink with rules.
+    /// Packets to service addresses, and translated ones on their way back; whether some leave by an uplink with rules.
     fn steer(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) -> bool {
         let (counters, tracer) = out.counters_and_tracer();
         let mut node = Steering {

@@ -28,9 +28,11 @@ use crate::lisp::{self, table::LEAF};
 use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::npt66::node::{Inbound, Outbound, Walk};
 use crate::steer::memory::Memory;
+use crate::steer::returns::Common;
+use crate::steer::rewrite::{self, Ends};
 use crate::steer::view::{Key, Steer};
 use crate::steer::{self, flow, node::Steering};
-use crate::tables::{PortTable, Tables};
+use crate::tables::{PortTable, Tables, VrfId};
 
 mod apart;
 
@@ -152,7 +154,11 @@ impl Express {
             mappings = leaves.iter().fold(0, |all, leaf| all | leaf) & LEAF;
         }
         if let Some(steer) = &tables.steer {
-            self.steer(tables, (steer, memory), burst, counters);
+            if port.has_servers && !start.is_decapsulated {
+                self.turn_back(tables, steer, (port, &start), burst);
+                self.part(burst, diverted);
+            }
+            self.steer(tables, (steer, memory), start.vrf, burst, counters);
         }
         // Most likely this burst is like the one before; whatever is not expected is found to be odd, and done all the same.
         let bit = 1 << ingress.index();
@@ -293,7 +299,8 @@ impl Express {
         &mut self,
         tables: &Tables,
         (steer, memory): (&Steer, &Memory),
-        frames: &[F],
+        vrf: VrfId,
+        frames: &mut [F],
         counters: &WorkerCounters,
     ) {
         let leaves = &mut self.leaves[..frames.len()];
@@ -312,9 +319,13 @@ impl Express {
             let read = frame.bytes().get(L3..).and_then(flow::read_common);
             if let Some(read) = read
                 && let Ok(found) = steer.key(next_hop.first, &read)
+                && frame
+                    .bytes()
+                    .get(L3..)
+                    .is_some_and(|packet| steer.is_common(&found, packet))
             {
                 steer.prefetch(memory, &found);
-                *key = steer.is_by_next_hop(&found).then_some(found);
+                *key = Some(found);
             }
         }
         if steered == 0 {
@@ -324,12 +335,65 @@ impl Express {
         counter.calls.add(1);
         counter.frames.add(steered);
         let now = steer.now();
-        for ((frame, leaf), key) in frames.iter().zip(leaves).zip(&self.keys) {
+        for ((frame, leaf), key) in frames.iter_mut().zip(leaves).zip(&self.keys) {
             if let Some(key) = key
                 && let Ok(server) = steer.choose(memory, key, now, frame.bytes().len(), counters)
             {
                 *leaf = server.next_hop;
+                if let Some(end) = server.end()
+                    && let Some(packet) = frame.bytes_mut().get_mut(L3..)
+                    && let Some(number) = fib::neighbor_of(tables, vrf, packet, *leaf)
+                {
+                    // Judged before it is translated, so that an error quotes what the client sent.
+                    let ends = Ends {
+                        source: None,
+                        destination: Some(end),
+                    };
+                    rewrite::common(packet, &ends);
+                    *leaf = number;
+                }
             }
+        }
+    }
+
+    /// Turn back what servers answer. What is not common about it, and what is in its way, is for the nodes.
+    #[inline(never)]
+    fn turn_back<F: Frame>(
+        &mut self,
+        tables: &Tables,
+        steer: &Steer,
+        (port, start): (&PortTable, &Meta),
+        frames: &mut [F],
+    ) {
+        for (index, frame) in frames.iter_mut().enumerate() {
+            let leaf = self.leaves[index];
+            if self.apart.has(index) || tables.next_hop(leaf).kind == Kind::Service {
+                continue;
+            }
+            let Some(packet) = frame.bytes_mut().get_mut(L3..) else {
+                continue;
+            };
+            match steer.returns.common(start.vrf, packet) {
+                Common::Foreign => continue,
+                Common::Answer(service) => {
+                    if let Some(number) = fib::neighbor_of(tables, start.vrf, packet, leaf) {
+                        let ends = Ends {
+                            source: Some(service),
+                            destination: None,
+                        };
+                        rewrite::common(packet, &ends);
+                        self.leaves[index] = number;
+                        continue;
+                    }
+                }
+                Common::Odd => {}
+            }
+            let rule_in = port.has_rules.then_some(self.rules_in[index]);
+            let meta = Meta {
+                rule_in: rule_in.unwrap_or(NO_RULE),
+                ..*start
+            };
+            self.leave(index, Next::Continue, meta);
         }
     }
 

@@ -288,6 +288,25 @@ fn judge(next_hop: &NextHop, hop_limit: u8, packet: &[u8], meta: &mut Meta) -> N
     }
 }
 
+/// The neighbour that a received IPv6 packet is forwarded to, following its leaf, if nothing is in its way. `None`:
+/// whatever is, [`exceptional`] finds it.
+#[inline]
+pub(crate) fn neighbor_of(tables: &Tables, vrf: VrfId, packet: &[u8], leaf: u32) -> Option<u32> {
+    if leaf & LEAF != 0 {
+        return None;
+    }
+    let mut leaf = leaf;
+    let mut next_hop = tables.next_hop(leaf);
+    if next_hop.kind != Kind::Neighbor {
+        leaf = settle(tables, (vrf, Family::V6), packet, leaf);
+        next_hop = tables.next_hop(leaf);
+    }
+    let is_free = next_hop.kind == Kind::Neighbor
+        && hop_limit(packet, Family::V6)? > 1
+        && packet.len() <= usize::from(next_hop.mtu);
+    is_free.then_some(leaf)
+}
+
 fn may_be_cut(packet: &[u8], family: Family) -> bool {
     let header = ipv4::Header::ref_from_prefix(packet);
     family == Family::V4 && header.is_ok_and(|(header, _)| !header.dont_fragment())

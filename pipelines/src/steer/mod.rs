@@ -6,12 +6,15 @@
 //! what one batch looks at, `node` the loop and the steps for one packet, `registry` the control thread's side. `spec`
 //! is what the control thread says of it all.
 //!
-//! The servers answer clients themselves: what comes here is one direction of a flow.
+//! Servers answer clients themselves, and what comes here is one direction of a flow; or the packet is translated: then
+//! `rewrite` is what is done to it, and `returns` knows what servers answer.
 
 pub(crate) mod flow;
 pub(crate) mod memory;
 pub(crate) mod node;
 pub(crate) mod registry;
+pub(crate) mod returns;
+pub(crate) mod rewrite;
 mod spec;
 pub(crate) mod view;
 

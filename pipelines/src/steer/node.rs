@@ -8,6 +8,7 @@ use dataplane::wire::ipv6::{self, proto};
 
 use super::flow;
 use super::memory::Memory;
+use super::rewrite::{self, End, Ends};
 use super::spec::Mode;
 use super::view::{Server, Steer};
 use crate::fib::{self, HOP_LIMIT, Kind};
@@ -21,7 +22,7 @@ const OUTER_HOP_LIMIT: u8 = 64;
 /// Protocol number of IPv6 in IPv6 (RFC 2473).
 const IPV6: u8 = 41;
 
-/// After the lookup: what goes to a service address.
+/// After the lookup: what goes to a service address, and what comes back translated.
 pub(crate) struct Steering<'a> {
     pub(crate) counters: &'a WorkerCounters,
     pub(crate) memory: &'a Memory,
@@ -49,10 +50,14 @@ impl<F: Frame> Node<F> for Steering<'_> {
         };
         let now = steer.now();
         for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
-            if tables.next_hop(meta.next_hop).kind != Kind::Service {
+            let next = if tables.next_hop(meta.next_hop).kind == Kind::Service {
+                step(tables, steer, self.memory, frame, meta, now, self.counters)
+            } else if is_from_servers(tables, meta) {
+                turn_back(steer, (self.memory, now), frame, meta)
+            } else {
                 continue;
-            }
-            match step(tables, steer, self.memory, frame, meta, now, self.counters) {
+            };
+            match next {
                 Next::Continue => self.any_rules |= tables.next_hop(meta.next_hop).rule_set != 0,
                 next => leaving.push(index, next),
             }
@@ -93,7 +98,49 @@ pub(crate) fn step<F: Frame>(
             let to = (server, source.octets());
             encapsulate(tables, to, read.flow(), frame, meta)
         }
+        Some(Mode::Dnat { .. }) => translate(tables, server.end(), frame, meta),
         Some(Mode::L2) | None => fib::exceptional(tables, frame.bytes(), meta),
+    }
+}
+
+/// Send a packet to its server's own address. What is in its way is found before, so that an error quotes what the client
+/// sent.
+fn translate<F: Frame>(
+    tables: &Tables,
+    destination: Option<End>,
+    frame: &mut F,
+    meta: &mut Meta,
+) -> Next {
+    match fib::exceptional(tables, frame.bytes(), meta) {
+        Next::Continue => {}
+        next => return next,
+    }
+    let ends = Ends {
+        source: None,
+        destination,
+    };
+    let packet = frame.bytes_mut().get_mut(meta.l3_offset()..);
+    match rewrite::translate(packet.unwrap_or(&mut []), &ends) {
+        Ok(()) => Next::Continue,
+        Err(reason) => Next::Drop(reason),
+    }
+}
+
+/// Whether a packet may be what a server answers that was sent translated packets.
+#[inline]
+fn is_from_servers(tables: &Tables, meta: &Meta) -> bool {
+    tables.interface(meta.interface).has_servers
+        && meta.entry == Entry::Received
+        && meta.family == Family::V6
+        && !meta.is_decapsulated
+}
+
+/// Turn a packet back that can go on, if it is an answer.
+fn turn_back<F: Frame>(steer: &Steer, memory: (&Memory, u16), frame: &mut F, meta: &Meta) -> Next {
+    let packet = frame.bytes_mut().get_mut(meta.l3_offset()..);
+    match steer.turn_back(memory, meta.vrf, packet.unwrap_or(&mut [])) {
+        Ok(()) => Next::Continue,
+        Err(reason) => Next::Drop(reason),
     }
 }
 

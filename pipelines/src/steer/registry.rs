@@ -11,8 +11,11 @@ use std::sync::Arc;
 use dataplane::table::maglev::{Maglev, Member};
 use ipnet::Ipv6Net;
 
+use super::returns::{Answer, Returns};
+use super::rewrite::End;
 use super::spec::{
-    Affinity, Mode, PoolSpec, Protocol, SERVERS_MAX, ServerSpec, ServiceSpec, Settings, State,
+    Affinity, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, ServerSpec, ServiceSpec, Settings,
+    State,
 };
 use super::view::{Address, Clock, Entry, PLACE_BITS, Pool, Server, Steer};
 use crate::tables::VrfId;
@@ -192,6 +195,10 @@ impl Registry {
                     state: server.state,
                     address: server.address.octets(),
                     next_hop: next_hop_of(pool.vrf, pool.mode, server.address),
+                    translated: match pool.mode {
+                        Mode::Dnat { port } => Some(port.unwrap_or(0)),
+                        Mode::L2 | Mode::Ip6Ip6 { .. } => None,
+                    },
                 });
             }
         }
@@ -211,10 +218,41 @@ impl Registry {
                 .collect(),
             pools: pools.collect(),
             servers: servers.into(),
+            returns: self.returns(),
             flows: self.settings.flows,
             seed: self.settings.seed,
             clock: self.clock.clone(),
         }
+    }
+
+    /// What servers answer whose packets are translated.
+    fn returns(&self) -> Returns {
+        let mut of_servers: BTreeMap<_, Vec<Answer>> = BTreeMap::new();
+        for service in &self.settings.services {
+            let Some(pool) = self.settings.pools.get(service.pool) else {
+                continue;
+            };
+            let Mode::Dnat { port: mapped } = pool.mode else {
+                continue;
+            };
+            let answers: Vec<_> = ranges(service)
+                .iter()
+                .map(|ports| Answer {
+                    protocol: service.protocol,
+                    first: mapped.unwrap_or(*ports.start()),
+                    last: mapped.unwrap_or(*ports.end()),
+                    service: End {
+                        address: service.prefix.network().octets(),
+                        port: mapped.map(|_| *ports.start()),
+                    },
+                })
+                .collect();
+            for server in &pool.servers {
+                let key = (pool.vrf, server.address.octets());
+                of_servers.entry(key).or_default().extend(&answers);
+            }
+        }
+        Returns::new(of_servers.into_iter().collect())
     }
 
     /// How the pool with this name is doing.
@@ -234,17 +272,21 @@ impl Registry {
     }
 }
 
+/// The ports of a service: all of them where none is named.
+fn ranges(service: &ServiceSpec) -> &[Ports] {
+    const ALL: &[Ports] = &[0..=u16::MAX];
+    if service.ports.is_empty() {
+        ALL
+    } else {
+        &service.ports
+    }
+}
+
 /// The services of one address: a named protocol before any, fewer ports before more.
 fn address(services: &[&ServiceSpec]) -> Address {
     let mut entries = Vec::new();
     for service in services {
-        let all = [0..=u16::MAX];
-        let ports = if service.ports.is_empty() {
-            &all[..]
-        } else {
-            &service.ports
-        };
-        entries.extend(ports.iter().map(|ports| Entry {
+        entries.extend(ranges(service).iter().map(|ports| Entry {
             protocol: service.protocol,
             first: *ports.start(),
             last: *ports.end(),

@@ -83,15 +83,21 @@ pub struct PoolSpec {
     pub servers: Vec<ServerSpec>,
 }
 
-/// How packets reach a server, which answers the client itself.
+/// How packets reach a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// By its MAC address: it is on a link of ours, and has the service address without announcing it there.
+    /// By its MAC address, and it answers the client itself: it is on a link of ours, and has the service address without announcing it there.
     L2,
-    /// In an IPv6 packet to its own address (RFC 2473), from this address of ours.
+    /// In an IPv6 packet to its own address (RFC 2473), from this address of ours; it answers the client itself.
     Ip6Ip6 {
         /// Outer source.
         source: Ipv6Addr,
+    },
+    /// Its own address, and this port, take the place of the service's. What it answers comes through us, and by an
+    /// interface by which it is reached. Services are single addresses; a server's address, protocol and port belong to one.
+    Dnat {
+        /// The server's port; `None`: the same as the service's. Then services have one port.
+        port: Option<u16>,
     },
 }
 

@@ -9,6 +9,8 @@ use dataplane::table::maglev::Maglev;
 
 use super::flow::{Read, Role};
 use super::memory::{Kept, Memory, Stage};
+use super::returns::Returns;
+use super::rewrite::{self, End};
 use super::spec::{Affinity, Mode, Protocol, State};
 use crate::lisp::flow::scatter;
 
@@ -83,6 +85,19 @@ pub(crate) struct Server {
     pub(crate) address: [u8; 16],
     /// Index of its next hop.
     pub(crate) next_hop: u32,
+    /// Packets are sent to its address, and to this port unless it is 0; `None`: they stay as they are.
+    pub(super) translated: Option<u16>,
+}
+
+impl Server {
+    /// What takes the place of the service, if anything does.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> Option<End> {
+        self.translated.map(|port| End {
+            address: self.address,
+            port: (port != 0).then_some(port),
+        })
+    }
 }
 
 /// Everything of steering one version of the tables knows.
@@ -92,6 +107,7 @@ pub(crate) struct Steer {
     pub(super) pools: Box<[Pool]>,
     /// By place.
     pub(super) servers: Box<[Option<Server>]>,
+    pub(crate) returns: Returns,
     pub(super) flows: u32,
     pub(super) seed: u64,
     pub(super) clock: Clock,
@@ -129,11 +145,15 @@ impl Steer {
             .map(|pool| pool.mode)
     }
 
-    /// Whether the server only needs another next hop.
+    /// Whether the packet with this key needs nothing but another next hop and plain translation.
     #[inline(always)]
-    pub(crate) fn is_by_next_hop(&self, key: &Key) -> bool {
+    pub(crate) fn is_common(&self, key: &Key, packet: &[u8]) -> bool {
         let pool = self.pools.get(usize::from(key.pool));
-        pool.is_some_and(|pool| pool.mode == Mode::L2)
+        pool.is_some_and(|pool| match pool.mode {
+            Mode::L2 => true,
+            Mode::Dnat { .. } => rewrite::is_common(packet),
+            Mode::Ip6Ip6 { .. } => false,
+        })
     }
 
     /// Which pool a packet to a service address goes to, and what it is remembered by.

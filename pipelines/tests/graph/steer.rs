@@ -1,11 +1,13 @@
 //! Anycast steering: which server, by what way, and what is in the way.
 
+mod dnat;
 mod errors;
 mod flows;
 mod tunnel;
 
 use std::sync::Arc;
 
+use dataplane::testing::HeapFrame;
 use dataplane::testing::builder::Packet;
 use dataplane::wire::tcp;
 use pipelines::Edge;
@@ -84,6 +86,11 @@ fn network(known: u8) -> Builder {
 
 impl Site {
     fn new(pool: PoolSpec, services: Vec<ServiceSpec>) -> Self {
+        Self::with(pool, services, Edge::new())
+    }
+
+    /// With a graph of one's choice.
+    fn with(pool: PoolSpec, services: Vec<ServiceSpec>, edge: Edge<HeapFrame>) -> Self {
         let settings = Settings {
             flows: 1 << 16,
             seed: 7,
@@ -97,7 +104,7 @@ impl Site {
         Self {
             rib,
             settings,
-            bench: Bench::with(Arc::new(tables), Edge::new()),
+            bench: Bench::with(Arc::new(tables), edge),
         }
     }
 
