@@ -6,11 +6,13 @@ use std::net::Ipv6Addr;
 use anyhow::{Context as _, Result};
 use dataplane::port::PortId;
 use dataplane::testing::HeapFrame;
+use dataplane::testing::builder::Packet;
 use dataplane::wire::ethernet::Mac;
+use ipnet::IpNet;
 use pipelines::steer::{
     Affinity, FLOWS_DEFAULT, Mode, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State,
 };
-use pipelines::tables::{Builder, InterfaceSpec, Rib, VrfId};
+use pipelines::tables::{Builder, Hop, InterfaceSpec, Rib, Route, VrfId};
 use pipelines::{Edge, Tables};
 
 use crate::cases::{Flows, Point, Sizes};
@@ -36,11 +38,26 @@ pub enum Step {
     Ip6Ip6,
     /// By MAC address, and every packet is the first of a flow.
     NewFlows,
+    /// To servers' own addresses.
+    Dnat,
+    /// From there to clients.
+    DnatBack,
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::L2, Self::Ip6Ip6, Self::NewFlows];
+    pub const ALL: [Self; 5] = [
+        Self::L2,
+        Self::Ip6Ip6,
+        Self::NewFlows,
+        Self::Dnat,
+        Self::DnatBack,
+    ];
+
+    /// Whether it is what servers answer.
+    fn is_back(self) -> bool {
+        self == Self::DnatBack
+    }
 }
 
 impl fmt::Display for Step {
@@ -49,6 +66,8 @@ impl fmt::Display for Step {
             Self::L2 => "steer-dsr-l2",
             Self::Ip6Ip6 => "steer-dsr-ip6ip6",
             Self::NewFlows => "steer-dsr-l2-new",
+            Self::Dnat => "steer-dnat",
+            Self::DnatBack => "steer-dnat-back",
         })
     }
 }
@@ -60,8 +79,31 @@ pub fn replay(step: Step) -> Result<Replay<Edge<HeapFrame>>> {
         flows: Flows::SixtyFourThousand,
     };
     let service: Ipv6Addr = SERVICE.parse()?;
-    let frames = traffic::frames_to(point, |_| service);
+    let mut frames = traffic::frames_to(point, |_| service);
+    if step.is_back() {
+        for (frame, number) in frames.iter_mut().zip((0..SERVERS).cycle()) {
+            *frame = answer(frame, server(step, number)?)?;
+        }
+    }
     Ok(Replay::new(Edge::new(), tables(step)?, frames))
+}
+
+/// What a server answers to the client who sent this UDP packet.
+fn answer(frame: &[u8], server: Ipv6Addr) -> Result<Vec<u8>> {
+    let client: [u8; 16] = *frame[22..].first_chunk().context("a whole header")?;
+    let port = u16::from_be_bytes(*frame[54..].first_chunk().context("a whole header")?);
+    let packet = Packet::ethernet(Mac::from_octets([2; 6]), net::SOURCE_MAC.parse()?);
+    let packet = packet.ipv6(server, client.into());
+    Ok(packet.udp(443, port, &frame[62..]).build())
+}
+
+/// The address of a server: on the side that packets leave for, or come from.
+fn server(step: Step, number: u8) -> Result<Ipv6Addr> {
+    let prefix = match step.is_back() {
+        true => "fd00:a:",
+        false => "2001:db8:ffff:",
+    };
+    Ok(format!("{prefix}:1:{number:x}").parse()?)
 }
 
 fn tables(step: Step) -> Result<Tables> {
@@ -78,13 +120,22 @@ fn tables(step: Step) -> Result<Tables> {
             up: true,
         }))
     };
-    interface(INGRESS, net::SOURCE_MAC, net::INSIDE_ADDRESS)?;
+    let inside = interface(INGRESS, net::SOURCE_MAC, net::INSIDE_ADDRESS)?;
     let outside = interface(EGRESS, net::SINK_MAC, net::OUTSIDE_ADDRESS)?;
+    let router = Mac::from_octets([2, 0, 0, 0, 1, 0]);
+    builder.neighbor(outside, net::OUTSIDE_ROUTER.parse()?, router);
+    let hop = Hop {
+        interface: outside,
+        via: Some(net::OUTSIDE_ROUTER.parse()?),
+        weight: 1,
+    };
+    builder.route(VRF, "::/0".parse::<IpNet>()?, Route::Hops(vec![hop]));
+    let side = if step.is_back() { inside } else { outside };
     let mut servers = Vec::new();
     for number in 0..SERVERS {
-        let address: Ipv6Addr = format!("2001:db8:ffff::1:{number:x}").parse()?;
+        let address = server(step, number)?;
         let mac = Mac::from_octets([2, 0, 0, 0, 1, number]);
-        builder.neighbor(outside, address.into(), mac);
+        builder.neighbor(side, address.into(), mac);
         servers.push(ServerSpec {
             address,
             weight: 1,
@@ -98,6 +149,7 @@ fn tables(step: Step) -> Result<Tables> {
         mode: match step {
             Step::L2 | Step::NewFlows => Mode::L2,
             Step::Ip6Ip6 => Mode::Ip6Ip6 { source },
+            Step::Dnat | Step::DnatBack => Mode::Dnat { port: None },
         },
         table_size: 65_537,
         servers,
@@ -114,8 +166,8 @@ fn tables(step: Step) -> Result<Tables> {
     rib.set_steering(Some(Settings {
         seed: 7,
         flows: match step {
-            Step::L2 | Step::Ip6Ip6 => FLOWS_DEFAULT,
             Step::NewFlows => FORGETFUL,
+            _ => FLOWS_DEFAULT,
         },
         pools: vec![pool],
         services: vec![service],
@@ -141,6 +193,15 @@ mod tests {
             let overhead = if step == Step::Ip6Ip6 { 40 } else { 0 };
             assert_eq!(frame.bytes().len(), 64 + overhead, "{step}");
             assert_eq!(frame.bytes()[..5], [2, 0, 0, 0, 1], "{step}");
+            let (source, destination) = (&frame.bytes()[22..38], &frame.bytes()[38..54]);
+            let service: Ipv6Addr = SERVICE.parse().expect("an address");
+            let is_service = [source, destination].map(|end| *end == service.octets());
+            let expected = match step {
+                Step::L2 | Step::NewFlows => [false, true],
+                Step::Ip6Ip6 | Step::Dnat => [false, false],
+                Step::DnatBack => [true, false],
+            };
+            assert_eq!(is_service, expected, "{step}");
         }
     }
 }

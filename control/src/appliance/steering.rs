@@ -151,7 +151,7 @@ impl<P: Platform> Appliance<P> {
         let pools = steering.pools.iter().map(|pool| PoolView {
             name: pool.name.clone(),
             vrf: self.config.vrfs[pool.vrf].clone(),
-            mode: format!("{:?}", pool.mode).to_lowercase(),
+            mode: pool.mode.name().to_owned(),
             table_size: pool.table_size,
             digest: self
                 .rib

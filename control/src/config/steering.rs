@@ -24,10 +24,12 @@ pub struct Pool {
     pub name: String,
     /// `vrf`: where its servers and its services are, index into [`Config::vrfs`](super::Config::vrfs). Default `main`.
     pub vrf: usize,
-    /// `mode`: how packets reach the servers, which answer clients themselves. Default `l2`.
+    /// `mode`: how packets reach the servers, and whether these answer clients themselves. Default `l2`.
     pub mode: Mode,
     /// `source`: outer source of `ip6ip6`, an own address.
     pub source: Option<Ipv6Addr>,
+    /// `port`: of `dnat`, the servers' port, where it is another than the service's. Its services have one port then.
+    pub port: Option<u16>,
     /// `table_size`: cells of the Maglev table, a prime from 251 to 655,373. Default 65,537.
     pub table_size: u32,
     /// `servers`: 1 to 1,024, of all pools together.
@@ -43,6 +45,20 @@ pub enum Mode {
     L2,
     /// In an IPv6 packet to its own address (RFC 2473).
     Ip6Ip6,
+    /// Translated to its own address, and to `port`; it answers through this box.
+    Dnat,
+}
+
+impl Mode {
+    /// The word of the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Ip6Ip6 => "ip6ip6",
+            Self::Dnat => "dnat",
+        }
+    }
 }
 
 /// One of a pool's `servers`.
@@ -67,7 +83,7 @@ pub struct Service {
     pub name: String,
     /// `prefix`: the service address with /128, or a prefix; routed to this box, on no link of it.
     pub prefix: Ipv6Net,
-    /// `protocol`: `tcp`, `udp`, `sctp`, `icmpv6` or `any`. Default `any`.
+    /// `protocol`: `tcp`, `udp`, `udp-lite`, `sctp`, `icmpv6` or `any`. Default `any`.
     pub protocol: Protocol,
     /// `ports`: numbers such as 443 and ranges such as "8000-8999", at most 64. Default: all.
     pub ports: Vec<Ports>,
@@ -79,12 +95,14 @@ pub struct Service {
 
 /// Which packets of a service address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// TCP.
     Tcp,
     /// UDP.
     Udp,
+    /// UDP-Lite.
+    UdpLite,
     /// SCTP.
     Sctp,
     /// ICMPv6: echo; errors belong to the flows they are about.
@@ -101,6 +119,7 @@ impl Protocol {
         match self {
             Self::Tcp => Some(6),
             Self::Udp => Some(17),
+            Self::UdpLite => Some(136),
             Self::Sctp => Some(132),
             Self::Icmpv6 => Some(58),
             Self::Any => None,
@@ -110,7 +129,7 @@ impl Protocol {
     /// Whether its packets have ports.
     #[must_use]
     pub const fn has_ports(self) -> bool {
-        matches!(self, Self::Tcp | Self::Udp | Self::Sctp)
+        matches!(self, Self::Tcp | Self::Udp | Self::UdpLite | Self::Sctp)
     }
 
     /// The word of the file.
@@ -119,6 +138,7 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::UdpLite => "udp-lite",
             Self::Sctp => "sctp",
             Self::Icmpv6 => "icmpv6",
             Self::Any => "any",

@@ -72,6 +72,7 @@ fn pool(pool: &Pool, overrides: &Overrides) -> steer::PoolSpec {
         vrf: vrf(pool.vrf),
         mode: match (pool.mode, pool.source) {
             (Mode::Ip6Ip6, Some(source)) => steer::Mode::Ip6Ip6 { source },
+            (Mode::Dnat, _) => steer::Mode::Dnat { port: pool.port },
             (Mode::L2 | Mode::Ip6Ip6, _) => steer::Mode::L2,
         },
         table_size: pool.table_size,

@@ -28,7 +28,7 @@ pub struct ServiceView {
     pub name: String,
     /// The service address.
     pub prefix: String,
-    /// `tcp`, `udp`, `sctp`, `icmpv6` or `any`.
+    /// `tcp`, `udp`, `udp-lite`, `sctp`, `icmpv6` or `any`.
     pub protocol: String,
     /// Ports and ranges; none means all.
     pub ports: Vec<String>,
@@ -45,7 +45,7 @@ pub struct PoolView {
     pub name: String,
     /// Its routing table.
     pub vrf: String,
-    /// `l2` or `ip6ip6`.
+    /// `l2`, `ip6ip6` or `dnat`.
     pub mode: String,
     /// Cells of the Maglev table.
     pub table_size: u32,

@@ -28,6 +28,7 @@ pub(in crate::config) struct PoolTable {
     pub(in crate::config) vrf: Field<String>,
     pub(in crate::config) mode: Field<Mode>,
     pub(in crate::config) source: Field<Ipv6Addr>,
+    pub(in crate::config) port: Field<u16>,
     pub(in crate::config) table_size: Field<u32>,
     pub(in crate::config) servers: Field<List<ServerTable>>,
 }
@@ -56,7 +57,11 @@ pub(super) fn flows(mut table: Table<'_>, sink: &mut Sink<'_>) -> Field<u32> {
 }
 
 pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
-    const MODE: [(&str, Mode); 2] = [("l2", Mode::L2), ("ip6ip6", Mode::Ip6Ip6)];
+    const MODE: [(&str, Mode); 3] = [
+        (Mode::L2.name(), Mode::L2),
+        (Mode::Ip6Ip6.name(), Mode::Ip6Ip6),
+        (Mode::Dnat.name(), Mode::Dnat),
+    ];
     let most = dataplane::table::maglev::SIZE_MAX;
     let read = PoolTable {
         place: table.place.clone(),
@@ -64,6 +69,7 @@ pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
         vrf: table.optional("vrf", sink, reference),
         mode: table.optional("mode", sink, choice(&MODE)),
         source: table.optional("source", sink, address_v6),
+        port: table.optional("port", sink, integer(1..=65_535, "")),
         table_size: table.optional("table_size", sink, integer(251..=most, "cells")),
         servers: table.required("servers", "who answers", sink, |value, sink| {
             list(
@@ -93,9 +99,10 @@ fn server(value: Value<'_>, sink: &mut Sink<'_>) -> Option<ServerTable> {
 }
 
 pub(super) fn service(mut table: Table<'_>, sink: &mut Sink<'_>) -> ServiceTable {
-    const PROTOCOLS: [(&str, Protocol); 5] = [
+    const PROTOCOLS: [(&str, Protocol); 6] = [
         (Protocol::Tcp.name(), Protocol::Tcp),
         (Protocol::Udp.name(), Protocol::Udp),
+        (Protocol::UdpLite.name(), Protocol::UdpLite),
         (Protocol::Sctp.name(), Protocol::Sctp),
         (Protocol::Icmpv6.name(), Protocol::Icmpv6),
         (Protocol::Any.name(), Protocol::Any),

@@ -1,5 +1,7 @@
 //! Steering: servers can be reached the way their pool says, services are addresses of nobody else.
 
+mod translation;
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use dataplane::table::maglev::{self, is_prime};
@@ -96,6 +98,10 @@ fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
     }
     let mode = (!table.mode.is_invalid()).then(|| table.mode.value().copied().unwrap_or_default());
     check_source(&table, mode, vrf, around.interfaces, sink);
+    if let (Some((_, place)), Some(Mode::L2 | Mode::Ip6Ip6)) = (table.port.given(), mode) {
+        let (found, other) = ("port", "mode = \"dnat\"");
+        sink.push(place, Problem::Without { found, other });
+    }
     let mut servers = Vec::new();
     let (mut names, mut addresses) = (Seen::default(), Seen::default());
     for (table, _) in table
@@ -118,6 +124,7 @@ fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
         vrf: vrf.unwrap_or(0),
         mode: mode.unwrap_or_default(),
         source: table.source.optional(),
+        port: table.port.optional(),
         table_size: table.table_size.or(maglev::SIZE_DEFAULT),
         servers,
     }
@@ -132,7 +139,7 @@ fn check_source(
     sink: &mut Sink<'_>,
 ) {
     match (mode, table.source.given()) {
-        (Some(Mode::L2), Some((_, place))) => {
+        (Some(Mode::L2 | Mode::Dnat), Some((_, place))) => {
             let (found, other) = ("source", "mode = \"ip6ip6\"");
             sink.push(place, Problem::Without { found, other });
         }
@@ -231,7 +238,7 @@ fn on_link(
         let problem = Problem::OffLink {
             found: ip,
             owner: format!("an interface in VRF {:?}", interfaces.vrf_name(vrf)),
-            expected: "a server on a link, or mode = \"ip6ip6\"".to_owned(),
+            expected: "a server on a link, or mode = \"ip6ip6\" or \"dnat\"".to_owned(),
         };
         sink.push(place, problem);
     }
@@ -247,6 +254,7 @@ fn services(
 ) -> Vec<Service> {
     let mut names = Names::new("service");
     let mut taken: Vec<(usize, Ipv6Net, Protocol, Ports, Place)> = Vec::new();
+    let mut translated = translation::Answers::default();
     let mut services = Vec::new();
     for (index, table) in tables.or(Vec::new()).into_iter().enumerate() {
         let name = table.name.given();
@@ -265,7 +273,10 @@ fn services(
             && !table.protocol.is_invalid()
             && !protocol.has_ports()
         {
-            let (found, other) = ("ports", "protocol = \"tcp\", \"udp\" or \"sctp\"");
+            let (found, other) = (
+                "ports",
+                "protocol = \"tcp\", \"udp\", \"udp-lite\" or \"sctp\"",
+            );
             sink.push(place, Problem::Without { found, other });
         }
         if let (Some((prefix, place)), Some(vrf), false) =
@@ -302,6 +313,9 @@ fn services(
                 }
                 taken.push((vrf, *prefix, protocol, *ports, place.clone()));
             }
+        }
+        if let Some(pool) = pool.and_then(|pool| pools.get(pool)) {
+            translated.check(&table, pool, sink);
         }
         let ports = table.ports.optional().into_iter();
         services.push(Service {

@@ -1,4 +1,4 @@
-//! Services of the network: by both modes, by flow and by source, with servers of every state.
+//! Services of the network: by every mode, by flow and by source, with servers of every state.
 
 use anyhow::Result;
 use pipelines::steer::{
@@ -6,12 +6,15 @@ use pipelines::steer::{
 };
 use pipelines::tables::VrfId;
 
-/// Service addresses: by link and flow, by tunnel and source, of servers out of reach, of a pool without servers.
-pub const SERVICES: [&str; 4] = [
+/// Service addresses: by link and flow, by tunnel and source, of servers out of reach, of a pool without servers, by
+/// address translation, and to another port.
+pub const SERVICES: [&str; 6] = [
     "2001:db8:5e::1",
     "2001:db8:5e::2",
     "2001:db8:5e::3",
     "2001:db8:5e::4",
+    "2001:db8:5e::5",
+    "2001:db8:5e::6",
 ];
 
 const TCP: u8 = 6;
@@ -57,6 +60,18 @@ pub fn settings() -> Result<Settings> {
                 "2001:db8:e::9",
             ],
         ),
+        // On links, behind a router, unresolved, behind a router that does not answer.
+        (
+            Mode::Dnat { port: None },
+            &[
+                "fd01:203:405:1::2",
+                "fd05:0:0:64::2",
+                "fd01:203:405:77::10",
+                "fd01:203:405:1::dead",
+                "2001:db8:f::1",
+            ],
+        ),
+        (Mode::Dnat { port: Some(1) }, &["2001:db8:2:2::2"]),
     ];
     let pools = servers.iter().zip(0..).map(|((mode, servers), number)| {
         Ok(PoolSpec {
@@ -84,6 +99,18 @@ pub fn settings() -> Result<Settings> {
         (2, Protocol::Number(UDP), &[], 2, Affinity::Flow),
         (2, Protocol::Any, &[], 4, Affinity::Flow),
         (3, Protocol::Any, &[], 3, Affinity::Flow),
+        (
+            4,
+            Protocol::Number(UDP),
+            &[2..=2, 53..=4000],
+            5,
+            Affinity::Flow,
+        ),
+        (4, Protocol::Number(TCP), &[2..=4000], 5, Affinity::Flow),
+        (4, Protocol::Number(58), &[], 5, Affinity::Flow),
+        (4, Protocol::Number(132), &[], 5, Affinity::Source),
+        (5, Protocol::Number(UDP), &[2..=2], 6, Affinity::Flow),
+        (5, Protocol::Number(TCP), &[2..=2], 6, Affinity::Source),
     ];
     let services = services.map(|(address, protocol, ports, pool, affinity)| {
         let address = SERVICES[address];
