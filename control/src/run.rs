@@ -113,8 +113,8 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let mut publisher = Publisher::new(Builder::new().build());
     let queues = devices.take_queues();
     let (workers, handles) =
-        Crew::build::<Mbuf, Edge<Mbuf>>(&crew_config(&config), queues, &mut publisher, |_| {
-            Edge::new()
+        Crew::build::<Mbuf, Edge<Mbuf>>(&crew_config(&config), queues, &mut publisher, |worker| {
+            Edge::of_worker(worker, config.workers.cores.len())
         })?;
     let control_core = config.system.control_core;
     let mut appliance = Appliance::new(

@@ -121,6 +121,8 @@ reasons! {
         SteerHeaders = "steer_headers", "headers do not say which flow it belongs to", "RFC 8200 4";
         SteerProtocol = "steer_protocol", "to a server by address translation, and of a protocol that cannot be translated", "RFC 6146 3.4";
         SteerChecksum = "steer_checksum", "UDP without a checksum cannot be translated", "RFC 8200 8.1";
+        SteerNoFlow = "steer_no_flow", "to a source address of a pool, and of no flow there", "RFC 6146 3.5";
+        SteerNoPort = "steer_no_port", "no port of the pool's source addresses is free for another flow", "RFC 6146 3.5.1.1";
         NoHeadroom = "no_headroom", "headers do not fit in the buffer", "-";
         NoBuffer = "no_buffer", "no buffer for a fragment", "-";
         NotFragmentable = "not_fragmentable", "too large, and cannot be cut into few fragments", "RFC 791 3.2";

@@ -2,18 +2,27 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use dataplane::port::PortId;
+use anyhow::{Context as _, Result, ensure};
+use dataplane::counters::WorkerCounters;
+use dataplane::frame::{BURST_MAX, Burst, Frame as _};
+use dataplane::outputs::{Outputs, TxPath};
+use dataplane::port::{PortId, TxQueue};
+use dataplane::reason::PuntReason;
+use dataplane::ring::ring;
 use dataplane::testing::HeapFrame;
 use dataplane::testing::builder::Packet;
+use dataplane::trace::Tracer;
 use dataplane::wire::ethernet::Mac;
+use dataplane::worker::Pipeline as _;
 use ipnet::IpNet;
 use pipelines::steer::{
     Affinity, FLOWS_DEFAULT, Mode, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State,
 };
 use pipelines::tables::{Builder, Hop, InterfaceSpec, Rib, Route, VrfId};
 use pipelines::{Edge, Tables};
+use rtrb::Producer;
 
 use crate::cases::{Flows, Point, Sizes};
 use crate::network as net;
@@ -26,6 +35,13 @@ const VRF: VrfId = VrfId(0);
 const SERVICE: &str = "2001:db8:a11::1";
 /// Servers of the pool.
 const SERVERS: u8 = 64;
+/// Source addresses of full NAT: a quarter of their ports is taken.
+const OURS: [&str; 4] = [
+    "2001:db8:a0::1",
+    "2001:db8:a0::2",
+    "2001:db8:a0::3",
+    "2001:db8:a0::4",
+];
 /// Memory so short that a flow is forgotten before it has a second packet.
 const FORGETFUL: u32 = 1024;
 
@@ -42,21 +58,27 @@ pub enum Step {
     Dnat,
     /// From there to clients.
     DnatBack,
+    /// To servers' own addresses, from one of ours.
+    FullNat,
+    /// From there to clients.
+    FullNatBack,
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::L2,
         Self::Ip6Ip6,
         Self::NewFlows,
         Self::Dnat,
         Self::DnatBack,
+        Self::FullNat,
+        Self::FullNatBack,
     ];
 
     /// Whether it is what servers answer.
     fn is_back(self) -> bool {
-        self == Self::DnatBack
+        matches!(self, Self::DnatBack | Self::FullNatBack)
     }
 }
 
@@ -68,6 +90,8 @@ impl fmt::Display for Step {
             Self::NewFlows => "steer-dsr-l2-new",
             Self::Dnat => "steer-dnat",
             Self::DnatBack => "steer-dnat-back",
+            Self::FullNat => "steer-fullnat",
+            Self::FullNatBack => "steer-fullnat-back",
         })
     }
 }
@@ -80,12 +104,72 @@ pub fn replay(step: Step) -> Result<Replay<Edge<HeapFrame>>> {
     };
     let service: Ipv6Addr = SERVICE.parse()?;
     let mut frames = traffic::frames_to(point, |_| service);
-    if step.is_back() {
-        for (frame, number) in frames.iter_mut().zip((0..SERVERS).cycle()) {
-            *frame = answer(frame, server(step, number)?)?;
+    let tables = tables(step)?;
+    let mut edge = Edge::new();
+    match step {
+        Step::DnatBack => {
+            for (frame, number) in frames.iter_mut().zip((0..SERVERS).cycle()) {
+                *frame = answer(frame, server(step, number)?)?;
+            }
         }
+        Step::FullNatBack => frames = answers(&mut edge, &tables, &frames)?,
+        _ => {}
     }
-    Ok(Replay::new(Edge::new(), tables(step)?, frames))
+    Ok(Replay::new(edge, tables, frames))
+}
+
+/// What servers answer to these packets, which come in by the other port first: each begins a flow.
+fn answers(
+    edge: &mut Edge<HeapFrame>,
+    tables: &Tables,
+    frames: &[Vec<u8>],
+) -> Result<Vec<Vec<u8>>> {
+    let (sent, mut asked) = ring(frames.len());
+    let (punts, _punted) = ring(1);
+    let counters = Arc::new(WorkerCounters::new());
+    let paths = vec![TxPath::Queue(Box::new(Keep(sent)) as _), TxPath::Absent];
+    let rates = [(0, 0); PuntReason::COUNT];
+    let mut out = Outputs::new(paths, Vec::new(), punts, rates, counters, Tracer::off());
+    let port = PortId::new(EGRESS).context("port 1")?;
+    for frames in frames.chunks(BURST_MAX) {
+        let mut burst = Burst::new();
+        for frame in frames {
+            let mut frame = frame.clone();
+            frame[..6].copy_from_slice(&net::SINK_MAC.parse::<Mac>()?.octets());
+            burst.push(HeapFrame::new(&frame));
+        }
+        edge.process(tables, port, &mut burst, &mut out);
+        out.flush();
+    }
+    let asked: Vec<_> = std::iter::from_fn(|| asked.pop().ok()).collect();
+    ensure!(
+        asked.len() == frames.len(),
+        "{} of {}",
+        asked.len(),
+        frames.len()
+    );
+    let answer = |question: &HeapFrame| {
+        // Whoever was asked answers: both ends change places, and the checksum stays.
+        let mut frame = question.bytes().to_vec();
+        for (one, other, len) in [(0, 6, 6), (22, 38, 16), (54, 56, 2)] {
+            let (before, after) = frame.split_at_mut(other);
+            before[one..one + len].swap_with_slice(&mut after[..len]);
+        }
+        frame
+    };
+    Ok(asked.iter().map(answer).collect())
+}
+
+/// The transmit function that keeps what it is given.
+struct Keep(Producer<HeapFrame>);
+
+impl TxQueue for Keep {
+    type Frame = HeapFrame;
+
+    fn transmit(&mut self, burst: &mut Burst<HeapFrame>) -> usize {
+        let sent = burst.drain(..).map(|frame| self.0.push(frame));
+        sent.filter(Result::is_ok).count()
+    }
 }
 
 /// What a server answers to the client who sent this UDP packet.
@@ -150,6 +234,14 @@ fn tables(step: Step) -> Result<Tables> {
             Step::L2 | Step::NewFlows => Mode::L2,
             Step::Ip6Ip6 => Mode::Ip6Ip6 { source },
             Step::Dnat | Step::DnatBack => Mode::Dnat { port: None },
+            Step::FullNat | Step::FullNatBack => Mode::FullNat { port: None },
+        },
+        sources: match step {
+            Step::FullNat | Step::FullNatBack => OURS
+                .iter()
+                .map(|text| text.parse())
+                .collect::<Result<_, _>>()?,
+            _ => Vec::new(),
         },
         table_size: 65_537,
         servers,
@@ -179,8 +271,6 @@ fn tables(step: Step) -> Result<Tables> {
 
 #[cfg(test)]
 mod tests {
-    use dataplane::frame::Frame as _;
-
     use super::*;
 
     #[test]
@@ -198,8 +288,8 @@ mod tests {
             let is_service = [source, destination].map(|end| *end == service.octets());
             let expected = match step {
                 Step::L2 | Step::NewFlows => [false, true],
-                Step::Ip6Ip6 | Step::Dnat => [false, false],
-                Step::DnatBack => [true, false],
+                Step::Ip6Ip6 | Step::Dnat | Step::FullNat => [false, false],
+                Step::DnatBack | Step::FullNatBack => [true, false],
             };
             assert_eq!(is_service, expected, "{step}");
         }

@@ -36,6 +36,7 @@ use crate::npt66::Direction;
 use crate::npt66::node::{Inbound, Outbound, step};
 use crate::steer::memory::Memory;
 use crate::steer::node::Steering;
+use crate::steer::sessions::Shares;
 use crate::tables::{IcmpLimits, PortTable, Tables};
 
 /// Names of the nodes, by their index in the counters.
@@ -83,6 +84,12 @@ impl<F: Frame> Edge<F> {
     /// A pipeline with nothing in it.
     #[must_use]
     pub fn new() -> Self {
+        Self::of_worker(0, 1)
+    }
+
+    /// That of worker `worker` of `workers`, who share the ports of full NAT among them.
+    #[must_use]
+    pub fn of_worker(worker: usize, workers: usize) -> Self {
         let limits = IcmpLimits::default();
         Self {
             batch: Batch::new(),
@@ -91,7 +98,7 @@ impl<F: Frame> Edge<F> {
             diverted: Vec::with_capacity(dataplane::frame::BURST_MAX),
             lookup: Lookup::default(),
             express: Some(Box::new(Express::new())),
-            memory: Memory::new(),
+            memory: Memory::new(Shares::new(worker, workers)),
             limits,
             errors: TokenBucket::new(limits.per_second, limits.burst),
         }
@@ -100,9 +107,15 @@ impl<F: Frame> Edge<F> {
     /// A pipeline without the short way: what [`Edge::new`] is compared with.
     #[must_use]
     pub fn without_express() -> Self {
+        Self::new().by_nodes()
+    }
+
+    /// The same pipeline without the short way.
+    #[must_use]
+    pub fn by_nodes(self) -> Self {
         Self {
             express: None,
-            ..Self::new()
+            ..self
         }
     }
 
@@ -380,6 +393,11 @@ impl<F: Frame> Edge<F> {
             Next::Punt(reason) => out.punt(reason, frame, meta),
             Next::Local => self.local.push(frame, meta),
             Next::Hairpin => self.hairpin(frame, meta, tables, out),
+            Next::Again => self.again.push(frame, meta),
+            Next::HandOver(worker) => {
+                let port = tables.interface(meta.interface).port;
+                out.spread(usize::from(worker), port, frame);
+            }
             Next::Cut(room) => self.cut(room, frame, meta, tables, out),
             Next::Continue => debug_assert!(false, "a frame that continues stays in the batch"),
         }

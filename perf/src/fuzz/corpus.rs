@@ -10,7 +10,7 @@ use dataplane::wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, Mac};
 use dataplane::wire::icmpv6::{self, types};
 use dataplane::wire::ipv6::proto;
 
-use super::network::steer::SERVICES;
+use super::network::steer::{SERVICES, SOURCES as NAT};
 use super::network::{LINK_LOCAL, PORTS, mac_of};
 
 /// Where frames come from and how they are tagged.
@@ -41,7 +41,7 @@ const SOURCES: [&str; 14] = [
     "ff02::1",
 ];
 
-const DESTINATIONS: [&str; 30] = [
+const DESTINATIONS: [&str; 33] = [
     "2400:cb00::1",
     "2001:db8:1:d550::1234", // outside address of a host inside
     "2001:db8:1:ffff::1",
@@ -72,6 +72,9 @@ const DESTINATIONS: [&str; 30] = [
     SERVICES[3],
     SERVICES[4],
     SERVICES[5],
+    SERVICES[6],
+    NAT[0],
+    NAT[1],
 ];
 
 /// Every combination, by the port it is meant for; more than a hundred thousand in all.

@@ -7,19 +7,22 @@
 //! is what the control thread says of it all.
 //!
 //! Servers answer clients themselves, and what comes here is one direction of a flow; or the packet is translated: then
-//! `rewrite` is what is done to it, and `returns` knows what servers answer.
+//! `rewrite` is what is done to it. Of destination NAT `returns` knows what servers answer; full NAT is `full`, and its flows
+//! are in `sessions`.
 
 pub(crate) mod flow;
+pub(crate) mod full;
 pub(crate) mod memory;
 pub(crate) mod node;
 pub(crate) mod registry;
 pub(crate) mod returns;
 pub(crate) mod rewrite;
+pub(crate) mod sessions;
 mod spec;
 pub(crate) mod view;
 
 pub use registry::PoolState;
 pub use spec::{
-    Affinity, FLOWS_DEFAULT, FLOWS_MAX, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, ServerSpec,
-    ServiceSpec, Settings, State,
+    Affinity, FLOWS_DEFAULT, FLOWS_MAX, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, SOURCES_MAX,
+    ServerSpec, ServiceSpec, Settings, State,
 };

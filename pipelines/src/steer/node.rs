@@ -7,6 +7,7 @@ use dataplane::reason::DropReason;
 use dataplane::wire::ipv6::{self, proto};
 
 use super::flow;
+use super::full;
 use super::memory::Memory;
 use super::rewrite::{self, End, Ends};
 use super::spec::Mode;
@@ -50,7 +51,7 @@ impl<F: Frame> Node<F> for Steering<'_> {
         };
         let now = steer.now();
         for (index, (frame, meta)) in frames.iter_mut().zip(meta).enumerate() {
-            let next = if tables.next_hop(meta.next_hop).kind == Kind::Service {
+            let next = if tables.next_hop(meta.next_hop).is_steered() {
                 step(tables, steer, self.memory, frame, meta, now, self.counters)
             } else if is_from_servers(tables, meta) {
                 turn_back(steer, (self.memory, now), frame, meta)
@@ -66,7 +67,7 @@ impl<F: Frame> Node<F> for Steering<'_> {
 }
 
 /// Choose the server of a packet whose leaf is a service address; it goes on with the next hop to it, and what is in its
-/// way is found as for any packet.
+/// way is found as for any packet. What comes to a source address of full NAT is looked up again.
 pub(crate) fn step<F: Frame>(
     tables: &Tables,
     steer: &Steer,
@@ -79,16 +80,34 @@ pub(crate) fn step<F: Frame>(
     if meta.entry == Entry::Scoped {
         return Next::Error(DropReason::LinkLocalScope, IcmpError::BeyondScope);
     }
+    let leaf = tables.next_hop(meta.next_hop);
+    if leaf.kind == Kind::Return {
+        return full::back(steer, (memory, now), frame, meta, leaf.first, counters);
+    }
     let bytes = frame.bytes();
     let packet = bytes.get(meta.l3_offset()..).unwrap_or(&[]);
-    let address = tables.next_hop(meta.next_hop).first;
     let Some(read) = flow::read(packet) else {
         return Next::Drop(DropReason::SteerHeaders);
     };
-    let server = steer
-        .key(address, &read)
-        .and_then(|key| steer.choose(memory, &key, now, bytes.len(), counters));
-    let server = match server {
+    let key = match steer.key(leaf.first, &read) {
+        Ok(key) => key,
+        Err(reason) => return refuse(reason, read.protocol),
+    };
+    if steer.is_full(memory, &key, now) {
+        let flow = full::Outward {
+            tables,
+            steer,
+            memory,
+            now,
+            counters,
+        };
+        return match flow.lead(&key, &read, frame, meta) {
+            Ok(()) => Next::Continue,
+            Err(Next::Drop(reason)) => refuse(reason, read.protocol),
+            Err(next) => next,
+        };
+    }
+    let server = match steer.choose(memory, &key, now, bytes.len(), counters) {
         Ok(server) => server,
         Err(reason) => return refuse(reason, read.protocol),
     };
@@ -99,7 +118,9 @@ pub(crate) fn step<F: Frame>(
             encapsulate(tables, to, read.flow(), frame, meta)
         }
         Some(Mode::Dnat { .. }) => translate(tables, server.end(), frame, meta),
-        Some(Mode::L2) | None => fib::exceptional(tables, frame.bytes(), meta),
+        Some(Mode::L2 | Mode::FullNat { .. }) | None => {
+            fib::exceptional(tables, frame.bytes(), meta)
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use ipnet::Ipv6Net;
 use super::returns::{Answer, Returns};
 use super::rewrite::End;
 use super::spec::{
-    Affinity, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, ServerSpec, ServiceSpec, Settings,
-    State,
+    Affinity, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, SOURCES_MAX, ServerSpec, ServiceSpec,
+    Settings, State,
 };
 use super::view::{Address, Clock, Entry, PLACE_BITS, Pool, Server, Steer};
 use crate::tables::VrfId;
@@ -104,6 +104,8 @@ pub(crate) struct Registry {
     settings: Settings,
     clock: Clock,
     numbers: Numbers,
+    /// Source addresses by number, which flows are remembered by: who stays keeps it.
+    sources: Vec<Option<(VrfId, Ipv6Addr)>>,
     made: HashMap<String, Made>,
 }
 
@@ -113,6 +115,7 @@ impl Registry {
             settings: settings.clone(),
             clock: Clock::default(),
             numbers: Numbers::new(),
+            sources: vec![None; SOURCES_MAX],
             made: HashMap::new(),
         };
         registry.configure(settings);
@@ -122,6 +125,7 @@ impl Registry {
     /// These settings from now on.
     pub(crate) fn configure(&mut self, settings: Settings) {
         self.numbers.assign(&settings.pools);
+        self.number_sources(&settings.pools);
         let mut before = std::mem::take(&mut self.made);
         for pool in &settings.pools {
             let members = self.members(pool);
@@ -145,6 +149,33 @@ impl Registry {
     /// Seconds since any moment.
     pub(crate) fn set_time(&self, seconds: u32) {
         self.clock.set(seconds);
+    }
+
+    fn number_sources(&mut self, pools: &[PoolSpec]) {
+        let of_pool = |pool: &PoolSpec| {
+            let vrf = pool.vrf;
+            let sources = pool.sources.clone().into_iter();
+            sources.map(move |source| (vrf, source))
+        };
+        let wanted: Vec<_> = pools.iter().flat_map(of_pool).collect();
+        for known in &mut self.sources {
+            *known = known.filter(|source| wanted.contains(source));
+        }
+        for source in wanted {
+            if !self.sources.contains(&Some(source))
+                && let Some(free) = self.sources.iter_mut().find(|known| known.is_none())
+            {
+                *free = Some(source);
+            }
+        }
+    }
+
+    /// Every source address with its number.
+    pub(crate) fn sources(&self) -> Vec<(VrfId, Ipv6Addr, u16)> {
+        let numbered = self.sources.iter().zip(0..);
+        numbered
+            .filter_map(|(source, number)| source.map(|(vrf, address)| (vrf, address, number)))
+            .collect()
     }
 
     /// Who takes new flows.
@@ -196,7 +227,7 @@ impl Registry {
                     address: server.address.octets(),
                     next_hop: next_hop_of(pool.vrf, pool.mode, server.address),
                     translated: match pool.mode {
-                        Mode::Dnat { port } => Some(port.unwrap_or(0)),
+                        Mode::Dnat { port } | Mode::FullNat { port } => Some(port.unwrap_or(0)),
                         Mode::L2 | Mode::Ip6Ip6 { .. } => None,
                     },
                 });
@@ -209,6 +240,15 @@ impl Registry {
             ),
             salt: salt(&pool.name),
             mode: pool.mode,
+            sources: pool
+                .sources
+                .iter()
+                .filter_map(|source| {
+                    let known = Some((pool.vrf, *source));
+                    let number = self.sources.iter().position(|other| *other == known)?;
+                    u16::try_from(number).ok()
+                })
+                .collect(),
         });
         let services = self.services();
         Steer {
@@ -219,6 +259,11 @@ impl Registry {
             pools: pools.collect(),
             servers: servers.into(),
             returns: self.returns(),
+            sources: self
+                .sources
+                .iter()
+                .map(|source| source.map(|(_, address)| address.octets()))
+                .collect(),
             flows: self.settings.flows,
             seed: self.settings.seed,
             clock: self.clock.clone(),

@@ -17,16 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use dataplane::prefetch;
 use dataplane::table::region::{Line, Region};
 
-use super::memory::{Stage, age, is_over};
+use super::memory::{LINES_BITS, SLOTS, Stage};
 
 /// Most source addresses of all pools together.
 pub(crate) const SOURCES_MAX: usize = 1 << SOURCES_BITS;
 const SOURCES_BITS: u32 = 5;
 /// Places of one worker.
 const PLACES_BITS: u32 = 16 + SOURCES_BITS;
-const SLOTS: u32 = 8;
-/// At most half of the slots are ever taken.
-const INDEX_BITS: u32 = PLACES_BITS + 1 - 3;
 /// Ports that are tried for a new flow.
 const TRIES: u32 = 16;
 /// Ports below this one are never taken (RFC 6056 3.2).
@@ -152,7 +149,7 @@ impl Session<'_> {
             service: self.address(2),
             client_port: (ports >> 48) as u16, // `as`: four of 16 bits
             service_port: (ports >> 32) as u16,
-            protocol: (self.word(STATE) >> 16) as u8, // `as`: the third byte
+            protocol: (self.word(STATE) >> 24) as u8, // `as`: the fourth byte
         }
     }
 
@@ -173,21 +170,27 @@ impl Session<'_> {
 
     #[inline(always)]
     pub(crate) fn stage(&self) -> Stage {
-        Stage::of(self.word(STATE) >> 13)
+        Stage::of(self.word(STATE) >> 16)
     }
 
-    /// Whether it is one whose time is not over. A free place has no protocol and no signature.
+    /// Seconds since the last packet. After 18 hours it begins again: a place that nobody asked for in all that time may
+    /// be taken for a young one, until it is over once more.
+    #[inline(always)]
+    fn age(&self, now: u16) -> u16 {
+        now.wrapping_sub(self.word(STATE) as u16) // `as`: the lowest bits
+    }
+
+    /// Whether it is one whose time is not over. A free place has neither protocol nor signature.
     #[inline(always)]
     fn is_live(&self, now: u16) -> bool {
-        let state = self.word(STATE);
-        state >> 16 != 0 && !is_over(state, now)
+        self.word(STATE) >> 24 != 0 && self.age(now) <= self.stage().lifetime()
     }
 
     /// A packet came `now`, and the flow is this far. Writes only what changes.
     #[inline(always)]
     pub(crate) fn renew(&self, stage: Stage, now: u16) {
         let known = self.word(STATE);
-        let state = known & !0xffff | stage.word(now);
+        let state = known & !0xff_ffff | state_of(stage, now);
         if state != known {
             self.line.0[STATE].store(state, Relaxed);
         }
@@ -216,23 +219,27 @@ impl Session<'_> {
         self.set_address(2, &tuple.service);
         let client_side = u64::from(tuple.client_port) << 16 | u64::from(tuple.service_port);
         self.set_target(target, client_side);
-        let state = u64::from(signature) << 32
-            | u64::from(tuple.protocol) << 16
-            | stage.word(now);
+        let state =
+            u64::from(signature) << 32 | u64::from(tuple.protocol) << 24 | state_of(stage, now);
         self.line.0[STATE].store(state, Relaxed);
     }
+}
+
+/// The lower half of a state, but for the protocol.
+fn state_of(stage: Stage, now: u16) -> u64 {
+    (stage as u64) << 16 | u64::from(now) // `as`: a fieldless enum
 }
 
 /// All flows of one worker: address space from the start, memory as they come.
 pub(crate) struct Sessions {
     shares: Shares,
     places: Region<Line, PLACES_BITS>,
-    index: Region<Line, INDEX_BITS>,
+    index: Region<Line, LINES_BITS>,
 }
 
 impl Sessions {
     pub(crate) fn new(shares: Shares) -> Self {
-        let reserved = "the system gives address space: 160 MiB, and no memory yet";
+        let reserved = "the system gives address space: 256 MiB, and no memory yet";
         Self {
             shares,
             places: Region::reserve().expect(reserved),
@@ -251,13 +258,14 @@ impl Sessions {
     }
 
     #[inline(always)]
-    fn slots(&self, hash: u64) -> &Line {
-        self.index.at(hash as u32 & ((1 << INDEX_BITS) - 1)) // `as`: the lower half
+    fn slots(&self, hash: u64, flows: u32) -> &Line {
+        let mask = (flows / SLOTS).wrapping_sub(1);
+        self.index.at(hash as u32 & mask) // `as`: the lower half
     }
 
     #[inline(always)]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        prefetch::read(self.slots(hash));
+    pub(crate) fn prefetch(&self, hash: u64, flows: u32) {
+        prefetch::read(self.slots(hash, flows));
     }
 
     #[inline(always)]
@@ -267,9 +275,13 @@ impl Sessions {
 
     /// Where the flow with this hash most likely is.
     #[inline(always)]
-    pub(crate) fn guess(&self, hash: u64) -> Option<Place> {
+    pub(crate) fn guess(&self, hash: u64, flows: u32) -> Option<Place> {
         let signature = hash >> 32;
-        let slots = self.slots(hash).0.iter().map(|slot| slot.load(Relaxed));
+        let slots = self
+            .slots(hash, flows)
+            .0
+            .iter()
+            .map(|slot| slot.load(Relaxed));
         let mut slots = slots.filter(|slot| slot >> 32 == signature && *slot as u32 != 0); // `as`: the lower half
         slots.next().map(|slot| Place::of(slot as u32)) // `as`: the lower half
     }
@@ -283,9 +295,14 @@ impl Sessions {
 
     /// The flow with this hash and key.
     #[inline(always)]
-    pub(crate) fn find(&self, hash: u64, tuple: &Tuple, now: u16) -> Option<Session<'_>> {
+    pub(crate) fn find(
+        &self,
+        (hash, flows): (u64, u32),
+        tuple: &Tuple,
+        now: u16,
+    ) -> Option<Session<'_>> {
         let signature = hash >> 32;
-        for slot in &self.slots(hash).0 {
+        for slot in &self.slots(hash, flows).0 {
             let slot = slot.load(Relaxed);
             if slot >> 32 == signature && slot as u32 != 0 {
                 // `as`: the lower half
@@ -302,23 +319,29 @@ impl Sessions {
     /// guesses who does not know the hash's seed (RFC 6056 3.3.3).
     pub(crate) fn begin(
         &self,
-        hash: u64,
+        (hash, flows): (u64, u32),
         (tuple, target): (&Tuple, &Target),
         source: u16,
         now: u16,
     ) -> Taken {
-        let Some((slot, displaced_slot)) = self.free_slot(hash, now) else {
+        let Some((slot, displaced_slot)) = self.free_slot(hash, flows, now) else {
             return Taken::Full;
         };
         let Some((place, displaced_place)) = self.free_place(hash, source, now) else {
             return Taken::Full;
         };
+        if displaced_slot {
+            // Nobody finds it any more: its port is free too.
+            let displaced = Place::of(slot.load(Relaxed) as u32); // `as`: the lower half
+            self.at(displaced).line.0[STATE].store(0, Relaxed);
+        }
         let signature = (hash >> 32) as u32; // `as`: the upper half
         slot.store(
             u64::from(signature) << 32 | u64::from(place.number()),
             Relaxed,
         );
-        self.at(place).set(tuple, target, signature, Stage::New, now);
+        self.at(place)
+            .set(tuple, target, signature, Stage::New, now);
         if displaced_slot || displaced_place {
             Taken::Displaced(place)
         } else {
@@ -327,9 +350,9 @@ impl Sessions {
     }
 
     /// A slot that leads nowhere, else that of the oldest flow of which one packet came; and whether it is one.
-    fn free_slot(&self, hash: u64, now: u16) -> Option<(&AtomicU64, bool)> {
+    fn free_slot(&self, hash: u64, flows: u32, now: u16) -> Option<(&AtomicU64, bool)> {
         let mut oldest = None;
-        for slot in &self.slots(hash).0 {
+        for slot in &self.slots(hash, flows).0 {
             let known = slot.load(Relaxed);
             let session = self.at(Place::of(known as u32)); // `as`: the lower half
             let is_taken = known as u32 != 0
@@ -338,7 +361,7 @@ impl Sessions {
             if !is_taken {
                 return Some((slot, false));
             }
-            let age = age(session.word(STATE), now);
+            let age = session.age(now);
             if session.stage().is_displaced() && oldest.is_none_or(|(oldest, _)| age > oldest) {
                 oldest = Some((age, slot));
             }
@@ -361,7 +384,7 @@ impl Sessions {
             if !session.is_live(now) {
                 return Some((place, false));
             }
-            let age = age(session.word(STATE), now);
+            let age = session.age(now);
             if session.stage().is_displaced() && oldest.is_none_or(|(oldest, _)| age > oldest) {
                 oldest = Some((age, place));
             }

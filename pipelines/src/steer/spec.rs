@@ -15,6 +15,9 @@ pub const FLOWS_DEFAULT: u32 = 1 << 20;
 /// Most of them.
 pub const FLOWS_MAX: u32 = super::memory::FLOWS_MAX;
 
+/// Most source addresses of all pools together.
+pub const SOURCES_MAX: usize = super::sessions::SOURCES_MAX;
+
 /// Everything there is to steer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -77,6 +80,8 @@ pub struct PoolSpec {
     pub vrf: VrfId,
     /// How packets reach them.
     pub mode: Mode,
+    /// Of full NAT: addresses from which servers are asked, routed to us. At most [`SOURCES_MAX`] of all pools.
+    pub sources: Vec<Ipv6Addr>,
     /// Cells of the Maglev table, a prime.
     pub table_size: u32,
     /// The servers; no address stands twice.
@@ -96,7 +101,13 @@ pub enum Mode {
     /// Its own address, and this port, take the place of the service's. What it answers comes through us, and by an
     /// interface by which it is reached. Services are single addresses; a server's address, protocol and port belong to one.
     Dnat {
-        /// The server's port; `None`: the same as the service's. Then services have one port.
+        /// The server's port; `None`: the same as the service's. Where it is another, services have one port.
+        port: Option<u16>,
+    },
+    /// The same, and one of [`PoolSpec::sources`] with a port takes the client's place: what the server answers comes to us
+    /// from wherever it is. Of TCP, UDP, UDP-Lite and ICMPv6 echo.
+    FullNat {
+        /// The server's port; `None`: the same as the service's.
         port: Option<u16>,
     },
 }

@@ -74,6 +74,8 @@ pub(crate) struct Pool {
     /// What its name adds to a hash.
     pub(super) salt: u64,
     pub(super) mode: Mode,
+    /// Numbers of its source addresses.
+    pub(super) sources: Box<[u16]>,
 }
 
 /// A server.
@@ -90,6 +92,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Its port, where it is not the service's.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.translated.filter(|port| *port != 0)
+    }
+
     /// What takes the place of the service, if anything does.
     #[inline(always)]
     pub(crate) fn end(&self) -> Option<End> {
@@ -108,6 +115,8 @@ pub(crate) struct Steer {
     /// By place.
     pub(super) servers: Box<[Option<Server>]>,
     pub(crate) returns: Returns,
+    /// Source addresses by number.
+    pub(super) sources: Box<[Option<[u8; 16]>]>,
     pub(super) flows: u32,
     pub(super) seed: u64,
     pub(super) clock: Clock,
@@ -117,13 +126,24 @@ pub(crate) struct Steer {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
     /// The flow's hash, the same on every box.
-    hash: u64,
+    pub(super) hash: u64,
     /// The same as this box remembers it.
-    spot: u64,
-    pool: u16,
-    role: Role,
+    pub(super) spot: u64,
+    pub(super) pool: u16,
+    pub(super) role: Role,
     /// The hash of its fragments, to remember the server by as well.
-    fragments: Option<u64>,
+    pub(super) fragments: Option<u64>,
+}
+
+/// How a packet's server is found, and what is then done to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By what is remembered; plain translation at most.
+    Memory,
+    /// By a session; plain translation of both ends.
+    Session,
+    /// Anything else.
+    Odd,
 }
 
 impl Steer {
@@ -139,21 +159,43 @@ impl Steer {
     }
 
     #[inline(always)]
+    pub(crate) fn prefetch_session(&self, memory: &Memory, key: &Key) {
+        memory.sessions.prefetch(key.spot, self.flows);
+    }
+
+    /// The place of a session whose index has come.
+    #[inline(always)]
+    pub(crate) fn prefetch_place(&self, memory: &Memory, key: &Key) {
+        if let Some(place) = memory.sessions.guess(key.spot, self.flows) {
+            memory.sessions.prefetch_place(place);
+        }
+    }
+
+    #[inline(always)]
     pub(crate) fn mode(&self, server: &Server) -> Option<Mode> {
         self.pools
             .get(usize::from(server.pool))
             .map(|pool| pool.mode)
     }
 
-    /// Whether the packet with this key needs nothing but another next hop and plain translation.
+    /// What a packet with this key needs, of [`flow::read_common`](super::flow::read_common).
     #[inline(always)]
-    pub(crate) fn is_common(&self, key: &Key, packet: &[u8]) -> bool {
-        let pool = self.pools.get(usize::from(key.pool));
-        pool.is_some_and(|pool| match pool.mode {
-            Mode::L2 => true,
-            Mode::Dnat { .. } => rewrite::is_common(packet),
-            Mode::Ip6Ip6 { .. } => false,
-        })
+    pub(crate) fn way(&self, key: &Key, read: &Read, packet: &[u8]) -> Way {
+        let mode = self.pools.get(usize::from(key.pool)).map(|pool| pool.mode);
+        match mode {
+            Some(Mode::L2) => Way::Memory,
+            Some(Mode::Dnat { .. }) if rewrite::is_common(packet) => Way::Memory,
+            Some(Mode::FullNat { .. }) if key.hash == read.flow() && rewrite::is_common(packet) => {
+                Way::Session
+            }
+            _ => Way::Odd,
+        }
+    }
+
+    /// A source address.
+    #[inline(always)]
+    pub(super) fn source(&self, number: u16) -> Option<[u8; 16]> {
+        *self.sources.get(usize::from(number))?
     }
 
     /// Which pool a packet to a service address goes to, and what it is remembered by.
@@ -212,7 +254,7 @@ impl Steer {
     }
 
     #[inline(always)]
-    fn by_source(&self, pool: u16, read: &Read) -> u64 {
+    pub(super) fn by_source(&self, pool: u16, read: &Read) -> u64 {
         read.source(
             self.pools
                 .get(usize::from(pool))
@@ -222,7 +264,7 @@ impl Steer {
 
     /// The server with this number, if there is still one.
     #[inline(always)]
-    fn server(&self, number: u16) -> Option<&Server> {
+    pub(super) fn server(&self, number: u16) -> Option<&Server> {
         let place = usize::from(number & PLACE_MASK);
         let server = self.servers.get(place)?.as_ref();
         server.filter(|server| server.number == number)
@@ -259,15 +301,9 @@ impl Steer {
             _ => self.choose_anew(memory, key, now, counters)?,
         };
         if let Some(fragments) = key.fragments {
-            self.remember_fragments(memory, fragments, server, now, counters);
+            self.remember_fragments(memory, fragments, server.number, now, counters);
         }
-        if let Some(of_server) = counters
-            .servers
-            .get(usize::from(server.number & PLACE_MASK))
-        {
-            of_server.traffic.packets.add(1);
-            of_server.traffic.bytes.add(bytes as u64); // `as`: a frame's length
-        }
+        count_packet(server, bytes, counters);
         Ok(server)
     }
 
@@ -293,47 +329,42 @@ impl Steer {
                 counters.steer.moved.add(1);
             }
         } else {
-            let kept = self.keep(memory, key.spot, server, Stage::New, now, counters);
+            let kept = self.keep(memory, key.spot, server.number, Stage::New, now, counters);
             if kept == Kept::Full && key.role != Role::Opens {
                 // It may have begun long ago.
                 return Ok(server);
             }
         }
-        if let Some(of_server) = counters
-            .servers
-            .get(usize::from(server.number & PLACE_MASK))
-        {
-            of_server.flows.add(1);
-        }
+        count_flow(server, counters);
         Ok(server)
     }
 
     #[cold]
-    fn remember_fragments(
+    pub(super) fn remember_fragments(
         &self,
         memory: &Memory,
         hash: u64,
-        server: &Server,
+        value: u16,
         now: u16,
         counters: &WorkerCounters,
     ) {
         if let Some(found) = memory.find(hash, self.flows, now) {
-            found.move_to(server.number, Stage::Fragments, now);
+            found.move_to(value, Stage::Fragments, now);
         } else {
-            self.keep(memory, hash, server, Stage::Fragments, now, counters);
+            self.keep(memory, hash, value, Stage::Fragments, now, counters);
         }
     }
 
-    fn keep(
+    pub(super) fn keep(
         &self,
         memory: &Memory,
         hash: u64,
-        server: &Server,
+        value: u16,
         stage: Stage,
         now: u16,
         counters: &WorkerCounters,
     ) -> Kept {
-        let kept = memory.keep(hash, self.flows, server.number, stage, now);
+        let kept = memory.keep(hash, self.flows, value, stage, now);
         match kept {
             Kept::Free => {}
             Kept::Displaced => counters.steer.displaced.add(1),
@@ -343,9 +374,27 @@ impl Steer {
     }
 }
 
+/// A packet goes to this server.
+#[inline(always)]
+pub(super) fn count_packet(server: &Server, bytes: usize, counters: &WorkerCounters) {
+    let place = usize::from(server.number & PLACE_MASK);
+    if let Some(of_server) = counters.servers.get(place) {
+        of_server.traffic.packets.add(1);
+        of_server.traffic.bytes.add(bytes as u64); // `as`: a frame's length
+    }
+}
+
+/// A flow begins with this server, or comes from another.
+pub(super) fn count_flow(server: &Server, counters: &WorkerCounters) {
+    let place = usize::from(server.number & PLACE_MASK);
+    if let Some(of_server) = counters.servers.get(place) {
+        of_server.flows.add(1);
+    }
+}
+
 /// How far a remembered flow is when one more packet comes.
 #[inline(always)]
-fn stage(known: Stage, role: Role) -> Stage {
+pub(super) fn stage(known: Stage, role: Role) -> Stage {
     match (known, role) {
         (_, Role::Ends) => Stage::Ended,
         // A connection that was over begins again.

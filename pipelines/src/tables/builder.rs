@@ -111,6 +111,10 @@ impl Builder {
             let key = (*vrf, IpNet::V6(*prefix));
             (key, Target::Service(*vrf, *prefix))
         }));
+        derived.extend(rib.sources().into_iter().map(|(vrf, source, number)| {
+            let key = (vrf, IpNet::from(IpAddr::V6(source)));
+            (key, Target::Source(number))
+        }));
         rib.plan(derived, &self.own_addresses(), is_up);
         let rule_sets = self.rule_sets();
         let mut assembly = Assembly {
@@ -333,6 +337,11 @@ impl Assembly<'_> {
                 ..NextHop::drop(DropReason::NoRoute)
             },
             Target::Service(vrf, prefix) => self.service(&(*vrf, *prefix)),
+            Target::Source(number) => NextHop {
+                kind: Kind::Return,
+                first: u32::from(*number),
+                ..NextHop::drop(DropReason::SteerNoFlow)
+            },
             Target::Own => own(),
         }
     }
@@ -372,10 +381,10 @@ impl Assembly<'_> {
             let is_known = self.next_hops[number as usize].kind != Kind::Glean; // `as`: u32 to index
             // Nobody could be told which server a packet to the service address waits for; servers are resolved at all times.
             return match mode {
-                Mode::L2 | Mode::Dnat { .. } if !is_known => {
+                Mode::L2 | Mode::Dnat { .. } | Mode::FullNat { .. } if !is_known => {
                     self.push(NextHop::drop(DropReason::SteerUnresolved))
                 }
-                Mode::L2 | Mode::Dnat { .. } | Mode::Ip6Ip6 { .. } => number,
+                _ => number,
             };
         }
         match mode {
@@ -386,7 +395,7 @@ impl Assembly<'_> {
                 self.push(next_hop)
             }
             // By routers that are known: routers are resolved at all times too.
-            Mode::Dnat { .. } => {
+            Mode::Dnat { .. } | Mode::FullNat { .. } => {
                 let is_known =
                     |hop: &Hop| self.make_hop(hop.interface, hop.via).kind == Kind::Neighbor;
                 let hops: Vec<_> = hops.into_iter().filter(is_known).collect();

@@ -3,6 +3,7 @@
 mod dnat;
 mod errors;
 mod flows;
+mod full_nat;
 mod tunnel;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ fn pool(servers: Vec<ServerSpec>, mode: Mode) -> PoolSpec {
         name: "web".to_owned(),
         vrf: VrfId(0),
         mode,
+        sources: vec![],
         table_size: 65_537,
         servers,
     }

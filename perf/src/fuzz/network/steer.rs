@@ -7,15 +7,19 @@ use pipelines::steer::{
 use pipelines::tables::VrfId;
 
 /// Service addresses: by link and flow, by tunnel and source, of servers out of reach, of a pool without servers, by
-/// address translation, and to another port.
-pub const SERVICES: [&str; 6] = [
+/// address translation, to another port, by translation of both ends.
+pub const SERVICES: [&str; 7] = [
     "2001:db8:5e::1",
     "2001:db8:5e::2",
     "2001:db8:5e::3",
     "2001:db8:5e::4",
     "2001:db8:5e::5",
     "2001:db8:5e::6",
+    "2001:db8:5e::7",
 ];
+
+/// Source addresses of full NAT: routed to us, and on a link.
+pub const SOURCES: [&str; 2] = ["2001:db8:50::1", "fd01:203:405:1::50"];
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -72,12 +76,29 @@ pub fn settings() -> Result<Settings> {
             ],
         ),
         (Mode::Dnat { port: Some(1) }, &["2001:db8:2:2::2"]),
+        (
+            Mode::FullNat { port: None },
+            &[
+                "fd01:203:405:1::2",
+                "2001:db8:ffff::1",
+                "2001:db8:e::9",
+                "2001:db8:a::1",
+            ],
+        ),
+        (Mode::FullNat { port: Some(4000) }, &["2001:db8:2:2::2"]),
     ];
     let pools = servers.iter().zip(0..).map(|((mode, servers), number)| {
         Ok(PoolSpec {
             name: format!("pool-{number}"),
             vrf: VrfId(0),
             mode: *mode,
+            sources: match mode {
+                Mode::FullNat { .. } => SOURCES
+                    .iter()
+                    .map(|text| text.parse())
+                    .collect::<Result<_, _>>()?,
+                _ => Vec::new(),
+            },
             table_size: 251,
             servers: servers
                 .iter()
@@ -111,6 +132,11 @@ pub fn settings() -> Result<Settings> {
         (4, Protocol::Number(132), &[], 5, Affinity::Source),
         (5, Protocol::Number(UDP), &[2..=2], 6, Affinity::Flow),
         (5, Protocol::Number(TCP), &[2..=2], 6, Affinity::Source),
+        (6, Protocol::Number(UDP), &[], 7, Affinity::Flow),
+        (6, Protocol::Number(TCP), &[2..=79], 7, Affinity::Source),
+        (6, Protocol::Number(TCP), &[80..=80], 8, Affinity::Flow),
+        (6, Protocol::Number(58), &[], 7, Affinity::Flow),
+        (6, Protocol::Any, &[], 7, Affinity::Flow),
     ];
     let services = services.map(|(address, protocol, ports, pool, affinity)| {
         let address = SERVICES[address];

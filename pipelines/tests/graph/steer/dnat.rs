@@ -19,7 +19,7 @@ const PORT: u16 = 8443;
 /// A router between us and servers.
 const NEAR: &str = "2001:db8:5::fe";
 
-fn service(protocol: u8, ports: &[u16]) -> ServiceSpec {
+pub(super) fn service(protocol: u8, ports: &[u16]) -> ServiceSpec {
     ServiceSpec {
         protocol: Protocol::Number(protocol),
         ports: ports.iter().map(|port| *port..=*port).collect(),
@@ -41,22 +41,22 @@ fn sites(count: u8, port: Option<u16>) -> [Site; 2] {
 }
 
 /// From us to server `0x80`.
-fn to_server() -> Packet {
+pub(super) fn to_server() -> Packet {
     Packet::ethernet(mac(1), mac(0x80))
 }
 
 /// From server `0x80` to us.
-fn from_server() -> Packet {
+pub(super) fn from_server() -> Packet {
     Packet::ethernet(mac(0x80), mac(1))
 }
 
 /// From us to the clients' router.
-fn to_router() -> Packet {
+pub(super) fn to_router() -> Packet {
     Packet::ethernet(mac(2), mac(0x22))
 }
 
 /// What a packet is made of: addresses, then ports.
-type Make = fn(Packet, u16, u16) -> Packet;
+pub(super) type Make = fn(Packet, u16, u16) -> Packet;
 
 fn udp_lite(packet: Packet, source: u16, destination: u16) -> Packet {
     // Eight bytes are covered (RFC 3828 3.1), so the sum over the header and the pseudo-header of the whole is it.
@@ -78,7 +78,7 @@ fn udp_lite(packet: Packet, source: u16, destination: u16) -> Packet {
 }
 
 /// Every protocol with ports whose checksum knows them.
-const WITH_PORTS: [Make; 4] = [
+pub(super) const WITH_PORTS: [Make; 4] = [
     |packet, from, to| packet.tcp(from, to, b"segment"),
     |packet, from, to| packet.udp(from, to, b"datagram"),
     |packet, from, to| {
@@ -182,7 +182,7 @@ fn any_worker_turns_an_answer_back() {
     }
 }
 
-fn source_of(frame: &[u8]) -> Ipv6Addr {
+pub(super) fn source_of(frame: &[u8]) -> Ipv6Addr {
     crate::source(ip(frame)).into()
 }
 
