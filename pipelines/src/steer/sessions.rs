@@ -349,24 +349,34 @@ impl Sessions {
         }
     }
 
-    /// A slot that leads nowhere, else that of the oldest flow of which one packet came; and whether it is one.
+    /// A slot that leads nowhere, else that of the oldest flow of which one packet came; and whether it is one. One that
+    /// this flow had before comes first: else it might lead to it again, and take room twice.
     fn free_slot(&self, hash: u64, flows: u32, now: u16) -> Option<(&AtomicU64, bool)> {
-        let mut oldest = None;
+        let (mut free, mut oldest) = (None, None);
         for slot in &self.slots(hash, flows).0 {
             let known = slot.load(Relaxed);
+            let had_it = known >> 32 == hash >> 32;
+            if free.is_some() && !had_it {
+                continue;
+            }
             let session = self.at(Place::of(known as u32)); // `as`: the lower half
             let is_taken = known as u32 != 0
                 && u64::from(session.signature()) == known >> 32
                 && session.is_live(now);
             if !is_taken {
-                return Some((slot, false));
+                if had_it {
+                    return Some((slot, false));
+                }
+                free = Some(slot);
+                continue;
             }
             let age = session.age(now);
             if session.stage().is_displaced() && oldest.is_none_or(|(oldest, _)| age > oldest) {
                 oldest = Some((age, slot));
             }
         }
-        oldest.map(|(_, slot)| (slot, true))
+        free.map(|slot| (slot, false))
+            .or(oldest.map(|(_, slot)| (slot, true)))
     }
 
     /// The same of places.
