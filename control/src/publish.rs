@@ -5,6 +5,7 @@ pub(crate) mod lisp;
 pub(crate) mod steering;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use dataplane::port::PortId;
 use dataplane::wire::ethernet::Mac;
@@ -69,6 +70,17 @@ pub(crate) fn neighbor_discovery(
         let away = away.iter().filter(|key| key.instance == instance.id);
         proxied.extend(away.map(|key| key.eid));
     }
+    // Source addresses of full NAT on this link: nobody else answers for them.
+    let vrf = interface.vrf;
+    let pools = config.steering.pools.iter();
+    let sources = pools
+        .filter(|pool| pool.vrf == vrf)
+        .flat_map(|pool| &pool.sources);
+    let mut sources: Vec<_> = sources
+        .map(|source| IpNet::from(IpAddr::V6(*source)))
+        .collect();
+    sources.retain(|source| interface.addresses.iter().any(|own| own.contains(source)));
+    proxied.extend(sources);
     let neighbors = config.neighbors.iter();
     let statics = neighbors.filter(|neighbor| neighbor.interface == position);
     InterfaceConfig {

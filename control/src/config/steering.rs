@@ -28,8 +28,12 @@ pub struct Pool {
     pub mode: Mode,
     /// `source`: outer source of `ip6ip6`, an own address.
     pub source: Option<Ipv6Addr>,
-    /// `port`: of `dnat`, the servers' port, where it is another than the service's. Its services have one port then.
+    /// `port`: of `dnat` and `full-nat`, the servers' port, where it is another than the service's. Services by `dnat` have
+    /// one port then.
     pub port: Option<u16>,
+    /// `sources`: of `full-nat`, addresses from which servers are asked, 1 to 32 of all pools together; routed to this box,
+    /// or on a link of it.
+    pub sources: Vec<Ipv6Addr>,
     /// `table_size`: cells of the Maglev table, a prime from 251 to 655,373. Default 65,537.
     pub table_size: u32,
     /// `servers`: 1 to 1,024, of all pools together.
@@ -47,6 +51,9 @@ pub enum Mode {
     Ip6Ip6,
     /// Translated to its own address, and to `port`; it answers through this box.
     Dnat,
+    /// The same, and from one of `sources`: it answers to this box, wherever it is.
+    #[serde(rename = "full-nat")]
+    FullNat,
 }
 
 impl Mode {
@@ -57,6 +64,7 @@ impl Mode {
             Self::L2 => "l2",
             Self::Ip6Ip6 => "ip6ip6",
             Self::Dnat => "dnat",
+            Self::FullNat => "full-nat",
         }
     }
 }

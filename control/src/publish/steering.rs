@@ -73,8 +73,10 @@ fn pool(pool: &Pool, overrides: &Overrides) -> steer::PoolSpec {
         mode: match (pool.mode, pool.source) {
             (Mode::Ip6Ip6, Some(source)) => steer::Mode::Ip6Ip6 { source },
             (Mode::Dnat, _) => steer::Mode::Dnat { port: pool.port },
+            (Mode::FullNat, _) => steer::Mode::FullNat { port: pool.port },
             (Mode::L2 | Mode::Ip6Ip6, _) => steer::Mode::L2,
         },
+        sources: pool.sources.clone(),
         table_size: pool.table_size,
         servers: servers.collect(),
     }

@@ -134,7 +134,10 @@ impl Outward<'_> {
         let target = Target {
             number: server.number,
             address: server.address,
-            port: server.port().unwrap_or(tuple.service_port),
+            port: match has_ports(tuple.protocol) {
+                true => server.port().unwrap_or(tuple.service_port),
+                false => 0,
+            },
         };
         count_flow(server, self.counters);
         if let Some(session) = known {

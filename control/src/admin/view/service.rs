@@ -45,7 +45,7 @@ pub struct PoolView {
     pub name: String,
     /// Its routing table.
     pub vrf: String,
-    /// `l2`, `ip6ip6` or `dnat`.
+    /// `l2`, `ip6ip6`, `dnat` or `full-nat`.
     pub mode: String,
     /// Cells of the Maglev table.
     pub table_size: u32,

@@ -29,6 +29,7 @@ pub(in crate::config) struct PoolTable {
     pub(in crate::config) mode: Field<Mode>,
     pub(in crate::config) source: Field<Ipv6Addr>,
     pub(in crate::config) port: Field<u16>,
+    pub(in crate::config) sources: Field<List<Ipv6Addr>>,
     pub(in crate::config) table_size: Field<u32>,
     pub(in crate::config) servers: Field<List<ServerTable>>,
 }
@@ -57,10 +58,11 @@ pub(super) fn flows(mut table: Table<'_>, sink: &mut Sink<'_>) -> Field<u32> {
 }
 
 pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
-    const MODE: [(&str, Mode); 3] = [
+    const MODE: [(&str, Mode); 4] = [
         (Mode::L2.name(), Mode::L2),
         (Mode::Ip6Ip6.name(), Mode::Ip6Ip6),
         (Mode::Dnat.name(), Mode::Dnat),
+        (Mode::FullNat.name(), Mode::FullNat),
     ];
     let most = dataplane::table::maglev::SIZE_MAX;
     let read = PoolTable {
@@ -70,6 +72,10 @@ pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
         mode: table.optional("mode", sink, choice(&MODE)),
         source: table.optional("source", sink, address_v6),
         port: table.optional("port", sink, integer(1..=65_535, "")),
+        sources: table.optional("sources", sink, |value, sink| {
+            let (expected, most) = ("an array of addresses", pipelines::steer::SOURCES_MAX);
+            list(value, expected, 1..=most, "sources", address_v6, sink)
+        }),
         table_size: table.optional("table_size", sink, integer(251..=most, "cells")),
         servers: table.required("servers", "who answers", sink, |value, sink| {
             list(

@@ -2,11 +2,12 @@
 
 mod translation;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use dataplane::table::maglev::{self, is_prime};
 use ipnet::{IpNet, Ipv6Net};
-use pipelines::steer::{FLOWS_DEFAULT, SERVERS_MAX};
+use pipelines::steer::{FLOWS_DEFAULT, SERVERS_MAX, SOURCES_MAX};
 
 use super::addresses::{check_host_bits, touches_special};
 use super::interfaces::Interfaces;
@@ -63,6 +64,7 @@ fn pools(
         names.note_incomplete();
     }
     let mut count = 0;
+    let mut sources = BTreeSet::new();
     let mut pools = Vec::new();
     for (index, table) in tables.or(Vec::new()).into_iter().enumerate() {
         let name = table.name.given();
@@ -84,6 +86,18 @@ fn pools(
                 sink.push(place, problem);
             }
         }
+        if let Some((list, place)) = table.sources.given() {
+            let before = sources.len();
+            sources.extend(list.items.iter().map(|(source, _)| *source));
+            if before <= SOURCES_MAX && sources.len() > SOURCES_MAX {
+                let problem = Problem::TooMany {
+                    found: sources.len(),
+                    what: "sources of all pools",
+                    maximum: SOURCES_MAX,
+                };
+                sink.push(place, problem);
+            }
+        }
         pools.push(pool(table, around, sink));
     }
     pools
@@ -99,9 +113,10 @@ fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
     let mode = (!table.mode.is_invalid()).then(|| table.mode.value().copied().unwrap_or_default());
     check_source(&table, mode, vrf, around.interfaces, sink);
     if let (Some((_, place)), Some(Mode::L2 | Mode::Ip6Ip6)) = (table.port.given(), mode) {
-        let (found, other) = ("port", "mode = \"dnat\"");
+        let (found, other) = ("port", "mode = \"dnat\" or \"full-nat\"");
         sink.push(place, Problem::Without { found, other });
     }
+    translation::check_sources(&table, mode, vrf, around, sink);
     let mut servers = Vec::new();
     let (mut names, mut addresses) = (Seen::default(), Seen::default());
     for (table, _) in table
@@ -125,6 +140,13 @@ fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
         mode: mode.unwrap_or_default(),
         source: table.source.optional(),
         port: table.port.optional(),
+        sources: table
+            .sources
+            .optional()
+            .into_iter()
+            .flat_map(|list| list.items)
+            .map(|(source, _)| source)
+            .collect(),
         table_size: table.table_size.or(maglev::SIZE_DEFAULT),
         servers,
     }
@@ -139,7 +161,7 @@ fn check_source(
     sink: &mut Sink<'_>,
 ) {
     match (mode, table.source.given()) {
-        (Some(Mode::L2 | Mode::Dnat), Some((_, place))) => {
+        (Some(Mode::L2 | Mode::Dnat | Mode::FullNat), Some((_, place))) => {
             let (found, other) = ("source", "mode = \"ip6ip6\"");
             sink.push(place, Problem::Without { found, other });
         }
@@ -238,7 +260,7 @@ fn on_link(
         let problem = Problem::OffLink {
             found: ip,
             owner: format!("an interface in VRF {:?}", interfaces.vrf_name(vrf)),
-            expected: "a server on a link, or mode = \"ip6ip6\" or \"dnat\"".to_owned(),
+            expected: "a server on a link, or another mode than \"l2\"".to_owned(),
         };
         sink.push(place, problem);
     }
@@ -268,6 +290,9 @@ fn services(
         let prefix = table.prefix.given();
         let prefix =
             prefix.filter(|(prefix, place)| check_prefix(**prefix, place, vrf, around, sink));
+        if let Some((prefix, place)) = prefix {
+            translation::check_apart(*prefix, place, vrf, pools, sink);
+        }
         let protocol = table.protocol.value().copied().unwrap_or_default();
         if let Some((_, place)) = table.ports.given()
             && !table.protocol.is_invalid()
