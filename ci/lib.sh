@@ -97,10 +97,11 @@ ensure_tun() {
 }
 
 HUGE=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
-# Reserves 2 MiB pages for measurements and EAL tests when nobody has, and mounts hugetlbfs; puts both back at exit.
+# reserve_hugepages [COUNT]: reserves 2 MiB pages for measurements and EAL tests when nobody has, and mounts hugetlbfs; puts
+# both back at exit.
 # Nothing functional needs them: when they cannot be had, one line says so and everything goes on.
 reserve_hugepages() {
-    local wanted=512 available_kib got
+    local wanted=${1:-512} available_kib got
     if [ ! -e $HUGE ]; then
         say "this kernel has no 2 MiB pages: running on ordinary memory"
         return 0

@@ -21,7 +21,7 @@ use crate::proto::lisp::InstanceId;
 
 pub use lisp::{Lisp, LispClearArgs, LispProbeArgs};
 pub use map::{Map, MapAddArgs, MapDelArgs, MapDumpArgs, MapLoadArgs, MapRlocArgs, MapShowArgs};
-pub use service::{ServerArgs, Service, WeightArgs};
+pub use service::{DownArgs, DrainArgs, EnableArgs, ServerArgs, Service, WeightArgs};
 
 /// Where the admin socket is when nothing else is said: the default of the configuration's `[system]`.
 pub const DEFAULT_SOCKET: &str = "/run/sextant/sextant.sock";

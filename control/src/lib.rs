@@ -27,6 +27,7 @@ pub mod lab;
 pub mod lig;
 pub mod logging;
 pub mod mapserver;
+mod on_change;
 pub mod platform;
 pub mod privileges;
 pub mod proto;

@@ -1,8 +1,11 @@
 //! Configuration and neighbour discovery to tables: pure functions. When they are called and the result published is the
 //! business of [`crate::appliance`].
 
+mod health;
 pub(crate) mod lisp;
 pub(crate) mod steering;
+
+pub(crate) use health::targets as health_targets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -141,7 +144,12 @@ pub fn tables_at_rest(config: &Config, macs: &[Mac]) -> Tables {
             rib.set_mapping(vrf, entry.key.eid, Some(lisp::mapping(&entry.mapping)));
         }
     }
-    rib.set_steering(steering::settings(config, &steering::Overrides::new(), 0));
+    rib.set_steering(steering::settings(
+        config,
+        &steering::Overrides::new(),
+        &|_| true,
+        0,
+    ));
     let tables = builder(&network)
         .expect("validation refuses rules that cannot stand together")
         .build_in(&mut rib);

@@ -16,17 +16,22 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
 use crate::admin::protocol::{Answer, Refusal};
 use crate::admin::server::{self, Question};
 use crate::appliance::Appliance;
+use crate::on_change;
 use crate::platform::Platform;
 
 /// Questions that wait for the reactor; connections with more wait themselves.
 const QUESTIONS: usize = 16;
 /// Pause after a panic, so that one which comes back at once does not take the whole core.
 const AFTER_PANIC: Duration = Duration::from_millis(100);
+
+/// What is run at the end has this long, all of it.
+const LAST_RUNS: Duration = Duration::from_secs(5);
 
 /// Why the reactor ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,12 +94,18 @@ pub async fn run<P: Platform>(
 ) -> io::Result<Ended> {
     let (sender, mut questions) = mpsc::channel::<Question>(QUESTIONS);
     let server = tokio::spawn(server::serve(UnixListener::from_std(listener)?, sender));
+    // What is run for a change of a service.
+    let mut running: Option<JoinHandle<(String, Result<(), String>)>> = None;
     let ended = loop {
         let ticked = guarded(appliance, |appliance| appliance.tick(Instant::now()));
         if appliance.is_dead() {
             break Ended::WorkersDead;
         }
         let now = Instant::now();
+        if running.is_none() {
+            let run = guarded(appliance, |appliance| appliance.poll_run(now)).flatten();
+            running = run.map(|run| tokio::spawn(on_change::execute(run)));
+        }
         let next = match ticked {
             Some(()) => appliance.next_tick(now),
             None => now + AFTER_PANIC,
@@ -117,11 +128,44 @@ pub async fn run<P: Platform>(
                 // A client that went away needs no answer.
                 let _ = question.answer.send(answer);
             }
+            ended = ended(&mut running) => {
+                running = None;
+                if let Some((service, outcome)) = ended {
+                    guarded(appliance, |appliance| appliance.run_ended(&service, outcome));
+                }
+            }
             () = sleep_until(next.into()) => {}
         }
     };
     server.abort();
     Ok(ended)
+}
+
+/// Run what is still to be run, one after the other, for a few seconds at most.
+pub async fn run_last<P: Platform>(appliance: &mut Appliance<P>) {
+    let all = async {
+        while let Some(run) =
+            guarded(appliance, |appliance| appliance.poll_run(Instant::now())).flatten()
+        {
+            let (service, outcome) = on_change::execute(run).await;
+            guarded(appliance, |appliance| {
+                appliance.run_ended(&service, outcome)
+            });
+        }
+    };
+    if tokio::time::timeout(LAST_RUNS, all).await.is_err() {
+        tracing::error!("on_change: not all services were told of the end in time");
+    }
+}
+
+/// The end of what is running, if something is.
+async fn ended(
+    running: &mut Option<JoinHandle<(String, Result<(), String>)>>,
+) -> Option<(String, Result<(), String>)> {
+    match running {
+        Some(running) => running.await.ok(),
+        None => std::future::pending().await,
+    }
 }
 
 /// Do something with the appliance; `None` when it panicked.

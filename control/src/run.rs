@@ -14,6 +14,7 @@ use dataplane::table::publish::Publisher;
 use dataplane::worker::{BuildError, Crew, CrewConfig, Poll, RingSizes, StartError, WorkerConfig};
 use pipelines::Edge;
 use pipelines::npt66::SpecError;
+use pipelines::steer::FlowMemory;
 use pipelines::tables::Builder;
 
 use crate::appliance::{Appliance, Parts};
@@ -112,9 +113,12 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     // Never met by a packet: workers start after the first publication.
     let mut publisher = Publisher::new(Builder::new().build());
     let queues = devices.take_queues();
+    let workers = config.workers.cores.len();
+    let memories = (0..workers).map(|worker| FlowMemory::of_worker(worker, workers));
+    let memories: Vec<FlowMemory> = memories.collect();
     let (workers, handles) =
         Crew::build::<Mbuf, Edge<Mbuf>>(&crew_config(&config), queues, &mut publisher, |worker| {
-            Edge::of_worker(worker, config.workers.cores.len())
+            Edge::remembering(memories[worker].clone())
         })?;
     let control_core = config.system.control_core;
     let mut appliance = Appliance::new(
@@ -127,6 +131,8 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
             workers: handles,
             rng: fastrand::Rng::new(),
             seed: seed().map_err(RunError::system("read random bytes"))?,
+            memories,
+            hostname: hostname(),
             unix_seconds: unix_seconds(),
         },
     )?;
@@ -148,6 +154,8 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         tracing::info!("{name}: stopping");
     }
     appliance.shut_down(Instant::now());
+    // While packets still go on: whoever follows announcements leads them elsewhere.
+    runtime.block_on(reactor::run_last(&mut appliance));
     // Workers first: they send, punt or drop what they have. Then the rings with what is left, the ports, DPDK.
     crew.stop();
     tracing::info!("stopped: {}", appliance.account());
@@ -186,6 +194,12 @@ fn seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
     Ok(seed)
+}
+
+/// What the machine is called.
+fn hostname() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname");
+    name.map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
 }
 
 /// Seconds since 1970; 0 where the clock says an earlier time.

@@ -151,6 +151,11 @@ fn root() -> bool {
     root
 }
 
+fn configure(host: &Namespace, link: &str, address: &str, gateway: Option<&str>) {
+    host.configure(link, &[address], gateway)
+        .expect("an address");
+}
+
 fn words(text: &str) -> Vec<&str> {
     text.split(' ').collect()
 }
@@ -179,10 +184,6 @@ impl Stage {
             .run(&["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
             .expect("a router");
         appliance.hand_over("sx-up", &router).expect("the tap");
-        let configure = |host: &Namespace, link, address, gateway| {
-            host.configure(link, &[address], gateway)
-                .expect("an address");
-        };
         configure(&router, "sx-up", "2001:db8:c::2/64", Some("2001:db8:c::1"));
         configure(&router, "eth1", "2001:db8:cc::1/64", None);
         let narrow = format!("ip -6 route add {CLIENT}/128 dev eth1 mtu lock 1300");

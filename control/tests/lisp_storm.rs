@@ -162,10 +162,7 @@ fn nothing_forged_replayed_or_damaged_is_accepted() {
     let mut site = Site::new("site");
     site.keys = vec![(1, secret.clone())];
     site.algorithms = Algorithm::ALL.to_vec();
-    site.prefixes = vec![Allowed {
-        key: key(7, "10.1.0.0/16"),
-        more_specifics: true,
-    }];
+    site.prefixes = vec![Allowed::new(key(7, "10.1.0.0/16"), true)];
     let fast = Rate {
         per_second: 10_000_000,
         burst: 10_000_000,

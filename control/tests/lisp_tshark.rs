@@ -319,10 +319,7 @@ impl Talk {
         let mut site = Site::new("both");
         site.keys = vec![(1, Secret::new(b"secret"))];
         site.prefixes = ["2001:db8:a::/48", "10.1.0.0/16"]
-            .map(|eid| Allowed {
-                key: key(7, eid),
-                more_specifics: true,
-            })
+            .map(|eid| Allowed::new(key(7, eid), true))
             .into();
         let settings = mapserver::Settings {
             sites: vec![site],

@@ -54,10 +54,7 @@ fn a_million_eids_take_at_most_400_bytes_each() {
     let secret = Secret::new(b"secret");
     let mut site = Site::new("all");
     site.keys = vec![(0, secret.clone())];
-    site.prefixes = vec![Allowed {
-        key: key("2001:db8::/32"),
-        more_specifics: true,
-    }];
+    site.prefixes = vec![Allowed::new(key("2001:db8::/32"), true)];
     let fast = Rate {
         per_second: 10_000_000,
         burst: 10_000_000,

@@ -123,6 +123,9 @@ reasons! {
         SteerChecksum = "steer_checksum", "UDP without a checksum cannot be translated", "RFC 8200 8.1";
         SteerNoFlow = "steer_no_flow", "to a source address of a pool, and of no flow there", "RFC 6146 3.5";
         SteerNoPort = "steer_no_port", "no port of the pool's source addresses is free for another flow", "RFC 6146 3.5.1.1";
+        SteerCut = "steer_cut", "flow of a server that was cut", "RFC 9293 3.10.7.1";
+        SteerRate = "steer_rate", "the service has had its new flows of this second", "-";
+        SteerFlows = "steer_flows", "the service has as many flows as it may", "-";
         NoHeadroom = "no_headroom", "headers do not fit in the buffer", "-";
         NoBuffer = "no_buffer", "no buffer for a fragment", "-";
         NotFragmentable = "not_fragmentable", "too large, and cannot be cut into few fragments", "RFC 791 3.2";
@@ -140,6 +143,7 @@ reasons! {
         PathMtu = "path_mtu", "ICMP error that tells of the path to a locator", "RFC 9300 7.2";
         MapCacheMiss = "map_cache_miss", "destination EID has no mapping yet", "RFC 9300 6";
         DynamicEid = "dynamic_eid", "packet of an EID host that is not known to be here", "RFC 9301 6.1";
+        Health = "health", "answer to a health check of ours", "-";
         Local = "local", "other ICMPv6 message to one of our addresses", "RFC 4443 2.4";
     }
 }

@@ -84,6 +84,10 @@ pub enum Flows {
     Thousand,
     /// 65,536.
     SixtyFourThousand,
+    /// 1,048,576.
+    Million,
+    /// 10,485,760.
+    TenMillion,
 }
 
 impl Flows {
@@ -94,6 +98,8 @@ impl Flows {
             Self::One => 1,
             Self::Thousand => 1 << 10,
             Self::SixtyFourThousand => 1 << 16,
+            Self::Million => 1 << 20,
+            Self::TenMillion => 10 << 20,
         }
     }
 }
@@ -104,6 +110,8 @@ impl fmt::Display for Flows {
             Self::One => "1",
             Self::Thousand => "1k",
             Self::SixtyFourThousand => "64k",
+            Self::Million => "1M",
+            Self::TenMillion => "10M",
         })
     }
 }

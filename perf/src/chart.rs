@@ -133,7 +133,7 @@ fn panels(records: &[Record]) -> Vec<Panel<'_>> {
         ),
         ("Bytes of a prefix table", Metric::Bytes),
         ("Bytes per prefix", Metric::BytesPerPrefix),
-        ("Building a prefix table, ms", Metric::BuildMs),
+        ("Building a table, ms", Metric::BuildMs),
         ("Update, median, us", Metric::UpdateUsMedian),
         ("Update, 99th percentile, us", Metric::UpdateUsP99),
         ("Updates per second", Metric::UpdatesPerS),
@@ -153,8 +153,17 @@ fn panels(records: &[Record]) -> Vec<Panel<'_>> {
             Metric::EffectUs,
         ),
         (
-            "Flows that a locator's loss moved wrongly, of 100,000",
+            "Flows that a locator's or a server's loss moved wrongly, of 100,000",
             Metric::WronglyMovedFlows,
+        ),
+        ("New flows per second, one core", Metric::FlowsPerS),
+        (
+            "Packets per second over that with 1,024 flows",
+            Metric::RatioTo1k,
+        ),
+        (
+            "Cells of other servers that change when one leaves, %",
+            Metric::MovedPercent,
         ),
         (
             "Bursts that a locator's change came late to",

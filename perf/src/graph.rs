@@ -89,24 +89,65 @@ pub fn run(
 ) -> Result<Vec<Record>> {
     let mut cases = cases(only, internet)?;
     lisp_cases(quick, only, &mut cases)?;
-    steer_cases(only, &mut cases)?;
-    race(SUITE, cases, rounds, quick, say)
+    steer_cases(&[Flows::SixtyFourThousand], only, &mut cases)?;
+    Ok(records(SUITE, &race(cases, rounds, quick, say)?))
 }
 
 /// The same for the cases of LISP.
 pub fn run_lisp(rounds: usize, quick: bool, only: &str, say: &dyn Fn(&str)) -> Result<Vec<Record>> {
     let mut cases = Vec::new();
     lisp_cases(quick, only, &mut cases)?;
-    race(lisp::SUITE, cases, rounds, quick, say)
+    Ok(records(lisp::SUITE, &race(cases, rounds, quick, say)?))
 }
 
-fn race(
-    suite: &str,
-    mut cases: Vec<Case>,
+/// The same for the cases of steering, with few flows and with many. Quick: not with ten million.
+pub fn run_steer(
     rounds: usize,
     quick: bool,
+    only: &str,
     say: &dyn Fn(&str),
 ) -> Result<Vec<Record>> {
+    let mut flows = vec![Flows::Thousand, Flows::SixtyFourThousand, Flows::Million];
+    if !quick {
+        flows.push(Flows::TenMillion);
+    }
+    let mut cases = Vec::new();
+    steer_cases(&flows, only, &mut cases)?;
+    let raced = race(cases, rounds, quick, say)?;
+    let mut found = records(steer::SUITE, &raced);
+    let of = |name: &str| raced.iter().find(|raced| raced.name == name);
+    for mode in &steer::MODES {
+        let case = |flows: &Flows| of(&format!("{}/{}/{flows}", mode.name, Sizes::Small));
+        let Some(few) = case(&Flows::Thousand) else {
+            continue;
+        };
+        for many in flows
+            .iter()
+            .filter_map(case)
+            .filter(|many| many.name != few.name)
+        {
+            let rounds = few.figures.iter().zip(&many.figures);
+            let ratios: Vec<f64> = rounds.map(|(few, many)| few / many).collect();
+            found.push(Record::of(
+                steer::SUITE,
+                &many.name,
+                Metric::RatioTo1k,
+                &ratios,
+            ));
+        }
+    }
+    found.sort_by(|a, b| a.case.cmp(&b.case));
+    Ok(found)
+}
+
+fn records(suite: &str, raced: &[Case]) -> Vec<Record> {
+    let record =
+        |case: &Case| Record::of(suite, &case.name, Metric::GraphClkPerPacket, &case.figures);
+    raced.iter().map(record).collect()
+}
+
+/// Run them round by round; each then has its figures, clocks a packet.
+fn race(mut cases: Vec<Case>, rounds: usize, quick: bool, say: &dyn Fn(&str)) -> Result<Vec<Case>> {
     if cases.is_empty() {
         return Ok(Vec::new());
     }
@@ -132,21 +173,14 @@ fn race(
             round.join().map_err(|_| anyhow!("the graph panicked"))
         })?;
     }
-    cases
-        .into_iter()
-        .map(|case| {
-            case.replay.check().with_context(|| case.name.clone())?;
-            Ok(Record::of(
-                suite,
-                &case.name,
-                Metric::GraphClkPerPacket,
-                &case.figures,
-            ))
-        })
-        .collect()
+    for case in &cases {
+        case.replay.check().with_context(|| case.name.clone())?;
+    }
+    Ok(cases)
 }
 
-fn pin() {
+/// This thread stays on the core that measures.
+pub(crate) fn pin() {
     let last = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) - 1;
     // Not being allowed to costs precision, nothing else.
     core_affinity::set_for_current(CoreId { id: last });
@@ -230,14 +264,36 @@ fn lisp_cases(quick: bool, only: &str, cases: &mut Vec<Case>) -> Result<()> {
     Ok(())
 }
 
-/// Flows to a service address, over 65,536 of them.
-fn steer_cases(only: &str, cases: &mut Vec<Case>) -> Result<()> {
-    for step in steer::Step::ALL {
-        let name = format!("{step}/64B/64k");
+/// So many flows to a service address: the first mode with each number, the others with 65,536.
+fn steer_cases(flows: &[Flows], only: &str, cases: &mut Vec<Case>) -> Result<()> {
+    for (position, mode) in steer::MODES.iter().enumerate() {
+        for flows in flows {
+            let name = format!("{}/{}/{flows}", mode.name, Sizes::Small);
+            let is_measured = position == 0 || *flows == Flows::SixtyFourThousand;
+            if is_measured && name.contains(only) {
+                let mut replay = Stretches {
+                    replay: steer::graph::replay(mode, *flows)?,
+                    burst: BURSTS[0],
+                    packets: 0,
+                };
+                // Each flow once, so that all have begun.
+                replay.run(flows.count().next_multiple_of(STRETCH_PACKETS));
+                cases.push(Case {
+                    name,
+                    replay: Box::new(replay),
+                    figures: Vec::new(),
+                });
+            }
+        }
+    }
+    let flows = Flows::SixtyFourThousand;
+    for mode in steer::MODES.iter().filter(|mode| mode.is_both_ways()) {
+        let name = format!("{}-back/{}/{flows}", mode.name, Sizes::Small);
         if name.contains(only) {
+            let replay = boxed(steer::graph::replay_back(mode, flows)?, BURSTS[0]);
             cases.push(Case {
                 name,
-                replay: boxed(steer::replay(step)?, BURSTS[0]),
+                replay,
                 figures: Vec::new(),
             });
         }

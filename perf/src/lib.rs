@@ -9,6 +9,7 @@
 )]
 pub mod alloc;
 pub mod appliance;
+pub mod beside;
 pub mod cases;
 pub mod chart;
 pub mod children;

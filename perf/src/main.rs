@@ -13,15 +13,15 @@ use perf::internet::Internet;
 use perf::machine::Machine;
 use perf::record::Record;
 use perf::setup::Window;
-use perf::{chart, interrupt, lisp, lpm, mapserver, report};
+use perf::{beside, chart, interrupt, lisp, lpm, mapserver, report, steer};
 
 const ROUNDS: usize = 7;
 /// Prefix tables are compared by ratios that differ by a tenth: more rounds, which are short.
 const LPM_ROUNDS: usize = 9;
 const QUICK_ROUNDS: usize = 3;
 
-/// Measure Sextant: packets per second on devices beside testpmd, clocks per packet of the packet graph alone, the
-/// prefix tables beside DPDK's and those of Rust crates, and the Map-Server.
+/// Measure Sextant: packets per second on devices beside testpmd, clocks per packet of the packet graph alone, flows to
+/// service addresses, the prefix tables beside DPDK's and those of Rust crates, and the Map-Server.
 ///
 /// The suites on devices need root, huge pages, two cores and dpdk-testpmd; the graph needs nothing; the prefix tables need
 /// a real routing table, and huge pages for DPDK's; the Map-Server needs two cores and an IPv6 loopback.
@@ -42,8 +42,8 @@ struct Arguments {
     /// How often each contender runs [default: 7, lpm: 9, quick: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
-    /// NPT66 and forwarding on devices: only this traffic, such as 64B/1k or IMIX/1k. The graph alone, LISP and the
-    /// Map-Server: only cases with this in their name.
+    /// NPT66 and forwarding on devices: only this traffic, such as 64B/1k or IMIX/1k. The graph alone, LISP, steering and
+    /// the Map-Server: only cases with this in their name.
     #[arg(long, value_name = "TRAFFIC")]
     only: Option<String>,
     /// The sextant to measure [default: beside this program].
@@ -68,6 +68,9 @@ enum Suite {
     /// LISP: encapsulation and decapsulation on devices and in the packet graph alone, changes of mappings beside them,
     /// memory.
     Lisp,
+    /// Anycast steering: each mode on devices and in the packet graph alone, with few flows and with many, flows that begin,
+    /// a flood of them, a server that is lost, Maglev tables.
+    Steer,
     /// Prefix tables beside DPDK's and those of Rust crates, in process.
     Lpm,
     /// The Map-Server over the loopback: Map-Requests and Map-Registers a second on one core, memory.
@@ -125,6 +128,9 @@ fn measure(arguments: &Arguments) -> Result<()> {
     }
     if matches!(arguments.suite, Suite::Lisp | Suite::All) {
         records.extend(measure_lisp(arguments, rounds, &machine, &say)?);
+    }
+    if matches!(arguments.suite, Suite::Steer | Suite::All) {
+        records.extend(measure_steer(arguments, rounds, &machine, &say)?);
     }
     if matches!(arguments.suite, Suite::Lpm | Suite::All) {
         let options = lpm::Options {
@@ -196,11 +202,49 @@ fn measure_lisp(
     if !cases.is_empty() {
         let sextant = Sextant::find(arguments.sextant.clone())?;
         let window = window(arguments);
-        records.extend(lisp::devices::run(
+        records.extend(beside::run(
             &cases, rounds, &window, &sextant, machine, say,
         )?);
     }
     ensure!(!records.is_empty(), "no case has {only} in its name");
+    Ok(records)
+}
+
+/// Everything about steering that has what was asked for in its name.
+fn measure_steer(
+    arguments: &Arguments,
+    rounds: usize,
+    machine: &Machine,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Record>> {
+    let only = arguments.only.as_deref().unwrap_or("");
+    let quick = arguments.quick;
+    let mut records = graph::run_steer(rounds, quick, only, say)?;
+    records.extend(steer::flows::run(
+        rounds,
+        quick,
+        only,
+        machine.tsc_hertz,
+        say,
+    )?);
+    records.extend(steer::maglev::run(rounds, only, say)?);
+    let mut cases = if quick {
+        steer::cases::Case::quick()
+    } else {
+        steer::cases::Case::all()
+    };
+    cases.retain(|case| case.to_string().contains(only));
+    if !cases.is_empty() {
+        let sextant = Sextant::find(arguments.sextant.clone())?;
+        let window = window(arguments);
+        records.extend(beside::run(
+            &cases, rounds, &window, &sextant, machine, say,
+        )?);
+    }
+    ensure!(
+        !records.is_empty() || arguments.suite == Suite::All,
+        "no case has {only} in its name"
+    );
     Ok(records)
 }
 
@@ -227,6 +271,6 @@ fn ways_of(suite: Suite) -> Option<Vec<Way>> {
     match suite {
         Suite::Npt66 | Suite::All => Some(Way::ALL.to_vec()),
         Suite::Forward => Some(vec![Way::Forward]),
-        Suite::Graph | Suite::Lisp | Suite::Lpm | Suite::Mapserver => None,
+        Suite::Graph | Suite::Lisp | Suite::Steer | Suite::Lpm | Suite::Mapserver => None,
     }
 }

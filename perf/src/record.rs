@@ -48,7 +48,7 @@ pub enum Metric {
     Bytes,
     /// Memory of a table over its prefixes.
     BytesPerPrefix,
-    /// Time to make a table of all its routes.
+    /// Time to make a table of all its routes, or of its servers.
     BuildMs,
     /// Updates, one after the other.
     UpdatesPerS,
@@ -66,10 +66,17 @@ pub enum Metric {
     LostPackets,
     /// Packets that were sent where no mapping led from when they came until they were sent.
     MisdirectedPackets,
-    /// Flows of 100,000 that went by a locator that was taken away.
+    /// Flows of 100,000 that went by a locator, or to a server, that was taken away.
     MovedFlows,
-    /// Flows that a locator's loss moved though they did not go by it, or did not move though they did.
+    /// Flows that its loss moved though they did not go by it, or did not move though they did.
     WronglyMovedFlows,
+    /// Flows that begin, one packet each, all of them remembered.
+    FlowsPerS,
+    /// Packets a second over that with 1,024 flows, of the same round.
+    #[serde(rename = "ratio_to_1k")]
+    RatioTo1k,
+    /// Cells of servers that stay which change when one server leaves, of a hundred.
+    MovedPercent,
     /// From the change of a locator to the last packet by its old state.
     EffectUs,
     /// Changes of a locator that a burst which began after them had not heard of.
@@ -132,6 +139,9 @@ impl Metric {
             Self::MisdirectedPackets => "misdirected_packets",
             Self::MovedFlows => "moved_flows",
             Self::WronglyMovedFlows => "wrongly_moved_flows",
+            Self::FlowsPerS => "flows_per_s",
+            Self::RatioTo1k => "ratio_to_1k",
+            Self::MovedPercent => "moved_percent",
             Self::EffectUs => "effect_us",
             Self::LateBursts => "late_bursts",
             Self::RequestsPerSPerCore => "requests_per_s_per_core",
@@ -166,7 +176,9 @@ impl Metric {
             | Self::RatioToBestCrate
             | Self::TimeRatioToRteFib6
             | Self::RatioToQuiet
+            | Self::RatioTo1k
             | Self::ServerBusy => "1",
+            Self::MovedPercent => "%",
             Self::MlookupsPerS => "Mlookups/s",
             Self::BurstNs => "ns",
             Self::Bytes
@@ -178,7 +190,10 @@ impl Metric {
             Self::PeakMessagesPerS => "1/s",
             Self::ConvergeS | Self::WallS => "s",
             Self::BuildMs => "ms",
-            Self::UpdatesPerS | Self::RequestsPerSPerCore | Self::RegistersPerSPerCore => "1/s",
+            Self::UpdatesPerS
+            | Self::FlowsPerS
+            | Self::RequestsPerSPerCore
+            | Self::RegistersPerSPerCore => "1/s",
             Self::UpdateUsMedian | Self::UpdateUsP99 | Self::EffectUs | Self::P99Us => "us",
             Self::WrongAnswers => "answers",
             Self::LostPackets | Self::MisdirectedPackets => "packets",
@@ -336,6 +351,9 @@ mod tests {
             Metric::MisdirectedPackets,
             Metric::MovedFlows,
             Metric::WronglyMovedFlows,
+            Metric::FlowsPerS,
+            Metric::RatioTo1k,
+            Metric::MovedPercent,
             Metric::EffectUs,
             Metric::LateBursts,
             Metric::RequestsPerSPerCore,

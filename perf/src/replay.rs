@@ -97,11 +97,17 @@ impl<P: Pipeline<HeapFrame>> Replay<P> {
 
     /// Run one burst of `size` packets; says how many clocks the pipeline took.
     pub fn burst(&mut self, size: usize) -> u64 {
+        self.burst_with(size, |_| {})
+    }
+
+    /// The same with each frame as `change` makes it of its template.
+    pub fn burst_with(&mut self, size: usize, mut change: impl FnMut(&mut [u8])) -> u64 {
         for _ in 0..size {
             let Ok(mut frame) = self.returned.pop() else {
                 break; // lost to a drop: `check` says so
             };
             frame.refill(&self.templates[self.next_template]);
+            change(frame.bytes_mut());
             self.burst.push(frame);
             self.next_template += 1;
             if self.next_template == self.templates.len() {
@@ -147,6 +153,17 @@ impl<P: Pipeline<HeapFrame>> Replay<P> {
     #[must_use]
     pub fn templates(&self) -> usize {
         self.templates.len()
+    }
+
+    /// Look the next bursts up in these.
+    pub fn set_tables(&mut self, tables: P::Tables) {
+        self.tables = tables;
+    }
+
+    /// What the pipeline counted.
+    #[must_use]
+    pub fn counters(&self) -> &WorkerCounters {
+        &self.counters
     }
 
     /// Packets sent so far.

@@ -1,11 +1,14 @@
 //! What one comparison on devices has in common for everybody who takes part: devices, cores, buffers, time.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
+/// Memory of a buffer: data of 2,048 bytes with headroom, descriptor, the pool's own header, and what does not fill a page.
+const MBUF_BYTES: usize = 2560;
 /// Packets in flight, caches and rings; beyond these each packet of the source's file holds a buffer of its own.
 const SPARE_MBUFS: usize = 16_384;
 
@@ -76,6 +79,26 @@ impl Setup {
             control_core: 0,
             worker_core: cores - 1,
         })
+    }
+
+    /// Why the huge pages that are free do not suffice for these buffers; `None`: they do. A kernel without any says so
+    /// itself, later.
+    pub fn missing_huge_pages(&self) -> Result<Option<String>> {
+        let text = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+        let field = |name: &str| -> Option<usize> {
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        };
+        let free = field("HugePages_Free:").unwrap_or(0);
+        let page = field("Hugepagesize:").unwrap_or(2048) << 10;
+        let needed = (self.mbufs * MBUF_BYTES).div_ceil(page);
+        Ok((free < needed).then(|| {
+            format!(
+                "{} packet buffers need {needed} huge pages of {} MiB, {free} are free",
+                self.mbufs,
+                page >> 20
+            )
+        }))
     }
 }
 

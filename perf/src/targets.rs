@@ -52,6 +52,27 @@ pub const TARGETS: &[Target] = &[
     at_most("lisp-decap/6in4/64B/1k", Metric::GraphClkPerPacket, 110.0),
     // Anycast steering, in process, over 65,536 flows.
     at_most("steer-dsr-l2/64B/64k", Metric::GraphClkPerPacket, 90.0),
+    at_most("steer-dnat/64B/64k", Metric::GraphClkPerPacket, 100.0),
+    at_most("steer-dnat-back/64B/64k", Metric::GraphClkPerPacket, 100.0),
+    at_most("steer-fullnat/64B/64k", Metric::GraphClkPerPacket, 120.0),
+    at_most(
+        "steer-fullnat-back/64B/64k",
+        Metric::GraphClkPerPacket,
+        120.0,
+    ),
+    at_least("steer/new-flows", Metric::FlowsPerS, 2e6),
+    at_most("steer/syn-flood", Metric::LostPackets, 0.0),
+    at_most("steer/syn-flood", Metric::MisdirectedPackets, 0.0),
+    at_most("steer/server-lost", Metric::WronglyMovedFlows, 0.0),
+    at_most("maglev/65537/10", Metric::MovedPercent, 1.0),
+    at_most("maglev/65537/100", Metric::MovedPercent, 1.0),
+    at_most("maglev/65537/1000", Metric::MovedPercent, 1.0),
+    // Anycast steering on devices.
+    at_least("steer-dsr-l2/64B/1k", Metric::RatioToTestpmdMacswap, 0.60),
+    // 0.6 of what is asked of 1,024 flows.
+    at_least("steer-dsr-l2/64B/1M", Metric::RatioToTestpmdMacswap, 0.36),
+    at_least("steer-dnat/64B/1k", Metric::RatioToTestpmdMacswap, 0.55),
+    at_least("steer-fullnat/64B/1k", Metric::RatioToTestpmdMacswap, 0.45),
     // LISP on devices.
     at_least(
         "lisp-encap/6in6/64B/1k",

@@ -12,6 +12,8 @@
 //! punted, or turned round or translated and put in `again`, which goes through the lookup after the batch. A frame
 //! can be there only once more, since an error about an error is never made and a hairpin is taken once.
 
+use std::sync::Arc;
+
 use dataplane::batch::Batch;
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::{Burst, Frame};
@@ -34,9 +36,10 @@ use crate::local::Local;
 use crate::meta::{Entry, Meta, Next};
 use crate::npt66::Direction;
 use crate::npt66::node::{Inbound, Outbound, step};
+use crate::reset;
+use crate::steer::FlowMemory;
 use crate::steer::memory::Memory;
 use crate::steer::node::Steering;
-use crate::steer::sessions::Shares;
 use crate::tables::{IcmpLimits, PortTable, Tables};
 
 /// Names of the nodes, by their index in the counters.
@@ -75,9 +78,11 @@ pub struct Edge<F> {
     lookup: Lookup,
     /// `None`: every packet goes through the nodes.
     express: Option<Box<Express>>,
-    memory: Memory,
+    memory: Arc<Memory>,
     limits: IcmpLimits,
     errors: TokenBucket,
+    /// Resets have the same rate, and none of the errors'.
+    resets: TokenBucket,
 }
 
 impl<F: Frame> Edge<F> {
@@ -90,6 +95,12 @@ impl<F: Frame> Edge<F> {
     /// That of worker `worker` of `workers`, who share the ports of full NAT among them.
     #[must_use]
     pub fn of_worker(worker: usize, workers: usize) -> Self {
+        Self::remembering(FlowMemory::of_worker(worker, workers))
+    }
+
+    /// The same, with a memory of flows that others may count.
+    #[must_use]
+    pub fn remembering(memory: FlowMemory) -> Self {
         let limits = IcmpLimits::default();
         Self {
             batch: Batch::new(),
@@ -98,9 +109,10 @@ impl<F: Frame> Edge<F> {
             diverted: Vec::with_capacity(dataplane::frame::BURST_MAX),
             lookup: Lookup::default(),
             express: Some(Box::new(Express::new())),
-            memory: Memory::new(Shares::new(worker, workers)),
+            memory: memory.0,
             limits,
             errors: TokenBucket::new(limits.per_second, limits.burst),
+            resets: TokenBucket::new(limits.per_second, limits.burst),
         }
     }
 
@@ -390,6 +402,7 @@ impl<F: Frame> Edge<F> {
         match next {
             Next::Drop(reason) => out.discard(reason, frame),
             Next::Error(reason, error) => self.answer(reason, error, frame, meta, tables, out),
+            Next::Reset(reason) => self.reset(reason, frame, meta, tables, out),
             Next::Punt(reason) => out.punt(reason, frame, meta),
             Next::Local => self.local.push(frame, meta),
             Next::Hairpin => self.hairpin(frame, meta, tables, out),
@@ -417,10 +430,7 @@ impl<F: Frame> Edge<F> {
             out.discard(reason, frame);
             return;
         }
-        if self.limits != tables.icmp {
-            self.limits = tables.icmp;
-            self.errors = TokenBucket::new(self.limits.per_second, self.limits.burst);
-        }
+        self.follow_limits(tables);
         if !self.errors.take(out.now()) {
             out.counters().errors_limited.add(1);
             out.discard(reason, frame);
@@ -437,6 +447,44 @@ impl<F: Frame> Edge<F> {
             out.transmit(tables.interface(meta.interface).port, frame);
         } else {
             self.again.push(frame, meta);
+        }
+    }
+
+    /// Drop a segment and, where that is allowed and within the rate, reset its connection from its own buffer.
+    fn reset(
+        &mut self,
+        reason: DropReason,
+        mut frame: F,
+        mut meta: Meta,
+        tables: &Tables,
+        out: &mut Outputs<F, Meta>,
+    ) {
+        if !reset::may_answer(&frame, &meta) {
+            out.discard(reason, frame);
+            return;
+        }
+        self.follow_limits(tables);
+        if !self.resets.take(out.now()) {
+            out.counters().errors_limited.add(1);
+            out.discard(reason, frame);
+            return;
+        }
+        if reset::turn(tables, &mut frame, &mut meta).is_err() {
+            out.discard(reason, frame);
+            return;
+        }
+        out.counters().count_drop(reason, 1);
+        out.counters().generated.add(1);
+        self.again.push(frame, meta);
+    }
+
+    /// Errors and resets are made at the rate that the tables say.
+    fn follow_limits(&mut self, tables: &Tables) {
+        if self.limits != tables.icmp {
+            self.limits = tables.icmp;
+            let bucket = TokenBucket::new(self.limits.per_second, self.limits.burst);
+            self.errors = bucket.clone();
+            self.resets = bucket;
         }
     }
 

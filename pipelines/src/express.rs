@@ -328,7 +328,7 @@ impl Express {
                 continue;
             }
             if let Some(read) = flow::read_common(packet)
-                && let Ok(found) = steer.key(next_hop.first, &read)
+                && let Ok(found) = steer.key(next_hop.first, &read, packet)
             {
                 match steer.way(&found, &read, packet) {
                     Way::Memory => {

@@ -212,7 +212,7 @@ pub(crate) fn turn<F: Frame>(
 }
 
 /// The record of the answer to the packet with this one; its IP header is at `l3`.
-fn own(meta: &Meta, l3: u8) -> Meta {
+pub(crate) fn own(meta: &Meta, l3: u8) -> Meta {
     Meta {
         trace: meta.trace,
         l3,
@@ -223,7 +223,7 @@ fn own(meta: &Meta, l3: u8) -> Meta {
 }
 
 /// Make the packet what its sender sent.
-fn undo_translation<F: Frame>(tables: &Tables, frame: &mut F, meta: &Meta) {
+pub(crate) fn undo_translation<F: Frame>(tables: &Tables, frame: &mut F, meta: &Meta) {
     for (number, direction) in [
         (meta.rule_in, npt66::Direction::In),
         (meta.rule_out, npt66::Direction::Out),

@@ -17,6 +17,7 @@ pub mod lisp;
 mod local;
 mod meta;
 pub mod npt66;
+mod reset;
 pub mod steer;
 pub mod tables;
 

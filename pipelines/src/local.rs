@@ -1,4 +1,4 @@
-//! Packets addressed to us: neighbour discovery and echo requests go to the control thread, the rest is refused the way
+//! Packets addressed to us: neighbour discovery, echo requests and answers to health checks go to the control thread, the rest is refused the way
 //! a host without that service refuses it (RFC 4443 3.1, 3.4; RFC 1122 3.2.2.1).
 
 use std::net::IpAddr;
@@ -41,6 +41,15 @@ impl<F: Frame> Node<F> for Local {
             let next = match &tables.lisp {
                 Some(lisp) if meta.vrf == lisp.underlay => of_lisp(lisp, packet, meta.family, next),
                 _ => next,
+            };
+            let next = match next {
+                Next::Drop(DropReason::LocalProtocol)
+                | Next::Error(DropReason::LocalProtocol, _)
+                    if is_answer(tables, packet, meta) =>
+                {
+                    Next::Punt(PuntReason::Health)
+                }
+                next => next,
             };
             leaving.push(index, next);
         }
@@ -120,6 +129,22 @@ fn of_lisp(router: &Lisp, packet: &[u8], family: Family, next: Next) -> Next {
         }
         _ => next,
     }
+}
+
+/// Whether nobody else takes it, but it answers a health check of ours.
+fn is_answer(tables: &Tables, packet: &[u8], meta: &Meta) -> bool {
+    let (Some(steer), Family::V6) = (&tables.steer, meta.family) else {
+        return false;
+    };
+    let Some((header, payload)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
+        return false;
+    };
+    let upper = ext::walk(header[6], payload).ok();
+    let upper = upper.filter(|upper| upper.fragment.is_none_or(|fragment| fragment.is_atomic()));
+    upper.is_some_and(|upper| {
+        let message = payload.get(upper.offset..).unwrap_or(&[]);
+        steer.answers.has(meta.vrf, header, upper.protocol, message)
+    })
 }
 
 /// What takes this packet.

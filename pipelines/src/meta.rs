@@ -201,6 +201,8 @@ pub enum Next {
     Drop(DropReason),
     /// Drop, and answer with an ICMP error where RFC 4443 2.4, or RFC 1812 4.3.2.7, allows one.
     Error(DropReason, IcmpError),
+    /// Drop, and answer a TCP segment with a reset (RFC 9293 3.10.7.1).
+    Reset(DropReason),
     /// To the control thread.
     Punt(PuntReason),
     /// To a mapping, and too large: in pieces of at most this many bytes (RFC 9300 7.1).

@@ -20,7 +20,10 @@ pub use lisp_parts::{
     DatabaseRloc, LispCleared, LispDatabase, LispEvent, LispEvents, LispRegistrations, LispRlocs,
     LispStatistics, OwnEid, RegisteredEid, RegisteredLocator, RegisteredPage,
 };
-pub use service::{PoolView, ServerCounts, ServerView, ServiceView, Services};
+pub use service::{
+    AgentView, AnnouncementView, DrainView, HealthView, OnChangeView, PoolBySourceView, PoolView,
+    ServerCounts, ServerView, ServiceView, Services,
+};
 
 /// `show instance`, and the answer to a ping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,6 +40,8 @@ discards! {
     LispControlInvalid = "lisp_control_invalid", "LISP control message without a right UDP checksum", "RFC 9301 5";
     PathMtuUnused = "path_mtu_unused", "ICMP error about a path, and path_mtu is stateless", "RFC 9300 7.1";
     PathMtuDisbelieved = "path_mtu_disbelieved", "ICMP error about a path that quotes no packet of ours", "RFC 6936 4";
+    HealthUnexpected = "health_unexpected", "answer to no health check that is under way", "-";
+    HealthInvalid = "health_invalid", "answer to a health check that is damaged", "-";
     NoBuffer = "no_buffer", "no packet buffer for an own packet", "-";
     InjectRingFull = "inject_ring_full", "the worker does not keep up", "-";
     WorkerDead = "worker_dead", "the worker is dead", "-";

@@ -9,8 +9,11 @@
 //! 3. outdated tables are built anew and published, at most once in `PUBLISH_PAUSE`;
 //! 4. only then packets that waited for an entry of those tables go back to their workers.
 
+mod announce;
 mod changes;
 mod discard;
+mod drain;
+mod health;
 mod lisp;
 mod punts;
 mod reload;
@@ -31,6 +34,7 @@ use dataplane::table::publish::Publisher;
 use dataplane::wire::ethernet::Mac;
 use dataplane::worker::{State, WorkerHandle};
 use pipelines::npt66::SpecError;
+use pipelines::steer::FlowMemory;
 use pipelines::tables::Rib;
 use pipelines::{Meta, Tables};
 
@@ -47,6 +51,8 @@ use lisp::LispState;
 use punts::Waiting;
 use rules::RuleBook;
 use steering::SteeringState;
+
+pub use announce::Run;
 use trace::TraceSession;
 
 /// Tables are published at most this often; changes within it are published together.
@@ -76,6 +82,10 @@ pub struct Parts<P: Platform> {
     pub rng: fastrand::Rng,
     /// From a good source of randomness: what others must not be able to guess is made of it.
     pub seed: [u8; 32],
+    /// What workers remember of flows, in the order of the workers.
+    pub memories: Vec<FlowMemory>,
+    /// What the machine is called.
+    pub hostname: String,
     /// Seconds since 1970: what must rise over a restart and is kept nowhere begins with them.
     pub unix_seconds: u64,
 }
@@ -137,6 +147,8 @@ impl<P: Platform> Appliance<P> {
             workers,
             mut rng,
             seed,
+            memories,
+            hostname,
             unix_seconds,
         } = parts;
         let ports = 0..config.ports.len();
@@ -150,7 +162,7 @@ impl<P: Platform> Appliance<P> {
         // Nothing registers four thousand million times a second.
         let xtr = Xtr::new(now, &seed, unix_seconds << 32);
         let lisp = LispState::new(rng.u64(..), xtr);
-        let steering = SteeringState::new(rng.u64(..));
+        let steering = SteeringState::new(now, rng.u64(..), rng.fork(), memories, hostname);
         let mut appliance = Self {
             slots: Slots::default().assign(&config),
             machine: Machine::new(reload::settings(&config), rng),
@@ -183,7 +195,8 @@ impl<P: Platform> Appliance<P> {
         appliance.counts.configurations_applied = 1;
         appliance.set_routes();
         appliance.configure_lisp(now);
-        appliance.configure_steering();
+        appliance.configure_health(now);
+        appliance.configure_steering(now);
         let tables = appliance.build()?;
         // No worker has seen any tables yet.
         appliance.rib.commit();
@@ -223,13 +236,16 @@ impl<P: Platform> Appliance<P> {
         if self.outdated {
             next = next.min(self.published + PUBLISH_PAUSE);
         }
-        if self.committing.is_some() {
+        if self.steering.counting.is_running() || self.committing.is_some() {
             next = next.min(now + TICK_BUSY);
         }
         if let Some(timeout) = self.machine.poll_timeout() {
             next = next.min(timeout);
         }
         if let Some(timeout) = self.lisp.poll_timeout() {
+            next = next.min(timeout);
+        }
+        if let Some(timeout) = self.steering.poll_timeout() {
             next = next.min(timeout);
         }
         next.max(now)
@@ -263,7 +279,7 @@ impl<P: Platform> Appliance<P> {
                 "nobody registers here: ask a Map-Server, or leave PREFIX, --instance and --site out to see where own \
                  EIDs are registered",
             ),
-            Command::ServiceChange(change) => self.change_service(&change),
+            Command::ServiceChange(change) => self.change_service(now, &change),
         }
     }
 
@@ -277,6 +293,7 @@ impl<P: Platform> Appliance<P> {
     /// It ends: others are told. To be called while the workers still run.
     pub fn shut_down(&mut self, now: Instant) {
         self.withdraw_eids(now);
+        self.withdraw_services();
     }
 
     /// Whether no worker is left that could forward a packet.

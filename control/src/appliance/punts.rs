@@ -74,6 +74,7 @@ impl<P: Platform> Appliance<P> {
             }
             PuntReason::DynamicEid => self.hear(now, &frame, &meta),
             PuntReason::LispControl => self.handle_lisp_control(now, &frame, &meta),
+            PuntReason::Health => self.handle_health(now, &frame, &meta),
             PuntReason::PathMtu => self.handle_path_mtu(now, &frame, &meta),
         }
     }

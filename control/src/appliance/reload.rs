@@ -82,7 +82,8 @@ impl<P: Platform> Appliance<P> {
         self.config = new;
         self.set_routes();
         changes.extend(self.configure_lisp(now));
-        self.configure_steering();
+        self.configure_health(now);
+        self.configure_steering(now);
         self.machine.set_settings(settings(&self.config));
         self.configure_machine(now, &old_slots);
         self.look_at_hosts(now);

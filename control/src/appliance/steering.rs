@@ -2,38 +2,105 @@
 //!
 //! A state or weight that was given at run time stays as long as the server is in its pool, over reloads too.
 
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use dataplane::counters::WorkerCounters;
-use pipelines::steer::State;
+use pipelines::steer::{FlowMemory, State};
 
 use super::Appliance;
+use super::announce::Announcements;
+use super::drain::{Counting, Drain};
 use crate::admin::protocol::{Answer, Refusal};
 use crate::admin::service::{ServerChange, ServiceChange};
-use crate::admin::view::{PoolView, ServerCounts, ServerView, ServiceView, Services};
+use crate::admin::view::{
+    AgentView, AnnouncementView, DrainView, OnChangeView, PoolBySourceView, PoolView, ServerCounts,
+    ServerView, ServiceView, Services,
+};
 use crate::config::Config;
-use crate::config::steering::{Pool, Server};
+use crate::config::steering::{Pool, Server, WhenDown};
 use crate::platform::Platform;
+use crate::proto::health::{Health, Machine, ServerKey};
 use crate::proto::ndp::InterfaceIndex;
 use crate::publish::steering::{self, Override, Overrides};
+
+/// Agents that may say a server is down, most, and bytes of their names.
+const AGENTS_MAX: usize = 16;
+const AGENT_NAME_MAX: usize = 64;
 
 /// What is kept of steering beside the prefix tables.
 #[derive(Debug)]
 pub(super) struct SteeringState {
-    /// What others cannot guess of where workers remember flows.
-    seed: u64,
+    /// What others cannot guess of where workers remember flows, and of where health checks come from.
+    pub(super) seed: u64,
+    pub(super) health: Machine,
+    pub(super) announcements: Announcements,
+    pub(super) counting: Counting,
+    /// Servers that go down when they are idle, or in time.
+    pub(super) drains: BTreeMap<ServerKey, Drain>,
     overrides: Overrides,
+    /// Who else says that a server is down, and until when.
+    agents: BTreeMap<ServerKey, BTreeMap<String, Option<Instant>>>,
     /// By place: what was counted when it got its server.
     bases: Vec<Base>,
 }
 
 impl SteeringState {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        seed: u64,
+        rng: fastrand::Rng,
+        memories: Vec<FlowMemory>,
+        hostname: String,
+    ) -> Self {
         Self {
             seed,
+            health: Machine::new(rng),
+            announcements: Announcements::new(hostname),
+            counting: Counting::new(now, memories),
+            drains: BTreeMap::new(),
             overrides: Overrides::new(),
+            agents: BTreeMap::new(),
             bases: Vec::new(),
         }
+    }
+
+    /// Whether checks and agents let a server have flows, or say nothing.
+    fn is_healthy(&self, key: &ServerKey) -> bool {
+        self.health.health(key).is_none_or(Health::takes_flows) && !self.agents.contains_key(key)
+    }
+
+    /// Whether a server is up whatever checks say.
+    pub(super) fn is_forced(&self, key: &ServerKey) -> bool {
+        self.overrides.get(key).is_some_and(|said| said.is_forced)
+    }
+
+    /// What is said of a server at run time.
+    pub(super) fn say(&mut self, key: &ServerKey) -> &mut Override {
+        self.overrides.entry(key.clone()).or_default()
+    }
+
+    /// Forget what agents said that holds no longer; whether there was some.
+    fn expire_agents(&mut self, now: Instant) -> bool {
+        let before = self.agents.len();
+        self.agents.retain(|_, agents| {
+            agents.retain(|_, until| until.is_none_or(|until| now < until));
+            !agents.is_empty()
+        });
+        self.agents.len() != before
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let drains = self.drains.values().filter_map(|drain| drain.deadline);
+        let agents = self.agents.values().flat_map(|agents| agents.values());
+        let others = [
+            self.health.poll_timeout(),
+            self.announcements.poll_timeout(),
+        ];
+        drains
+            .chain(agents.filter_map(|until| *until))
+            .chain(others.into_iter().flatten())
+            .min()
     }
 }
 
@@ -46,13 +113,20 @@ struct Base {
 
 impl<P: Platform> Appliance<P> {
     /// Services are what the configuration says, and what was said at run time. In force with the next publication.
-    pub(super) fn configure_steering(&mut self) {
-        let overrides = &mut self.steering.overrides;
-        overrides.retain(|key, _| find(&self.config, key).is_some());
-        let settings = steering::settings(&self.config, overrides, self.steering.seed);
+    pub(super) fn configure_steering(&mut self, now: Instant) {
+        let config = &self.config;
+        let is_there = |key: &ServerKey| find(config, key).is_some();
+        let state = &mut self.steering;
+        state.overrides.retain(|key, _| is_there(key));
+        state.agents.retain(|key, _| is_there(key));
+        state.drains.retain(|key, _| is_there(key));
+        let is_healthy = |key: &ServerKey| state.is_healthy(key);
+        let settings = steering::settings(&self.config, &state.overrides, &is_healthy, state.seed);
         self.rib.set_steering(settings);
         self.note_places();
+        self.steering.counting.restart(now);
         self.outdated = true;
+        self.look_at_services(now);
     }
 
     /// Counters belong to places: note what a place had counted when another server gets it.
@@ -77,61 +151,150 @@ impl<P: Platform> Appliance<P> {
         self.steering.bases = bases;
     }
 
-    /// Seconds pass for what workers remember of flows.
-    pub(super) fn tick_steering(&mut self, now: Instant) {
+    /// Seconds since the start.
+    pub(super) fn seconds(&self, now: Instant) -> u32 {
         let seconds = now.saturating_duration_since(self.started).as_secs();
-        self.rib.set_steering_time(seconds as u32); // `as`: it may wrap
+        seconds as u32 // `as`: it may wrap
+    }
+
+    /// Seconds pass for what workers remember of flows, and for what agents said; drains end, and services are looked at.
+    pub(super) fn tick_steering(&mut self, now: Instant) {
+        self.rib.set_steering_time(self.seconds(now));
+        if self.steering.expire_agents(now) {
+            self.configure_steering(now);
+        }
+        self.tick_health(now);
+        self.tick_drains(now);
+        let due = self.steering.announcements.poll_timeout();
+        if due.is_some_and(|due| now >= due) {
+            self.look_at_services(now);
+        }
     }
 
     /// Change a server: of a pool, by its name or address.
-    pub(super) fn change_service(&mut self, change: &ServiceChange) -> Answer {
-        let pools = &self.config.steering.pools;
-        let Some(pool) = pools.iter().find(|pool| pool.name == change.pool) else {
-            let names = pools.iter().map(|pool| pool.name.as_str());
-            return unknown("pool", &change.pool, names.collect());
+    pub(super) fn change_service(&mut self, now: Instant, change: &ServiceChange) -> Answer {
+        let key = match self.find_server(&change.pool, &change.server) {
+            Ok(key) => key,
+            Err(answer) => return answer,
         };
-        let is_meant = |server: &&Server| {
-            server.name == change.server
-                || change
-                    .server
-                    .parse()
-                    .is_ok_and(|address: std::net::Ipv6Addr| address == server.address)
+        let outcome = match &change.agent {
+            Some(agent) => self.agent_says(now, &key, agent, change),
+            None => self.operator_says(now, &key, change.change),
         };
-        let Some(server) = pool.servers.iter().find(is_meant) else {
-            let names = pool.servers.iter().map(|server| server.name.as_str());
-            return unknown("server", &change.server, names.collect());
-        };
-        let key = (pool.name.clone(), server.address);
-        let mut said = self
-            .steering
-            .overrides
-            .get(&key)
-            .copied()
-            .unwrap_or_default();
-        match change.change {
-            ServerChange::Drain => said.state = Some(State::Drained),
-            ServerChange::Down => said.state = Some(State::Down),
-            ServerChange::Enable => said.state = Some(State::Up),
-            ServerChange::Weight(weight) if (1..=256).contains(&weight) => {
-                said.weight = Some(weight);
-            }
-            ServerChange::Weight(weight) => {
-                let error = format_args!("weight {weight} is out of range, expected 1 to 256");
-                return Answer::refused(Refusal::Request, error);
-            }
+        if let Err(error) = outcome {
+            return Answer::refused(Refusal::Request, error);
         }
+        let by = change.agent.as_ref();
+        let by = by.map_or(String::new(), |agent| format!(", by agent {agent}"));
         tracing::info!(
-            "pool {}, server {}: {:?}",
-            pool.name,
-            server.name,
+            "pool {}, server {}: {:?}{by}",
+            key.0,
+            change.server,
             change.change
         );
-        self.steering.overrides.insert(key.clone(), said);
-        self.configure_steering();
+        self.configure_steering(now);
         match find(&self.config, &key) {
-            Some((pool, server)) => Answer::done(self.show_server(pool, server)),
+            Some((pool, server)) => Answer::done(self.show_server(now, pool, server)),
             None => Answer::refused(Refusal::Failed, "the server is gone"),
         }
+    }
+
+    fn find_server(&self, pool: &str, server: &str) -> Result<ServerKey, Answer> {
+        let pools = &self.config.steering.pools;
+        let Some(found) = pools.iter().find(|one| one.name == pool) else {
+            let names = pools.iter().map(|pool| pool.name.as_str());
+            return Err(unknown("pool", pool, names.collect()));
+        };
+        let address: Option<std::net::Ipv6Addr> = server.parse().ok();
+        let mut servers = found.servers.iter();
+        let is_meant = |one: &&Server| one.name == server || Some(one.address) == address;
+        match servers.find(is_meant) {
+            Some(server) => Ok((found.name.clone(), server.address)),
+            None => {
+                let names = found.servers.iter().map(|server| server.name.as_str());
+                Err(unknown("server", server, names.collect()))
+            }
+        }
+    }
+
+    fn operator_says(
+        &mut self,
+        now: Instant,
+        key: &ServerKey,
+        change: ServerChange,
+    ) -> Result<(), String> {
+        let state = &mut self.steering;
+        let drains = &mut state.drains;
+        let said = state.overrides.entry(key.clone()).or_default();
+        if let ServerChange::Weight(weight) = change {
+            if !(1..=256).contains(&weight) {
+                return Err(format!(
+                    "weight {weight} is out of range, expected 1 to 256"
+                ));
+            }
+            said.weight = Some(weight);
+            return Ok(());
+        }
+        drains.remove(key);
+        match change {
+            ServerChange::Drain => said.set(State::Drained, false),
+            ServerChange::DrainUntil {
+                deadline_s,
+                when_idle,
+            } => {
+                if deadline_s.is_none() && !when_idle {
+                    return Err("a drain that ends needs a deadline, or ends when idle".to_owned());
+                }
+                let after = |seconds: u32| now + Duration::from_secs(seconds.into());
+                let drain = Drain {
+                    began: now,
+                    deadline: deadline_s.map(after),
+                    when_idle,
+                };
+                drains.insert(key.clone(), drain);
+                said.set(State::Drained, false);
+            }
+            ServerChange::Down => said.set(State::Down, false),
+            ServerChange::Cut => said.set(State::Cut, false),
+            ServerChange::Enable => said.set(State::Up, false),
+            ServerChange::Force => said.set(State::Up, true),
+            ServerChange::Weight(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A program that checks servers in its own way says that one is down, or is not any more.
+    fn agent_says(
+        &mut self,
+        now: Instant,
+        key: &ServerKey,
+        agent: &str,
+        change: &ServiceChange,
+    ) -> Result<(), String> {
+        let is_name = agent.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_name || !(1..=AGENT_NAME_MAX).contains(&agent.len()) {
+            return Err(format!("{agent:?} is no name of an agent"));
+        }
+        let agents = self.steering.agents.entry(key.clone()).or_default();
+        let outcome = match change.change {
+            ServerChange::Down if !agents.contains_key(agent) && agents.len() >= AGENTS_MAX => {
+                Err(format!("{AGENTS_MAX} agents say so already"))
+            }
+            ServerChange::Down => {
+                let after = |seconds: u32| now + Duration::from_secs(seconds.into());
+                agents.insert(agent.to_owned(), change.ttl_s.map(after));
+                Ok(())
+            }
+            ServerChange::Enable => {
+                agents.remove(agent);
+                Ok(())
+            }
+            _ => Err("an agent says down, or enable".to_owned()),
+        };
+        if agents.is_empty() {
+            self.steering.agents.remove(key);
+        }
+        outcome
     }
 
     pub(super) fn show_services(&self, now: Instant) -> Services {
@@ -140,18 +303,42 @@ impl<P: Platform> Appliance<P> {
             let pool = steering.pools.get(index);
             pool.map_or(String::new(), |pool| pool.name.clone())
         };
+        let announcements = &self.steering.announcements;
         let services = steering.services.iter().map(|service| ServiceView {
             name: service.name.clone(),
             prefix: service.prefix.to_string(),
             protocol: service.protocol.name().to_owned(),
             ports: service.ports.iter().map(ToString::to_string).collect(),
             pool: pool_name(service.pool),
+            pools: service
+                .pools
+                .iter()
+                .map(|one| PoolBySourceView {
+                    source: one.source.to_string(),
+                    pool: pool_name(one.pool),
+                })
+                .collect(),
             affinity: format!("{:?}", service.affinity).to_lowercase(),
+            new_flows_per_second: service.new_flows_per_second,
+            flows_max: service.flows_max,
+            announcement: {
+                let (state, since_s, changes) = announcements.show(now, &service.name);
+                AnnouncementView {
+                    state: state.to_owned(),
+                    since_s,
+                    changes,
+                }
+            },
         });
         let pools = steering.pools.iter().map(|pool| PoolView {
             name: pool.name.clone(),
             vrf: self.config.vrfs[pool.vrf].clone(),
             mode: pool.mode.name().to_owned(),
+            when_down: match pool.when_down {
+                WhenDown::Refuse => "refuse".to_owned(),
+                WhenDown::Drop => "drop".to_owned(),
+                WhenDown::Fallback(other) => format!("fallback to {}", pool_name(other)),
+            },
             table_size: pool.table_size,
             digest: self
                 .rib
@@ -160,7 +347,7 @@ impl<P: Platform> Appliance<P> {
             servers: pool
                 .servers
                 .iter()
-                .map(|server| self.show_server(pool, server))
+                .map(|server| self.show_server(now, pool, server))
                 .collect(),
         });
         let sum = |read: fn(&WorkerCounters) -> u64| -> u64 {
@@ -171,6 +358,12 @@ impl<P: Platform> Appliance<P> {
         };
         Services {
             monotonic_ns: self.clock(now),
+            node: self.node().to_owned(),
+            on_change: OnChangeView {
+                runs: announcements.runs,
+                failures: announcements.failures,
+                last_failure: announcements.last_failure.clone(),
+            },
             services: services.collect(),
             pools: pools.collect(),
             flows_max: steering.flows,
@@ -180,10 +373,13 @@ impl<P: Platform> Appliance<P> {
         }
     }
 
-    fn show_server(&self, pool: &Pool, server: &Server) -> ServerView {
+    fn show_server(&self, now: Instant, pool: &Pool, server: &Server) -> ServerView {
         let overrides = &self.steering.overrides;
-        let state = steering::state(pool, server, overrides);
-        let said = overrides.get(&(pool.name.clone(), server.address));
+        let key = (pool.name.clone(), server.address);
+        let state = self.state(pool, server);
+        let said = overrides.get(&key);
+        let agents = self.steering.agents.get(&key).into_iter().flatten();
+        let left = |until: &Instant| until.saturating_duration_since(now).as_secs_f64();
         let known = self.rib.pool(&pool.name);
         let position = pool
             .servers
@@ -203,6 +399,7 @@ impl<P: Platform> Appliance<P> {
                 State::Up => "up",
                 State::Drained => "drained",
                 State::Down => "down",
+                State::Cut => "cut",
             }
             .to_owned(),
             overridden: said.is_some_and(|said| *said != Override::default()),
@@ -211,8 +408,26 @@ impl<P: Platform> Appliance<P> {
             resolved: server
                 .interface
                 .map(|interface| self.is_resolved(interface, server)),
+            health: self.show_health(now, &key),
+            agents: agents
+                .map(|(agent, until)| AgentView {
+                    agent: agent.clone(),
+                    expires_s: until.map(|until| left(&until)),
+                })
+                .collect(),
+            drain: self.steering.drains.get(&key).map(|drain| DrainView {
+                deadline_s: drain.deadline.as_ref().map(left),
+                when_idle: drain.when_idle,
+            }),
+            flows_now: place.and_then(|(place, _)| self.steering.counting.flows(place)),
             counts,
         }
+    }
+
+    /// The state in force.
+    pub(super) fn state(&self, pool: &Pool, server: &Server) -> State {
+        let is_healthy = |key: &ServerKey| self.steering.is_healthy(key);
+        steering::state(pool, server, &self.steering.overrides, &is_healthy)
     }
 
     fn is_resolved(&self, interface: usize, server: &Server) -> bool {
@@ -252,7 +467,7 @@ impl<P: Platform> Appliance<P> {
     }
 }
 
-fn find<'c>(
+pub(super) fn find<'c>(
     config: &'c Config,
     (pool, address): &(String, std::net::Ipv6Addr),
 ) -> Option<(&'c Pool, &'c Server)> {

@@ -1,6 +1,7 @@
 //! Which sections and keys a file may have: read from the tree, each value by itself. How they fit together is
 //! judged in [`validate`](super::validate).
 
+mod health;
 mod lisp;
 mod steering;
 
@@ -19,10 +20,13 @@ use super::scalar::{
     address, address_v6, boolean, choice, device, integer, mac, name, own_address, prefix,
     prefix_v6, reference, socket_path,
 };
+pub(super) use health::{HealthTable, Kind as HealthKind};
 pub(super) use lisp::{
     InstanceTable, LispTable, LocatorTable, MapServerTable, MappingTable, OwnRlocTable,
 };
-pub(super) use steering::{PoolTable, ServerTable, ServiceTable, SteeringTables};
+pub(super) use steering::{
+    PoolBySourceTable, PoolTable, ServerTable, ServiceTable, SteeringTables, WhenDownWord,
+};
 
 /// A file, section by section.
 pub(super) struct File {
@@ -145,7 +149,7 @@ pub(super) fn read(tree: &DeTable<'_>, sink: &mut Sink<'_>) -> File {
         Some(lisp::lisp(table, sink))
     });
     let steering = SteeringTables {
-        flows: steering::flows(root.section("steering", &empty, sink), sink),
+        section: steering::section(root.section("steering", &empty, sink), sink),
         pools: root.tables("pools", sink, steering::pool),
         services: root.tables("services", sink, steering::service),
     };

@@ -22,12 +22,19 @@ use super::scalar::{
 use super::{not_utf8, read, syntax};
 use crate::proto::lisp::mapserver::{Allowed, Rate, Settings, Site};
 use crate::proto::lisp::wire::auth::{Algorithm, Secret};
-use crate::proto::lisp::{EidKey, InstanceId};
+use crate::proto::lisp::{Action, EidKey, InstanceId};
 
 /// Own addresses, most.
 const LISTEN_MAX: usize = 16;
 /// Name of the admin socket where none is given.
 const SOCKET: &str = "mapserver.sock";
+/// What may be answered for a prefix that nobody is to reach.
+const ACTIONS: [(&str, Action); 4] = [
+    (Action::PolicyDenied.name(), Action::PolicyDenied),
+    (Action::AuthFailure.name(), Action::AuthFailure),
+    (Action::Drop.name(), Action::Drop),
+    (Action::SendMapRequest.name(), Action::SendMapRequest),
+];
 /// Keys of a site, most: as many as key ids.
 const KEYS_MAX: usize = 256;
 /// Prefixes of a site, most.
@@ -206,6 +213,7 @@ fn site(mut table: Table<'_>, sink: &mut Sink<'_>) -> Placed {
     });
     let strict_mac = table.optional("strict_mac", sink, boolean);
     let check_nonce = table.optional("check_nonce", sink, boolean);
+    let auth_failure = table.optional("auth_failure", sink, boolean);
     let prefixes = table.required("prefixes", "what it may register", sink, |value, sink| {
         let expected = "an array of tables";
         let maximum = 1..=PREFIXES_MAX;
@@ -226,6 +234,7 @@ fn site(mut table: Table<'_>, sink: &mut Sink<'_>) -> Placed {
     }
     site.strict_mac = strict_mac.or(site.strict_mac);
     site.check_nonce = check_nonce.or(site.check_nonce);
+    site.auth_failure = auth_failure.or(site.auth_failure);
     let mut keys: BTreeMap<EidKey, Place> = BTreeMap::new();
     for (allowed, place) in prefixes.optional().into_iter().flat_map(|list| list.items) {
         if let Some(first) = keys.insert(allowed.key, place.clone()) {
@@ -245,7 +254,7 @@ fn key(value: Value<'_>, sink: &mut Sink<'_>) -> Option<(u8, Secret)> {
     Some((id.or_default(), Secret::new(secret.optional()?.as_bytes())))
 }
 
-/// `{ instance = 7, eid = "2001:db8::/32", more_specifics = true }`.
+/// `{ instance = 7, eid = "2001:db8::/32", more_specifics = true }`, or one that nobody is to reach.
 fn allowed(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Allowed> {
     let mut table = value.table("a table such as { eid = \"2001:db8::/32\" }", sink)?;
     let instance = table.optional("instance", sink, |value, sink| {
@@ -263,6 +272,7 @@ fn allowed(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Allowed> {
         }
     });
     let more_specifics = table.optional("more_specifics", sink, boolean);
+    let action = table.optional("action", sink, choice(&ACTIONS));
     table.finish(sink);
     Some(Allowed {
         key: EidKey {
@@ -270,6 +280,7 @@ fn allowed(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Allowed> {
             eid: eid.optional()?,
         },
         more_specifics: more_specifics.or_default(),
+        action: action.optional(),
     })
 }
 

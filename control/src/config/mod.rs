@@ -8,6 +8,7 @@
 
 mod error;
 mod file;
+pub mod health;
 mod host;
 pub mod lisp;
 pub mod mapserver;

@@ -335,12 +335,17 @@ impl Punt {
 
 impl Default for Punt {
     /// `nd`, `neighbor_miss`, `echo`, `arp`, `map_cache_miss`, `dynamic_eid`, `lisp_control` and
-    /// `path_mtu`: 1,000 a second, 200 at once; `local`: 100 and 50.
+    /// `path_mtu`: 1,000 a second, 200 at once; `local`: 100 and 50; `health`: 10,000 and 2,000.
     fn default() -> Self {
         let mut rates = [Rate {
             per_second: 1000,
             burst: 200,
         }; PuntReason::COUNT];
+        // A check of HTTP is answered in five packets, and there may be a thousand servers.
+        rates[PuntReason::Health.index()] = Rate {
+            per_second: 10_000,
+            burst: 2000,
+        };
         rates[PuntReason::Local.index()] = Rate {
             per_second: 100,
             burst: 50,

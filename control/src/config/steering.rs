@@ -1,9 +1,12 @@
 //! Services, pools and servers, as the configuration says.
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use ipnet::Ipv6Net;
 use serde::Serialize;
+
+use super::health::Health;
 
 /// `[steering]`, `[[pools]]` and `[[services]]`: anycast steering.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -11,6 +14,14 @@ pub struct Steering {
     /// `flows`: flows one worker remembers, a power of two from 1,024 to 16,777,216; 8 bytes each, taken as flows come.
     /// Default 1,048,576. A change forgets flows.
     pub flows: u32,
+    /// `node`: the name of this box that is shown, and given to `on_change` (RFC 4786 4.9). Default: that of the machine.
+    pub node: Option<String>,
+    /// `announce_delay`: seconds for which a service that was withdrawn has servers before it is announced again. Default
+    /// 10.
+    pub announce_delay: Duration,
+    /// `on_change`: program, with an absolute path, and its arguments; run when a service is announced or withdrawn.
+    /// Default: none.
+    pub on_change: Vec<String>,
     /// `[[pools]]`.
     pub pools: Vec<Pool>,
     /// `[[services]]`.
@@ -38,6 +49,23 @@ pub struct Pool {
     pub table_size: u32,
     /// `servers`: 1 to 1,024, of all pools together.
     pub servers: Vec<Server>,
+    /// `health`: how they are checked. Default: not at all.
+    pub health: Option<Health>,
+    /// `when_down`: what becomes of new flows when no server is up. Default `refuse`.
+    pub when_down: WhenDown,
+}
+
+/// What becomes of new flows of a pool without a server that is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenDown {
+    /// TCP is reset, others are told by ICMPv6.
+    #[default]
+    Refuse,
+    /// They are dropped without a word.
+    Drop,
+    /// `fallback`: they go to this pool, index into [`Steering::pools`].
+    Fallback(usize),
 }
 
 /// How packets reach a server.
@@ -97,8 +125,23 @@ pub struct Service {
     pub ports: Vec<Ports>,
     /// `pool`: index into [`Steering::pools`].
     pub pool: usize,
+    /// `pools`: other pools for clients of some prefixes, of which the longest decides. Default: none.
+    pub pools: Vec<PoolBySource>,
+    /// `new_flows_per_second`: of all workers together, each of which has its share. Default: any.
+    pub new_flows_per_second: Option<u32>,
+    /// `flows_max`: flows that go on at a time, likewise. Default: any.
+    pub flows_max: Option<u32>,
     /// `affinity`: what stays together. Default `flow`.
     pub affinity: Affinity,
+}
+
+/// One of a service's `pools`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PoolBySource {
+    /// `source`: where clients are.
+    pub source: Ipv6Net,
+    /// `pool`: index into [`Steering::pools`].
+    pub pool: usize,
 }
 
 /// Which packets of a service address.

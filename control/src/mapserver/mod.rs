@@ -199,6 +199,12 @@ fn warn_of_loosened_sites(config: &MapServer) {
                 site.name
             );
         }
+        if site.auth_failure {
+            tracing::warn!(
+                "site {}: who sends wrong Map-Registers has its unregistered EIDs answered for as not authentic",
+                site.name
+            );
+        }
     }
 }
 

@@ -8,5 +8,6 @@
 //! Called by the control thread only.
 
 pub mod echo;
+pub mod health;
 pub mod lisp;
 pub mod ndp;

@@ -53,6 +53,20 @@ impl<T: Element, const BITS: u32> Region<T, BITS> {
     /// # Errors
     /// When the system refuses (a limit on address space).
     pub fn reserve() -> io::Result<Self> {
+        // Most tables never need more than the beginning.
+        Self::reserve_with(HUGE)
+    }
+
+    /// The same for what is reached everywhere at once: huge pages from the beginning.
+    ///
+    /// # Errors
+    /// When the system refuses (a limit on address space).
+    pub fn reserve_huge() -> io::Result<Self> {
+        Self::reserve_with(0)
+    }
+
+    /// The first `small` bytes are of small pages.
+    fn reserve_with(small: usize) -> io::Result<Self> {
         const { assert!(BITS < 32 && align_of::<T>() <= HUGE) };
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         let bytes = Self::BYTES + HUGE;
@@ -69,14 +83,13 @@ impl<T: Element, const BITS: u32> Region<T, BITS> {
         let offset = mapping.as_ptr().align_offset(HUGE);
         // SAFETY: the mapping has `HUGE` bytes more than are used, and the offset is smaller.
         let base = unsafe { mapping.add(offset) };
-        if Self::BYTES > HUGE {
-            // Refused by a kernel without huge pages: everything works without. The beginning stays small pages: most
-            // tables never need more.
+        if Self::BYTES > small {
+            // Refused by a kernel without huge pages: everything works without.
             // SAFETY: the range lies in our mapping, and huge pages keep its content.
             let _ = unsafe {
                 madvise(
-                    base.as_ptr().add(HUGE).cast(),
-                    Self::BYTES - HUGE,
+                    base.as_ptr().add(small).cast(),
+                    Self::BYTES - small,
                     Advice::LinuxHugepage,
                 )
             };

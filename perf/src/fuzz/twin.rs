@@ -18,6 +18,7 @@ use rtrb::Consumer;
 
 use super::network::{self, PORTS};
 use super::{Collect, PUNT_RATE, Samples, Source};
+use crate::steer::graph::reflected;
 
 const BURSTS: u64 = 12_000;
 
@@ -172,13 +173,8 @@ impl Answers {
                 if !is_plain || !is_ours {
                     continue;
                 }
-                let mut answer = frame.clone();
-                for (one, other, len) in [(0, 6, 6), (22, 38, 16), (54, 56, 2)] {
-                    let (before, after) = answer.split_at_mut(other);
-                    before[one..one + len].swap_with_slice(&mut after[..len]);
-                }
                 self.noted += 1;
-                self.waiting[port].push(answer);
+                self.waiting[port].push(reflected(frame));
             }
         }
     }

@@ -1,10 +1,13 @@
 //! The cases on devices: what is done, families, lengths, mappings and flows.
 
 use std::fmt;
+use std::path::Path;
 
 use super::graph::Step;
-use super::{Families, Mappings};
+use super::{Families, Mappings, appliance};
+use crate::beside;
 use crate::cases::{Flows, Sizes};
+use crate::setup::Setup;
 
 /// The usual number of mappings.
 pub const USUAL: Mappings = Mappings(1 << 10);
@@ -72,10 +75,12 @@ impl Case {
             Flows::Thousand
         }
     }
+}
 
-    /// The frames that come in.
-    #[must_use]
-    pub fn frames(self) -> Vec<Vec<u8>> {
+impl beside::Case for Case {
+    const SUITE: &'static str = super::SUITE;
+
+    fn frames(&self) -> Vec<Vec<u8>> {
         let (flows, pattern) = (self.flows().count(), self.sizes.pattern());
         match self.step {
             Step::Encap => super::frames_out(self.families, self.mappings, flows, pattern),
@@ -83,9 +88,7 @@ impl Case {
         }
     }
 
-    /// Mean length of the frames that go out when these come in, bytes.
-    #[must_use]
-    pub fn sent_bytes(self, frames: &[Vec<u8>]) -> f64 {
+    fn sent_bytes(&self, frames: &[Vec<u8>]) -> f64 {
         let sum: usize = frames.iter().map(Vec::len).sum();
         // `as`: a few hundred megabytes at most.
         let mean = sum as f64 / frames.len() as f64;
@@ -94,6 +97,14 @@ impl Case {
             Step::Encap => mean + overhead,
             Step::Decap => mean - overhead,
         }
+    }
+
+    fn configuration(&self, setup: &Setup, socket: &Path) -> String {
+        appliance::configuration(*self, setup, socket)
+    }
+
+    fn changes(&self) -> Option<String> {
+        appliance::is_loaded(*self).then(|| appliance::changes(*self))
     }
 }
 
@@ -112,6 +123,7 @@ impl fmt::Display for Case {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::beside::Case as _;
 
     #[test]
     fn a_case_is_named_step_families_sizes_mappings() {

@@ -9,7 +9,6 @@
 
 pub mod appliance;
 pub mod cases;
-pub mod devices;
 pub mod graph;
 pub mod loss;
 pub mod memory;

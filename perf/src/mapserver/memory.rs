@@ -21,13 +21,11 @@ pub fn bytes_per_eid(eids: u32) -> Result<f64> {
     let secret = Secret::new(SECRET.as_bytes());
     let mut site = Site::new("all");
     site.keys = vec![(1, secret.clone())];
-    site.prefixes = vec![Allowed {
-        key: EidKey {
-            instance: InstanceId::default(),
-            eid: PREFIX.parse().context("a constant of this suite")?,
-        },
-        more_specifics: true,
-    }];
+    let all = EidKey {
+        instance: InstanceId::default(),
+        eid: PREFIX.parse().context("a constant of this suite")?,
+    };
+    site.prefixes = vec![Allowed::new(all, true)];
     let settings = Settings {
         sites: vec![site],
         registers: Rate {

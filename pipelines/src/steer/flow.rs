@@ -200,6 +200,22 @@ pub(crate) fn tuple(packet: &[u8], read: &Read) -> Option<Tuple> {
     })
 }
 
+/// The client of a packet that was read: where an error is about what a server sent, whom that was sent to.
+pub(crate) fn client(read: &Read, packet: &[u8]) -> Option<[u8; 16]> {
+    let (header, payload) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
+    let is_error = match read.role {
+        Role::Error => true,
+        Role::Later => read.fragment.is_none(),
+        _ => false,
+    };
+    if !is_error {
+        return header[8..].first_chunk().copied();
+    }
+    let upper = ext::walk(header[6], payload).ok()?;
+    let quote = payload.get(upper.offset + icmpv6::ERROR_HEADER_LEN..)?;
+    quote.get(24..)?.first_chunk().copied()
+}
+
 /// Both ports, or the identifier of an echo, or nothing.
 fn ports_of(protocol: u8, message: &[u8]) -> Option<[u8; 4]> {
     const ECHO: [u8; 2] = [icmpv6::types::ECHO_REQUEST, icmpv6::types::ECHO_REPLY];

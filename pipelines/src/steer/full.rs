@@ -62,6 +62,14 @@ impl Outward<'_> {
                 found.filter(|session| steer.source(session.place.source).is_some())
             }
         };
+        if let Some(session) = &session
+            && matches!(read.role, Role::Goes | Role::Ends)
+            && let Some(server) = steer.server(session.target().number)
+            && server.state == State::Cut
+        {
+            session.forget();
+            return Err(Next::Drop(DropReason::SteerCut));
+        }
         let kept = session.and_then(|session| {
             let server = steer.server(session.target().number)?;
             steer.keeps(server, read.role).then_some((session, server))
@@ -139,6 +147,13 @@ impl Outward<'_> {
                 false => 0,
             },
         };
+        if known.is_none()
+            && let Some(number) = usize::from(key.limit).checked_sub(1)
+            && let Some(limits) = steer.limits.get(number)
+        {
+            let begun = self.memory.limits.begin(number, limits, self.now);
+            begun.map_err(Next::Drop)?;
+        }
         count_flow(server, self.counters);
         if let Some(session) = known {
             session.move_to(&target, Stage::New, self.now);
@@ -203,7 +218,7 @@ impl Steer {
     /// Whether a flow stays with its server when such a packet comes.
     #[inline(always)]
     pub(super) fn keeps(&self, server: &Server, role: Role) -> bool {
-        server.state == State::Up || (server.state == State::Drained && role != Role::Opens)
+        server.state.keeps_flows() && (role != Role::Opens || server.state == State::Up)
     }
 
     /// The server of a new flow: by the table, or that of its source.
@@ -218,14 +233,16 @@ impl Steer {
         if key.hash != read.flow()
             && let Some(found) = memory.find(key.spot, self.flows, now)
             && let Some(server) = self.server(found.server())
-            && server.pool == key.pool
-            && self.keeps(server, Role::Opens)
+            && self
+                .pools_from(key.pool)
+                .any(|(number, _)| number == server.pool)
+            && self.keeps(server, Role::Goes)
         {
             found.renew(stage(found.stage(), key.role), now);
             return Ok(server);
         }
-        let pool = self.pools.get(usize::from(key.pool));
-        let number = pool.and_then(|pool| pool.table.lookup(key.hash));
+        let mut pools = self.pools_from(key.pool);
+        let number = pools.find_map(|(_, pool)| pool.table.lookup(key.hash));
         let server = number.and_then(|number| self.server(number));
         let server = server.ok_or(DropReason::SteerNoServer)?;
         if key.hash != read.flow() {

@@ -9,13 +9,14 @@
 //! flow of which only one packet came. So a flood of openings displaces other openings, and no flow that goes on. Where
 //! all eight go on, the new one is not remembered: it goes by the table, which is right as long as nobody comes or goes.
 //!
-//! Owned by one worker. Its atomics are for the type's sake alone: the address space it stands in is shared code.
+//! Owned by one worker: nobody else writes. The control thread may count what goes on.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dataplane::prefetch;
 use dataplane::table::region::{Line, Region};
 
+use super::limits::Counts;
 use super::sessions::{Sessions, Shares};
 
 pub(super) const LINES_BITS: u32 = 21;
@@ -110,6 +111,11 @@ impl Found<'_> {
         }
     }
 
+    /// Not remembered any more.
+    pub(crate) fn forget(&self) {
+        self.slot.store(0, Relaxed);
+    }
+
     /// Another server from now on.
     pub(crate) fn move_to(&self, server: u16, stage: Stage, now: u16) {
         let word = word((self.word >> 32) as u32, server, stage, now); // `as`: the upper half
@@ -125,11 +131,13 @@ fn word(signature: u32, server: u16, stage: Stage, now: u16) -> u64 {
         | u64::from(now & TICK_MASK)
 }
 
-/// The memory of one worker: address space from the start, memory as flows come.
+/// The memory of one worker: address space from the start, memory as flows come, in huge pages where the system has some.
 pub(crate) struct Memory {
     lines: Region<Line, LINES_BITS>,
     /// What else is known of flows by full NAT.
     pub(crate) sessions: Sessions,
+    /// Flows that begin, of services with limits.
+    pub(super) limits: Counts,
 }
 
 impl Memory {
@@ -137,8 +145,9 @@ impl Memory {
     pub(crate) fn new(shares: Shares) -> Self {
         let reserved = "the system gives address space: 130 MiB, and no memory yet";
         Self {
-            lines: Region::reserve().expect(reserved),
+            lines: Region::reserve_huge().expect(reserved),
             sessions: Sessions::new(shares),
+            limits: Counts::new(),
         }
     }
 
@@ -173,6 +182,34 @@ impl Memory {
             }
         }
         None
+    }
+
+    /// Look at `lines` lines from `first` on, for the server of each flow that goes on; which line is next, or `None` after
+    /// the last. For the control thread, while the worker goes on.
+    pub(super) fn for_each(
+        &self,
+        first: u32,
+        lines: u32,
+        flows: u32,
+        now: u16,
+        mut visit: impl FnMut(u16),
+    ) -> Option<u32> {
+        let count = flows / SLOTS;
+        let end = first.saturating_add(lines).min(count);
+        for line in first..end {
+            for slot in &self.lines.at(line).0 {
+                let word = slot.load(Relaxed);
+                let is_flow = !matches!(
+                    Stage::of(word >> TICK_BITS),
+                    Stage::Fragments | Stage::Ended
+                );
+                if is_flow && is_live(word, now) {
+                    visit((word >> 16) as u16); // `as`: the second 16 bits
+                }
+            }
+            self.sessions.for_each(line, now, &mut visit);
+        }
+        (end < count).then_some(end)
     }
 
     /// Remember a flow that is not. `server` is never 0.

@@ -6,12 +6,17 @@
 //! what one batch looks at, `node` the loop and the steps for one packet, `registry` the control thread's side. `spec`
 //! is what the control thread says of it all.
 //!
+//! `health` knows the answers to health checks, which go to the control thread.
+//!
 //! Servers answer clients themselves, and what comes here is one direction of a flow; or the packet is translated: then
 //! `rewrite` is what is done to it. Of destination NAT `returns` knows what servers answer; full NAT is `full`, and its flows
 //! are in `sessions`.
 
+mod census;
 pub(crate) mod flow;
 pub(crate) mod full;
+mod health;
+mod limits;
 pub(crate) mod memory;
 pub(crate) mod node;
 pub(crate) mod registry;
@@ -21,8 +26,11 @@ pub(crate) mod sessions;
 mod spec;
 pub(crate) mod view;
 
+pub use census::{Census, FlowMemory};
+pub use health::{TOKENS, token};
+pub use limits::LIMITED_MAX;
 pub use registry::PoolState;
 pub use spec::{
-    Affinity, FLOWS_DEFAULT, FLOWS_MAX, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, SOURCES_MAX,
-    ServerSpec, ServiceSpec, Settings, State,
+    Affinity, FLOWS_DEFAULT, FLOWS_MAX, Limits, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX,
+    SOURCES_MAX, ServerSpec, ServiceSpec, Settings, State, WhenDown,
 };

@@ -89,7 +89,7 @@ pub(crate) fn step<F: Frame>(
     let Some(read) = flow::read(packet) else {
         return Next::Drop(DropReason::SteerHeaders);
     };
-    let key = match steer.key(leaf.first, &read) {
+    let key = match steer.key(leaf.first, &read, packet) {
         Ok(key) => key,
         Err(reason) => return refuse(reason, read.protocol),
     };
@@ -103,13 +103,24 @@ pub(crate) fn step<F: Frame>(
         };
         return match flow.lead(&key, &read, frame, meta) {
             Ok(()) => Next::Continue,
+            Err(Next::Drop(DropReason::SteerNoServer)) if !steer.refuses(&key) => {
+                Next::Drop(DropReason::SteerNoServer)
+            }
             Err(Next::Drop(reason)) => refuse(reason, read.protocol),
             Err(next) => next,
         };
     }
     let server = match steer.choose(memory, &key, now, bytes.len(), counters) {
         Ok(server) => server,
-        Err(reason) => return refuse(reason, read.protocol),
+        Err(DropReason::SteerNoServer) if !steer.refuses(&key) => {
+            return Next::Drop(DropReason::SteerNoServer);
+        }
+        Err(reason) => {
+            if reason == DropReason::SteerCut {
+                steer.forget(memory, &key, now);
+            }
+            return refuse(reason, read.protocol);
+        }
     };
     meta.next_hop = server.next_hop;
     match steer.mode(server) {
@@ -170,6 +181,12 @@ fn refuse(reason: DropReason, protocol: u8) -> Next {
     match reason {
         // As a host without that service does.
         DropReason::SteerNoService if matches!(protocol, proto::TCP | proto::UDP) => {
+            Next::Error(reason, IcmpError::PortUnreachable)
+        }
+        DropReason::SteerNoServer | DropReason::SteerCut if protocol == proto::TCP => {
+            Next::Reset(reason)
+        }
+        DropReason::SteerNoServer if protocol == proto::UDP => {
             Next::Error(reason, IcmpError::PortUnreachable)
         }
         DropReason::SteerNoServer => Next::Error(reason, IcmpError::AddressUnreachable),

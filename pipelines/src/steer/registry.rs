@@ -11,13 +11,14 @@ use std::sync::Arc;
 use dataplane::table::maglev::{Maglev, Member};
 use ipnet::Ipv6Net;
 
+use super::health::Answers;
 use super::returns::{Answer, Returns};
 use super::rewrite::End;
 use super::spec::{
     Affinity, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, SOURCES_MAX, ServerSpec, ServiceSpec,
     Settings, State,
 };
-use super::view::{Address, Clock, Entry, PLACE_BITS, Pool, Server, Steer};
+use super::view::{Address, Clock, Entry, PLACE_BITS, Pool, Server, Split, Steer, place_of};
 use crate::tables::VrfId;
 
 /// A service address in its VRF.
@@ -199,13 +200,26 @@ impl Registry {
         self.services().into_keys().collect()
     }
 
-    fn services(&self) -> BTreeMap<Key, Vec<&ServiceSpec>> {
+    /// Services of each address, by their positions.
+    fn services(&self) -> BTreeMap<Key, Vec<usize>> {
         let mut services: BTreeMap<Key, Vec<_>> = BTreeMap::new();
-        for service in &self.settings.services {
+        for (position, service) in self.settings.services.iter().enumerate() {
             let key = (service.vrf, service.prefix.trunc());
-            services.entry(key).or_default().push(service);
+            services.entry(key).or_default().push(position);
         }
         services
+    }
+
+    /// Pools by source, each list once: services of one address that have the same are one for fragments.
+    fn splits(&self) -> Vec<Split> {
+        let mut splits = Vec::new();
+        for service in &self.settings.services {
+            let split = split(service);
+            if !split.0.is_empty() && !splits.contains(&split) {
+                splits.push(split);
+            }
+        }
+        splits
     }
 
     /// What one version of the tables looks at. `next_hop_of`: the index of the next hop to a server.
@@ -249,14 +263,30 @@ impl Registry {
                     u16::try_from(number).ok()
                 })
                 .collect(),
+            when_down: pool.when_down,
         });
+        let splits = self.splits();
+        let limited: Vec<usize> = self.settings.limited().collect();
+        let after = |position: Option<usize>| position.map_or(0, |position| number(position + 1));
+        let entries_of = |position: usize| {
+            let service = &self.settings.services[position];
+            let split = splits.iter().position(|other| *other == split(service));
+            let limit = limited.iter().position(|other| *other == position);
+            entries(service, after(split), after(limit))
+        };
         let services = self.services();
+        let addresses = services.values().map(|of_address| {
+            let entries = of_address.iter().flat_map(|position| entries_of(*position));
+            address(entries.collect())
+        });
+        let limits = limited
+            .iter()
+            .map(|position| self.settings.services[*position].limits);
         Steer {
-            addresses: services
-                .values()
-                .map(|services| address(services))
-                .collect(),
+            addresses: addresses.collect(),
             pools: pools.collect(),
+            limits: limits.collect(),
+            splits: splits.into(),
             servers: servers.into(),
             returns: self.returns(),
             sources: self
@@ -267,16 +297,17 @@ impl Registry {
             flows: self.settings.flows,
             seed: self.settings.seed,
             clock: self.clock.clone(),
+            answers: self.answers(),
         }
     }
 
     /// What servers answer whose packets are translated.
     fn returns(&self) -> Returns {
         let mut of_servers: BTreeMap<_, Vec<Answer>> = BTreeMap::new();
-        for service in &self.settings.services {
-            let Some(pool) = self.settings.pools.get(service.pool) else {
-                continue;
-            };
+        for (service, pool) in self.settings.services.iter().flat_map(|service| {
+            let pools = self.settings.pools_of(service).into_iter();
+            pools.map(move |pool| (service, pool))
+        }) {
             let Mode::Dnat { port: mapped } = pool.mode else {
                 continue;
             };
@@ -298,6 +329,27 @@ impl Registry {
             }
         }
         Returns::new(of_servers.into_iter().collect())
+    }
+
+    fn answers(&self) -> Answers {
+        let checked = self.settings.checked.iter();
+        let mut peers: Vec<_> = checked.map(|(vrf, peer)| (*vrf, peer.octets())).collect();
+        peers.sort_unstable();
+        peers.dedup();
+        Answers {
+            seed: self.settings.seed,
+            peers: peers.into(),
+        }
+    }
+
+    /// The place among the counters of each server of a pool, in the order of the specification.
+    pub(crate) fn places(&self, name: &str) -> Vec<Option<usize>> {
+        let mut pools = self.settings.pools.iter();
+        let Some(pool) = pools.find(|pool| pool.name == name) else {
+            return Vec::new();
+        };
+        let place = |server| Some(place_of(self.numbers.of(pool, server)?));
+        pool.servers.iter().map(place).collect()
     }
 
     /// How the pool with this name is doing.
@@ -327,27 +379,47 @@ fn ranges(service: &ServiceSpec) -> &[Ports] {
     }
 }
 
+/// What a service takes: one entry for each range of ports.
+fn entries(service: &ServiceSpec, split: u16, limit: u16) -> Vec<Entry> {
+    let entry = |ports: &Ports| Entry {
+        protocol: service.protocol,
+        first: *ports.start(),
+        last: *ports.end(),
+        pool: number(service.pool),
+        split,
+        limit,
+        affinity: service.affinity,
+    };
+    ranges(service).iter().map(entry).collect()
+}
+
+/// Pools by source of a service, the longest prefix first.
+fn split(service: &ServiceSpec) -> Split {
+    let pools = service.pools_by_source.iter();
+    let mut pools: Vec<_> = pools
+        .map(|(prefix, pool)| (*prefix, number(*pool)))
+        .collect();
+    pools.sort_by_key(|(prefix, _)| (std::cmp::Reverse(prefix.prefix_len()), *prefix));
+    Split(pools.into())
+}
+
 /// The services of one address: a named protocol before any, fewer ports before more.
-fn address(services: &[&ServiceSpec]) -> Address {
-    let mut entries = Vec::new();
-    for service in services {
-        entries.extend(ranges(service).iter().map(|ports| Entry {
-            protocol: service.protocol,
-            first: *ports.start(),
-            last: *ports.end(),
-            pool: u16::try_from(service.pool).unwrap_or(u16::MAX),
-            affinity: service.affinity,
-        }));
-    }
+fn address(mut entries: Vec<Entry>) -> Address {
     entries.sort_by_key(|entry| (entry.protocol == Protocol::Any, entry.last - entry.first));
-    let first = entries.first().map_or(0, |entry| entry.pool);
-    let by_source = entries
-        .iter()
-        .all(|entry| entry.affinity == Affinity::Source && entry.pool == first);
+    let first = entries.first().copied();
+    let is_like = |first: Entry, entry: &Entry| {
+        entry.affinity == Affinity::Source && (entry.pool, entry.split) == (first.pool, first.split)
+    };
+    let by_source = first.filter(|first| entries.iter().all(|entry| is_like(*first, entry)));
     Address {
         entries: entries.into(),
-        by_source: by_source.then_some(first),
+        by_source,
     }
+}
+
+/// A position as tables have it; what is too large leads nowhere.
+fn number(position: usize) -> u16 {
+    u16::try_from(position).unwrap_or(u16::MAX)
 }
 
 /// What a pool's name adds to a hash (FNV-1a), in bits that ports and fragments leave alone.

@@ -196,6 +196,11 @@ impl Session<'_> {
         }
     }
 
+    /// The flow is over, and its port free.
+    pub(crate) fn forget(&self) {
+        self.line.0[STATE].store(0, Relaxed);
+    }
+
     /// Another server from now on.
     pub(crate) fn move_to(&self, target: &Target, stage: Stage, now: u16) {
         self.set_target(target, self.word(PORTS) >> 32);
@@ -242,8 +247,8 @@ impl Sessions {
         let reserved = "the system gives address space: 256 MiB, and no memory yet";
         Self {
             shares,
-            places: Region::reserve().expect(reserved),
-            index: Region::reserve().expect(reserved),
+            places: Region::reserve_huge().expect(reserved),
+            index: Region::reserve_huge().expect(reserved),
         }
     }
 
@@ -315,6 +320,21 @@ impl Sessions {
         None
     }
 
+    /// The server of each flow that goes on and has its slot in this line of the index.
+    pub(super) fn for_each(&self, line: u32, now: u16, visit: &mut impl FnMut(u16)) {
+        for slot in &self.index.at(line).0 {
+            let slot = slot.load(Relaxed);
+            if slot as u32 == 0 {
+                continue; // `as`: the lower half
+            }
+            let session = self.at(Place::of(slot as u32)); // `as`: the lower half
+            let is_its = u64::from(session.signature()) == slot >> 32;
+            if is_its && session.is_live(now) && session.stage() != Stage::Ended {
+                visit(session.target().number);
+            }
+        }
+    }
+
     /// Give a flow that [`Sessions::find`] does not know a port of one source address. Which ports are tried nobody
     /// guesses who does not know the hash's seed (RFC 6056 3.3.3).
     pub(crate) fn begin(
@@ -333,7 +353,7 @@ impl Sessions {
         if displaced_slot {
             // Nobody finds it any more: its port is free too.
             let displaced = Place::of(slot.load(Relaxed) as u32); // `as`: the lower half
-            self.at(displaced).line.0[STATE].store(0, Relaxed);
+            self.at(displaced).forget();
         }
         let signature = (hash >> 32) as u32; // `as`: the upper half
         slot.store(

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use dataplane::counters;
 use ipnet::Ipv6Net;
 
+use super::limits::LIMITED_MAX;
 use crate::tables::VrfId;
 
 /// Most servers of all pools together: each has counters of its own.
@@ -30,6 +31,8 @@ pub struct Settings {
     pub pools: Vec<PoolSpec>,
     /// For which addresses.
     pub services: Vec<ServiceSpec>,
+    /// From which addresses answers to health checks come.
+    pub checked: Vec<(VrfId, Ipv6Addr)>,
 }
 
 /// An address, or a part of its ports, and the pool that answers for it.
@@ -45,8 +48,58 @@ pub struct ServiceSpec {
     pub ports: Vec<Ports>,
     /// Index into [`Settings::pools`].
     pub pool: usize,
+    /// Other pools for clients of these prefixes, the longest first to match; no prefix stands twice.
+    pub pools_by_source: Vec<(Ipv6Net, usize)>,
     /// What stays together.
     pub affinity: Affinity,
+    /// How many flows may begin.
+    pub limits: Limits,
+}
+
+/// How many flows of a service one worker lets begin: its share of what all may. What goes on is never stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Limits {
+    /// In one second of the clock; `None`: any.
+    pub new_per_second: Option<u32>,
+    /// Beside others that go on; `None`: any.
+    pub flows: Option<u32>,
+}
+
+impl Limits {
+    fn are_any(self) -> bool {
+        self.new_per_second.is_some() || self.flows.is_some()
+    }
+}
+
+impl Settings {
+    /// Services with limits, in the order of their numbers, by their positions.
+    pub fn limited(&self) -> impl Iterator<Item = usize> {
+        let services = self.services.iter().enumerate();
+        let limited = services.filter(|(_, service)| service.limits.are_any());
+        limited.map(|(position, _)| position).take(LIMITED_MAX)
+    }
+
+    /// Every pool that may answer for a service: its own, those of some clients, and those that take their places.
+    pub(super) fn pools_of(&self, service: &ServiceSpec) -> Vec<&PoolSpec> {
+        let by_source = service.pools_by_source.iter().map(|(_, pool)| *pool);
+        let mut found = Vec::new();
+        let mut open: Vec<usize> = by_source.chain([service.pool]).collect();
+        while let Some(number) = open.pop() {
+            if found.contains(&number) {
+                continue;
+            }
+            found.push(number);
+            if let Some(WhenDown::Fallback(other)) =
+                self.pools.get(number).map(|pool| pool.when_down)
+            {
+                open.push(other);
+            }
+        }
+        found
+            .into_iter()
+            .filter_map(|number| self.pools.get(number))
+            .collect()
+    }
 }
 
 /// Ports from the first to the last.
@@ -86,6 +139,20 @@ pub struct PoolSpec {
     pub table_size: u32,
     /// The servers; no address stands twice.
     pub servers: Vec<ServerSpec>,
+    /// What becomes of new flows when no server is up.
+    pub when_down: WhenDown,
+}
+
+/// What becomes of new flows of a pool none of whose servers is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WhenDown {
+    /// TCP is reset, others are told by ICMPv6, within the rate of errors.
+    #[default]
+    Refuse,
+    /// Nothing is said.
+    Drop,
+    /// They go to this pool, an index into [`Settings::pools`], of the same mode and VRF; from there on likewise.
+    Fallback(usize),
 }
 
 /// How packets reach a server.
@@ -123,6 +190,14 @@ pub struct ServerSpec {
     pub state: State,
 }
 
+impl State {
+    /// Whether a server keeps the flows it has.
+    #[inline(always)]
+    pub(crate) fn keeps_flows(self) -> bool {
+        matches!(self, Self::Up | Self::Drained)
+    }
+}
+
 /// What a server gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum State {
@@ -133,4 +208,6 @@ pub enum State {
     Drained,
     /// Nothing: the flows it had go to others.
     Down,
+    /// Nothing: the TCP connections it had are reset, other flows go to others.
+    Cut,
 }

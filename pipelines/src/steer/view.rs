@@ -1,22 +1,32 @@
 //! What one batch looks at: service addresses, pools, servers.
 
+use std::net::Ipv6Addr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use dataplane::counters::WorkerCounters;
 use dataplane::reason::DropReason;
 use dataplane::table::maglev::Maglev;
+use ipnet::Ipv6Net;
 
-use super::flow::{Read, Role};
+use super::flow::{self, Read, Role};
+use super::health::Answers;
 use super::memory::{Kept, Memory, Stage};
 use super::returns::Returns;
 use super::rewrite::{self, End};
-use super::spec::{Affinity, Mode, Protocol, State};
+use super::spec::{Affinity, Limits, Mode, Protocol, State, WhenDown};
 use crate::lisp::flow::scatter;
 
 /// Bits of a server's number that are its place; the others tell it from those who had the place before.
 pub(super) const PLACE_BITS: u32 = 10;
 const PLACE_MASK: u16 = (1 << PLACE_BITS) - 1;
+
+/// A server's place among the counters.
+#[inline(always)]
+pub(super) fn place_of(number: u16) -> usize {
+    usize::from(number & PLACE_MASK)
+}
 
 /// Seconds that pass, given by the control thread, so that nobody reads a clock for a packet.
 #[derive(Debug, Clone, Default)]
@@ -33,8 +43,8 @@ impl Clock {
 pub(crate) struct Address {
     /// In the order in which they are asked.
     pub(super) entries: Box<[Entry]>,
-    /// The only pool of the address, if everything from a source goes to one of its servers.
-    pub(super) by_source: Option<u16>,
+    /// How its only pool is chosen, if everything from a source goes to one of its servers.
+    pub(super) by_source: Option<Entry>,
 }
 
 /// One protocol and range of ports.
@@ -44,8 +54,16 @@ pub(super) struct Entry {
     pub(super) first: u16,
     pub(super) last: u16,
     pub(super) pool: u16,
+    /// Which of [`Steer::splits`] says of clients that have another pool, from 1; 0: none.
+    pub(super) split: u16,
+    /// Which of [`Steer::limits`] holds, from 1; 0: none.
+    pub(super) limit: u16,
     pub(super) affinity: Affinity,
 }
+
+/// Pools of some clients, the longest prefix first.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Split(pub(super) Box<[(Ipv6Net, u16)]>);
 
 impl Entry {
     /// Whether it takes all ports, and packets without one.
@@ -76,6 +94,7 @@ pub(crate) struct Pool {
     pub(super) mode: Mode,
     /// Numbers of its source addresses.
     pub(super) sources: Box<[u16]>,
+    pub(super) when_down: WhenDown,
 }
 
 /// A server.
@@ -112,6 +131,8 @@ impl Server {
 pub(crate) struct Steer {
     pub(super) addresses: Box<[Address]>,
     pub(super) pools: Box<[Pool]>,
+    pub(super) splits: Box<[Split]>,
+    pub(super) limits: Box<[Limits]>,
     /// By place.
     pub(super) servers: Box<[Option<Server>]>,
     pub(crate) returns: Returns,
@@ -120,6 +141,7 @@ pub(crate) struct Steer {
     pub(super) flows: u32,
     pub(super) seed: u64,
     pub(super) clock: Clock,
+    pub(crate) answers: Answers,
 }
 
 /// What a packet is remembered by.
@@ -129,10 +151,12 @@ pub(crate) struct Key {
     pub(super) hash: u64,
     /// The same as this box remembers it.
     pub(super) spot: u64,
-    pub(super) pool: u16,
-    pub(super) role: Role,
     /// The hash of its fragments, to remember the server by as well.
-    pub(super) fragments: Option<u64>,
+    pub(super) fragments: Option<NonZeroU64>,
+    pub(super) pool: u16,
+    /// Which of [`Steer::limits`] holds if it begins a flow, from 1; 0: none.
+    pub(super) limit: u16,
+    pub(super) role: Role,
 }
 
 /// How a packet's server is found, and what is then done to it.
@@ -203,11 +227,11 @@ impl Steer {
     /// # Errors
     /// Why it goes to none.
     #[inline(always)]
-    pub(crate) fn key(&self, address: u32, read: &Read) -> Result<Key, DropReason> {
+    pub(crate) fn key(&self, address: u32, read: &Read, packet: &[u8]) -> Result<Key, DropReason> {
         let address = self.addresses.get(address as usize); // `as`: u32 to index
         let address = address.ok_or(DropReason::SteerNoService)?;
         if read.role == Role::Later {
-            return self.key_of_later(address, read);
+            return self.key_of_later(address, read, packet);
         }
         let mut entries = address.entries.iter();
         let entry = entries.find(|entry| entry.takes(read.protocol, read.port));
@@ -215,32 +239,65 @@ impl Steer {
             Role::Error => DropReason::SteerQuote,
             _ => DropReason::SteerNoService,
         })?;
+        let pool = if entry.split == 0 {
+            entry.pool
+        } else {
+            self.split(entry, read, packet)
+        };
         let by_flow = entry.affinity == Affinity::Flow;
         let fragments = read.fragment.filter(|_| by_flow);
         let hash = if by_flow {
             read.flow()
         } else {
-            self.by_source(entry.pool, read)
+            self.by_source(pool, read)
         };
+        // What goes on without being remembered began long ago.
+        let begins = !by_flow || matches!(read.role, Role::Opens | Role::Datagram);
         Ok(Key {
             hash,
             spot: scatter(hash, self.seed),
-            pool: entry.pool,
+            pool,
+            limit: if begins { entry.limit } else { 0 },
             // Everything of a source is one flow, which no connection of it ends.
             role: if by_flow || read.role == Role::Error {
                 read.role
             } else {
                 Role::Goes
             },
-            fragments: fragments.map(|id| scatter(read.fragments(id), self.seed)),
+            fragments: fragments
+                .and_then(|id| NonZeroU64::new(scatter(read.fragments(id), self.seed))),
         })
     }
 
+    /// The pool of a client that may have another one than most.
     #[cold]
-    fn key_of_later(&self, address: &Address, read: &Read) -> Result<Key, DropReason> {
-        let (hash, pool, role) = match (address.by_source, read.fragment) {
-            (Some(pool), Some(_)) => (self.by_source(pool, read), pool, Role::Goes),
-            (Some(pool), None) => (self.by_source(pool, read), pool, Role::Error),
+    fn split(&self, entry: &Entry, read: &Read, packet: &[u8]) -> u16 {
+        let split = self.splits.get(usize::from(entry.split).wrapping_sub(1));
+        let client = flow::client(read, packet).map(Ipv6Addr::from);
+        let chosen = split.zip(client).and_then(|(split, client)| {
+            let mut pools = split.0.iter();
+            pools.find(|(prefix, _)| prefix.contains(&client))
+        });
+        chosen.map_or(entry.pool, |(_, pool)| *pool)
+    }
+
+    #[cold]
+    fn key_of_later(
+        &self,
+        address: &Address,
+        read: &Read,
+        packet: &[u8],
+    ) -> Result<Key, DropReason> {
+        let chosen = address
+            .by_source
+            .map(|entry| (self.split(&entry, read, packet), entry.limit));
+        let mut limit = 0;
+        let (hash, pool, role) = match (chosen, read.fragment) {
+            (Some((pool, of_service)), Some(_)) => {
+                limit = of_service;
+                (self.by_source(pool, read), pool, Role::Goes)
+            }
+            (Some((pool, _)), None) => (self.by_source(pool, read), pool, Role::Error),
             (None, Some(id)) => (read.fragments(id), 0, Role::Later),
             (None, None) => return Err(DropReason::SteerQuote),
         };
@@ -248,6 +305,7 @@ impl Steer {
             hash,
             spot: scatter(hash, self.seed),
             pool,
+            limit,
             role,
             fragments: None,
         })
@@ -265,8 +323,7 @@ impl Steer {
     /// The server with this number, if there is still one.
     #[inline(always)]
     pub(super) fn server(&self, number: u16) -> Option<&Server> {
-        let place = usize::from(number & PLACE_MASK);
-        let server = self.servers.get(place)?.as_ref();
+        let server = self.servers.get(place_of(number))?.as_ref();
         server.filter(|server| server.number == number)
     }
 
@@ -288,8 +345,8 @@ impl Steer {
             found.and_then(|found| self.server(found.server()).map(|server| (found, server)));
         let server = match known {
             Some((found, server))
-                if (server.pool == key.pool || key.role == Role::Later)
-                    && server.state != State::Down
+                if (server.pool == key.pool || self.may_have(key, server))
+                    && server.state.keeps_flows()
                     && (key.role != Role::Opens || server.state == State::Up) =>
             {
                 if key.role != Role::Error {
@@ -301,10 +358,48 @@ impl Steer {
             _ => self.choose_anew(memory, key, now, counters)?,
         };
         if let Some(fragments) = key.fragments {
-            self.remember_fragments(memory, fragments, server.number, now, counters);
+            self.remember_fragments(memory, fragments.get(), server.number, now, counters);
         }
         count_packet(server, bytes, counters);
         Ok(server)
+    }
+
+    /// Whether a packet may belong to a server that is not of its pool.
+    #[cold]
+    fn may_have(&self, key: &Key, server: &Server) -> bool {
+        key.role == Role::Later
+            || self
+                .pools_from(key.pool)
+                .any(|(number, _)| number == server.pool)
+    }
+
+    /// A pool, and those that take its place one after the other.
+    pub(super) fn pools_from(&self, first: u16) -> impl Iterator<Item = (u16, &Pool)> {
+        let mut next = Some(first);
+        let pools = std::iter::from_fn(move || {
+            let number = next.take()?;
+            let pool = self.pools.get(usize::from(number))?;
+            if let WhenDown::Fallback(fallback) = pool.when_down {
+                next = u16::try_from(fallback).ok();
+            }
+            Some((number, pool))
+        });
+        // They are no circle; but if they were, nobody shall wait.
+        pools.take(self.pools.len())
+    }
+
+    /// Whether clients are told that no server takes their flows.
+    pub(crate) fn refuses(&self, key: &Key) -> bool {
+        let last = self.pools_from(key.pool).last();
+        last.is_none_or(|(_, pool)| pool.when_down != WhenDown::Drop)
+    }
+
+    /// The flow is not remembered any more.
+    #[cold]
+    pub(crate) fn forget(&self, memory: &Memory, key: &Key, now: u16) {
+        if let Some(found) = memory.find(key.spot, self.flows, now) {
+            found.forget();
+        }
     }
 
     /// By the table, and remembered.
@@ -316,19 +411,32 @@ impl Steer {
         now: u16,
         counters: &WorkerCounters,
     ) -> Result<&Server, DropReason> {
-        let pool = self.pools.get(usize::from(key.pool));
-        let number = pool.and_then(|pool| pool.table.lookup(key.hash));
+        let found = memory.find(key.spot, self.flows, now);
+        if let Some(found) = found
+            && matches!(key.role, Role::Goes | Role::Ends)
+            && let Some(before) = self.server(found.server())
+            && before.state == State::Cut
+        {
+            return Err(DropReason::SteerCut);
+        }
+        let mut pools = self.pools_from(key.pool);
+        let number = pools.find_map(|(_, pool)| pool.table.lookup(key.hash));
         let server = number.and_then(|number| self.server(number));
         let server = server.ok_or(DropReason::SteerNoServer)?;
         if key.role == Role::Error {
             return Ok(server);
         }
-        if let Some(found) = memory.find(key.spot, self.flows, now) {
+        if let Some(found) = found {
             found.move_to(server.number, Stage::New, now);
             if key.role != Role::Opens {
                 counters.steer.moved.add(1);
             }
         } else {
+            if let Some(number) = usize::from(key.limit).checked_sub(1)
+                && let Some(limits) = self.limits.get(number)
+            {
+                memory.limits.begin(number, limits, now)?;
+            }
             let kept = self.keep(memory, key.spot, server.number, Stage::New, now, counters);
             if kept == Kept::Full && key.role != Role::Opens {
                 // It may have begun long ago.
@@ -377,8 +485,7 @@ impl Steer {
 /// A packet goes to this server.
 #[inline(always)]
 pub(super) fn count_packet(server: &Server, bytes: usize, counters: &WorkerCounters) {
-    let place = usize::from(server.number & PLACE_MASK);
-    if let Some(of_server) = counters.servers.get(place) {
+    if let Some(of_server) = counters.servers.get(place_of(server.number)) {
         of_server.traffic.packets.add(1);
         of_server.traffic.bytes.add(bytes as u64); // `as`: a frame's length
     }
@@ -386,8 +493,7 @@ pub(super) fn count_packet(server: &Server, bytes: usize, counters: &WorkerCount
 
 /// A flow begins with this server, or comes from another.
 pub(super) fn count_flow(server: &Server, counters: &WorkerCounters) {
-    let place = usize::from(server.number & PLACE_MASK);
-    if let Some(of_server) = counters.servers.get(place) {
+    if let Some(of_server) = counters.servers.get(place_of(server.number)) {
         of_server.flows.add(1);
     }
 }

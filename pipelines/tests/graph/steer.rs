@@ -4,6 +4,9 @@ mod dnat;
 mod errors;
 mod flows;
 mod full_nat;
+mod health;
+mod limits;
+mod refusals;
 mod tunnel;
 
 use std::sync::Arc;
@@ -13,7 +16,8 @@ use dataplane::testing::builder::Packet;
 use dataplane::wire::tcp;
 use pipelines::Edge;
 use pipelines::steer::{
-    Affinity, Mode, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State,
+    Affinity, FlowMemory, Limits, Mode, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings,
+    State, WhenDown,
 };
 use pipelines::tables::{Builder, Hop, Rib, Route, VrfId};
 
@@ -28,6 +32,7 @@ const UDP: u8 = 17;
 struct Site {
     rib: Rib,
     settings: Settings,
+    memory: FlowMemory,
     bench: Bench,
 }
 
@@ -53,6 +58,7 @@ fn pool(servers: Vec<ServerSpec>, mode: Mode) -> PoolSpec {
         sources: vec![],
         table_size: 65_537,
         servers,
+        when_down: WhenDown::Refuse,
     }
 }
 
@@ -64,7 +70,9 @@ fn services() -> Vec<ServiceSpec> {
         protocol: Protocol::Number(protocol),
         ports: vec![443..=443],
         pool: 0,
+        pools_by_source: vec![],
         affinity: Affinity::Flow,
+        limits: Limits::default(),
     };
     vec![service(TCP), service(UDP)]
 }
@@ -88,7 +96,12 @@ fn network(known: u8) -> Builder {
 
 impl Site {
     fn new(pool: PoolSpec, services: Vec<ServiceSpec>) -> Self {
-        Self::with(pool, services, Edge::new())
+        let memory = FlowMemory::new();
+        let edge = Edge::remembering(memory.clone());
+        Self {
+            memory,
+            ..Self::with(pool, services, edge)
+        }
     }
 
     /// With a graph of one's choice.
@@ -98,15 +111,18 @@ impl Site {
             seed: 7,
             pools: vec![pool],
             services,
+            checked: vec![],
         };
         let mut rib = Rib::new();
         rib.set_steering(Some(settings.clone()));
         let tables = network(100).build_in(&mut rib);
         rib.commit();
+        let memory = FlowMemory::new();
         Self {
             rib,
             settings,
             bench: Bench::with(Arc::new(tables), edge),
+            memory,
         }
     }
 

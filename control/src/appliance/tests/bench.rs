@@ -17,6 +17,7 @@ use dataplane::wire::ethernet::Mac;
 use dataplane::wire::icmpv6::{self, AdvertisementFlags};
 use dataplane::worker::{Crew, CrewConfig, RingSizes, Worker, WorkerConfig};
 use pipelines::Edge;
+use pipelines::steer::FlowMemory;
 use pipelines::tables::Builder;
 use tempfile::TempDir;
 
@@ -154,10 +155,13 @@ impl Bench {
             rings: RingSizes::default(),
             spread_seed: 1,
         };
+        let memories: Vec<_> = (0..workers).map(|_| FlowMemory::new()).collect();
         let queues = ports.iter().enumerate();
         let queues = queues.map(|(position, port)| port.queues(publish::port(position)));
-        let (workers, handles) =
-            Crew::build(&crew, queues.collect(), &mut publisher, |_| Edge::new()).unwrap();
+        let (workers, handles) = Crew::build(&crew, queues.collect(), &mut publisher, |worker| {
+            Edge::remembering(memories[worker].clone())
+        })
+        .unwrap();
         let now = Instant::now();
         let parts = Parts {
             platform,
@@ -167,6 +171,8 @@ impl Bench {
             workers: handles,
             rng: fastrand::Rng::with_seed(7),
             seed: [7; 32],
+            memories,
+            hostname: "bench".to_owned(),
             unix_seconds: 1000,
         };
         Self {

@@ -68,6 +68,8 @@ fn change(bench: &mut Bench, server: &str, change: ServerChange) -> crate::admin
         pool: "web".to_owned(),
         server: server.to_owned(),
         change,
+        agent: None,
+        ttl_s: None,
     });
     let answer = bench.appliance.answer(bench.now, command);
     bench.run(20);

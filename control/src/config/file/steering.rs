@@ -10,16 +10,36 @@ use super::super::problem::Problem;
 use super::super::reader::{Field, List, Table, Value, list};
 use super::super::scalar::{address_v6, boolean, choice, integer, name, prefix_v6, reference};
 use super::super::steering::{Affinity, Mode, Ports, Protocol};
+use super::health::{HealthTable, health};
 
 /// Ports and ranges of a service, most: they are looked through one by one.
 const PORTS_MAX: usize = 64;
+/// Words of a command, most.
+const WORDS_MAX: usize = 32;
+/// Pools by source of a service, most: they are looked through one by one.
+const BY_SOURCE_MAX: usize = 64;
 /// Servers of a pool, most.
 const SERVERS_MAX: usize = pipelines::steer::SERVERS_MAX;
 
 pub(in crate::config) struct SteeringTables {
-    pub(in crate::config) flows: Field<u32>,
+    pub(in crate::config) section: SectionTable,
     pub(in crate::config) pools: Field<Vec<PoolTable>>,
     pub(in crate::config) services: Field<Vec<ServiceTable>>,
+}
+
+pub(in crate::config) struct SectionTable {
+    pub(in crate::config) flows: Field<u32>,
+    pub(in crate::config) node: Field<String>,
+    pub(in crate::config) announce_delay: Field<u32>,
+    pub(in crate::config) on_change: Field<List<String>>,
+}
+
+/// The word of `when_down`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum WhenDownWord {
+    Refuse,
+    Drop,
+    Fallback,
 }
 
 pub(in crate::config) struct PoolTable {
@@ -32,6 +52,9 @@ pub(in crate::config) struct PoolTable {
     pub(in crate::config) sources: Field<List<Ipv6Addr>>,
     pub(in crate::config) table_size: Field<u32>,
     pub(in crate::config) servers: Field<List<ServerTable>>,
+    pub(in crate::config) health: Field<HealthTable>,
+    pub(in crate::config) when_down: Field<WhenDownWord>,
+    pub(in crate::config) fallback: Field<String>,
 }
 
 pub(in crate::config) struct ServerTable {
@@ -47,14 +70,30 @@ pub(in crate::config) struct ServiceTable {
     pub(in crate::config) protocol: Field<Protocol>,
     pub(in crate::config) ports: Field<List<Ports>>,
     pub(in crate::config) pool: Field<String>,
+    pub(in crate::config) pools: Field<List<PoolBySourceTable>>,
     pub(in crate::config) affinity: Field<Affinity>,
+    pub(in crate::config) new_flows_per_second: Field<u32>,
+    pub(in crate::config) flows_max: Field<u32>,
 }
 
-pub(super) fn flows(mut table: Table<'_>, sink: &mut Sink<'_>) -> Field<u32> {
+pub(in crate::config) struct PoolBySourceTable {
+    pub(in crate::config) source: Field<Ipv6Net>,
+    pub(in crate::config) pool: Field<String>,
+}
+
+pub(super) fn section(mut table: Table<'_>, sink: &mut Sink<'_>) -> SectionTable {
     let most = pipelines::steer::FLOWS_MAX;
-    let flows = table.optional("flows", sink, integer(1024..=most, "flows"));
+    let read = SectionTable {
+        flows: table.optional("flows", sink, integer(1024..=most, "flows")),
+        node: table.optional("node", sink, name),
+        announce_delay: table.optional("announce_delay", sink, integer(0..=86_400, "seconds")),
+        on_change: table.optional("on_change", sink, |value, sink| {
+            let what = "an array: a program and its arguments";
+            list(value, what, 1..=WORDS_MAX, "words", reference, sink)
+        }),
+    };
     table.finish(sink);
-    flows
+    read
 }
 
 pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
@@ -63,6 +102,11 @@ pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
         (Mode::Ip6Ip6.name(), Mode::Ip6Ip6),
         (Mode::Dnat.name(), Mode::Dnat),
         (Mode::FullNat.name(), Mode::FullNat),
+    ];
+    const WHEN_DOWN: [(&str, WhenDownWord); 3] = [
+        ("refuse", WhenDownWord::Refuse),
+        ("drop", WhenDownWord::Drop),
+        ("fallback", WhenDownWord::Fallback),
     ];
     let most = dataplane::table::maglev::SIZE_MAX;
     let read = PoolTable {
@@ -87,6 +131,9 @@ pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
                 sink,
             )
         }),
+        health: table.optional("health", sink, health),
+        when_down: table.optional("when_down", sink, choice(&WHEN_DOWN)),
+        fallback: table.optional("fallback", sink, reference),
     };
     table.finish(sink);
     read
@@ -130,10 +177,31 @@ pub(super) fn service(mut table: Table<'_>, sink: &mut Sink<'_>) -> ServiceTable
             )
         }),
         pool: table.required("pool", "the name of a pool", sink, reference),
+        pools: table.optional("pools", sink, |value, sink| {
+            let what = "an array of tables";
+            list(value, what, 1..=BY_SOURCE_MAX, "pools", by_source, sink)
+        }),
         affinity: table.optional("affinity", sink, choice(&AFFINITY)),
+        new_flows_per_second: table.optional(
+            "new_flows_per_second",
+            sink,
+            integer(1..=1_000_000_000, "flows"),
+        ),
+        flows_max: table.optional("flows_max", sink, integer(1..=1_000_000_000, "flows")),
     };
     table.finish(sink);
     read
+}
+
+fn by_source(value: Value<'_>, sink: &mut Sink<'_>) -> Option<PoolBySourceTable> {
+    let expected = "a table such as { source = \"2001:db8:1::/48\", pool = \"near\" }";
+    let mut table = value.table(expected, sink)?;
+    let read = PoolBySourceTable {
+        source: table.required("source", "where clients are", sink, prefix_v6),
+        pool: table.required("pool", "the name of a pool", sink, reference),
+    };
+    table.finish(sink);
+    Some(read)
 }
 
 /// A number, or a range in quotes.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::proto::lisp::Action;
 use crate::proto::lisp::mapserver::{Rate, Settings, Site};
 
 /// The configuration of a Map-Server.
@@ -64,6 +65,7 @@ fn site(site: &Site) -> Value {
             "instance": allowed.key.instance,
             "eid": allowed.key.eid,
             "more_specifics": allowed.more_specifics,
+            "action": allowed.action.map(Action::name),
         })
     });
     json!({
@@ -72,6 +74,7 @@ fn site(site: &Site) -> Value {
         "algorithms": algorithms.collect::<Vec<_>>(),
         "strict_mac": site.strict_mac,
         "check_nonce": site.check_nonce,
+        "auth_failure": site.auth_failure,
         "prefixes": prefixes.collect::<Vec<_>>(),
     })
 }

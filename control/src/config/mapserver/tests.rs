@@ -66,7 +66,8 @@ requests = { per_second = 0 }
 name = "berlin"
 keys = [{ id = 1, secret = "a secret" }, { id = 1, secret = "" }]
 algorithms = ["md5"]
-prefixes = [{ eid = "10.1.2.3/16" }, { eid = "10.2.0.0/16" }, { eid = "10.2.0.0/16" }]
+auth_failure = "yes"
+prefixes = [{ eid = "10.1.2.3/16" }, { eid = "10.2.0.0/16", action = "native" }, { eid = "10.2.0.0/16" }]
 
 [[sites]]
 name = "berlin"
@@ -84,12 +85,37 @@ keys = []
             "mapserver.requests.per_second",
             "sites[0].keys[1].secret",
             "sites[0].algorithms[0]",
+            "sites[0].auth_failure",
             "sites[0].prefixes[0].eid",
+            "sites[0].prefixes[1].action",
             "sites[0].prefixes[2]",
             "sites[1].prefixes",
             "sites[1].name",
             "sites[1].keys",
         ]
+    );
+}
+
+/// P-09: what may be answered for a prefix, and what is said of anything else.
+#[test]
+fn prefixes_can_be_denied() {
+    let denied = |action: &str| {
+        let with = format!("more_specifics = true, action = {action:?} }}");
+        RIGHT.replace("more_specifics = true }", &with)
+    };
+    for (name, action) in ACTIONS {
+        let server = parse("test.toml", &denied(name)).unwrap_or_else(|errors| panic!("{errors}"));
+        let site = &server.settings.sites[0];
+        assert_eq!(site.prefixes[0].action, Some(action));
+        assert_eq!(server.to_json()["sites"][0]["prefixes"][0]["action"], name);
+    }
+    let [(key, problem)] = &errors(&denied("policy-denied"))[..] else {
+        panic!("one error")
+    };
+    assert_eq!(key, "sites[0].prefixes[0].action");
+    assert_eq!(
+        problem,
+        r#""policy-denied" is not one of the choices, expected one of "policy_denied", "auth_failure", "drop", "send_map_request""#
     );
 }
 

@@ -105,6 +105,22 @@ impl Interfaces {
         self.own.get(&(vrf, address)).copied()
     }
 
+    /// Say so if this is no own address of the VRF.
+    pub(super) fn check_own(&self, vrf: usize, found: IpAddr, place: &Place, sink: &mut Sink<'_>) {
+        if !self.addresses_are_complete || self.owner(vrf, found).is_some() {
+            return;
+        }
+        let of_vrf = self.list().iter().filter(|one| one.vrf == vrf);
+        let own = of_vrf.flat_map(|one| &one.addresses).map(IpNet::addr);
+        let own = own.filter(|own| own.is_ipv6() == found.is_ipv6());
+        let problem = Problem::NotOwnAddress {
+            found,
+            vrf: self.vrf_name(vrf).to_owned(),
+            expected: own.map(|own| own.to_string()).collect(),
+        };
+        sink.push(place, problem);
+    }
+
     /// The connected prefix an address of the VRF is on, and its interface.
     pub(super) fn on_link(&self, vrf: usize, address: IpAddr) -> Option<(IpNet, usize)> {
         let host = IpNet::from(address);

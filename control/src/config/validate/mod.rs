@@ -4,11 +4,13 @@
 //! one mistake is one error. A configuration made while errors were reported holds stand-ins and is thrown away.
 
 mod addresses;
+mod health;
 mod interfaces;
 mod lisp;
 mod names;
 mod neighbors;
 mod npt66;
+mod pools;
 mod ports;
 mod routes;
 mod steering;

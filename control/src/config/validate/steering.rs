@@ -4,21 +4,34 @@ mod translation;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use dataplane::table::maglev::{self, is_prime};
 use ipnet::{IpNet, Ipv6Net};
 use pipelines::steer::{FLOWS_DEFAULT, SERVERS_MAX, SOURCES_MAX};
 
 use super::addresses::{check_host_bits, touches_special};
+use super::health;
 use super::interfaces::Interfaces;
 use super::names::{Names, Seen};
 use super::neighbors::check_other_host;
+use super::pools;
 use crate::config::error::{Place, Sink};
 use crate::config::file::{PoolTable, ServerTable, ServiceTable, SteeringTables};
 use crate::config::model::{Npt66, Route};
 use crate::config::problem::Problem;
-use crate::config::reader::Field;
+use crate::config::reader::{Field, List};
 use crate::config::steering::{Mode, Pool, Ports, Protocol, Server, Service, Steering};
+
+/// Seconds.
+const ANNOUNCE_DELAY: u32 = 10;
+
+/// What of pools is judged when all of them, or services, are known.
+#[derive(Default)]
+struct Open {
+    health: Vec<health::Open>,
+    fallbacks: Vec<Field<String>>,
+}
 
 /// What servers and services are judged beside.
 struct Around<'a> {
@@ -39,16 +52,28 @@ pub(super) fn steering(
         routes,
         npt66,
     };
-    if let Some((found, place)) = tables.flows.given()
+    let section = tables.section;
+    if let Some((found, place)) = section.flows.given()
         && !found.is_power_of_two()
     {
         sink.push(place, Problem::NotPowerOfTwo { found: *found });
     }
     let mut names = Names::new("pool");
-    let pools = pools(tables.pools, &mut names, &around, sink);
+    check_command(&section.on_change, sink);
+    let mut open = Open::default();
+    let mut pools = pools(tables.pools, &mut names, &around, &mut open, sink);
+    pools::resolve(&open.fallbacks, &mut pools, &names, sink);
     let services = services(tables.services, &pools, &names, &around, sink);
+    health::complete(open.health, &mut pools, &services, sink);
+    let words = section.on_change.optional().into_iter();
     Steering {
-        flows: tables.flows.or(FLOWS_DEFAULT),
+        flows: section.flows.or(FLOWS_DEFAULT),
+        node: section.node.optional(),
+        announce_delay: Duration::from_secs(section.announce_delay.or(ANNOUNCE_DELAY).into()),
+        on_change: words
+            .flat_map(|list| list.items)
+            .map(|(word, _)| word)
+            .collect(),
         pools,
         services,
     }
@@ -58,6 +83,7 @@ fn pools(
     tables: Field<Vec<PoolTable>>,
     names: &mut Names,
     around: &Around<'_>,
+    open: &mut Open,
     sink: &mut Sink<'_>,
 ) -> Vec<Pool> {
     if tables.is_invalid() {
@@ -98,12 +124,18 @@ fn pools(
                 sink.push(place, problem);
             }
         }
-        pools.push(pool(table, around, sink));
+        pools.push(pool(index, table, around, open, sink));
     }
     pools
 }
 
-fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
+fn pool(
+    index: usize,
+    table: PoolTable,
+    around: &Around<'_>,
+    open: &mut Open,
+    sink: &mut Sink<'_>,
+) -> Pool {
     let vrf = around.interfaces.resolve_vrf(&table.vrf, sink);
     if let Some((found, place)) = table.table_size.given()
         && !is_prime(*found)
@@ -134,6 +166,16 @@ fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
         );
         servers.push(server);
     }
+    let health = health::health(
+        table.health,
+        index,
+        vrf,
+        around.interfaces,
+        &mut open.health,
+        sink,
+    );
+    let when_down = pools::when_down(&table.when_down, &table.fallback, &table.place, sink);
+    open.fallbacks.push(table.fallback);
     Pool {
         name: table.name.or(String::new()),
         vrf: vrf.unwrap_or(0),
@@ -149,6 +191,8 @@ fn pool(table: PoolTable, around: &Around<'_>, sink: &mut Sink<'_>) -> Pool {
             .collect(),
         table_size: table.table_size.or(maglev::SIZE_DEFAULT),
         servers,
+        health,
+        when_down,
     }
 }
 
@@ -170,19 +214,8 @@ fn check_source(
             sink.push(&table.place, Problem::Without { found, other });
         }
         (Some(Mode::Ip6Ip6), Some((source, place))) => {
-            let Some(vrf) = vrf.filter(|_| interfaces.addresses_are_complete()) else {
-                return;
-            };
-            if interfaces.owner(vrf, IpAddr::V6(*source)).is_none() {
-                let of_vrf = interfaces.list().iter().filter(|one| one.vrf == vrf);
-                let own = of_vrf.flat_map(|one| &one.addresses).map(IpNet::addr);
-                let own = own.filter(IpAddr::is_ipv6);
-                let problem = Problem::NotOwnAddress {
-                    found: IpAddr::V6(*source),
-                    vrf: interfaces.vrf_name(vrf).to_owned(),
-                    expected: own.map(|own| own.to_string()).collect(),
-                };
-                sink.push(place, problem);
+            if let Some(vrf) = vrf {
+                interfaces.check_own(vrf, IpAddr::V6(*source), place, sink);
             }
         }
         _ => {}
@@ -278,6 +311,7 @@ fn services(
     let mut taken: Vec<(usize, Ipv6Net, Protocol, Ports, Place)> = Vec::new();
     let mut translated = translation::Answers::default();
     let mut services = Vec::new();
+    let mut counted = Vec::new();
     for (index, table) in tables.or(Vec::new()).into_iter().enumerate() {
         let name = table.name.given();
         names.add(
@@ -339,8 +373,16 @@ fn services(
                 taken.push((vrf, *prefix, protocol, *ports, place.clone()));
             }
         }
-        if let Some(pool) = pool.and_then(|pool| pools.get(pool)) {
-            translated.check(&table, pool, sink);
+        let by_source = pools::by_source(&table.pools, pool, pools, pool_names, sink);
+        if let (Some((_, place)), Some(pool)) = (table.flows_max.given(), pool) {
+            let of_service = by_source.iter().map(|one| one.pool).chain([pool]);
+            counted.push((index, of_service.collect(), place.clone()));
+        }
+        if let Some(pool) = pool {
+            let chosen = by_source.iter().map(|one| one.pool).chain([pool]);
+            for pool in pools::with_fallbacks(chosen, pools) {
+                translated.check((index, &table), pool, sink);
+            }
         }
         let ports = table.ports.optional().into_iter();
         services.push(Service {
@@ -352,10 +394,29 @@ fn services(
                 .map(|(ports, _)| ports)
                 .collect(),
             pool: pool.unwrap_or(0),
+            pools: by_source,
+            new_flows_per_second: table.new_flows_per_second.optional(),
+            flows_max: table.flows_max.optional(),
             affinity: table.affinity.or_default(),
         });
     }
+    pools::check_counted(&counted, pools, &services, sink);
     services
+}
+
+/// A program is found the same way whatever the directory and the path of the process.
+fn check_command(command: &Field<List<String>>, sink: &mut Sink<'_>) {
+    let first = command.value().and_then(|list| list.items.first());
+    if let Some((program, place)) = first
+        && !program.starts_with('/')
+    {
+        let problem = Problem::Malformed {
+            found: program.clone(),
+            what: "a program",
+            expected: "its absolute path, such as \"/usr/local/bin/announce\"",
+        };
+        sink.push(place, problem);
+    }
 }
 
 /// A service address is nobody's: routed to this box, on no link, with no route and no rule of its own.

@@ -1,9 +1,11 @@
 //! `sextant show services` as tables.
 
+use std::time::Duration;
+
 use super::super::grid::Side::{Left, Right};
-use super::super::grid::{Grid, count, list, rate};
+use super::super::grid::{Grid, count, duration, list, or_dash, rate};
 use super::{Earlier, Shown, field, part, with_rates};
-use crate::admin::view::{PoolView, ServerView, Services};
+use crate::admin::view::{OnChangeView, PoolView, ServerView, ServiceView, Services};
 
 impl Shown for Services {
     fn monotonic_ns(&self) -> u64 {
@@ -18,6 +20,7 @@ impl Shown for Services {
             ("ports", Left),
             ("pool", Left),
             ("affinity", Left),
+            ("announcement", Left),
         ]);
         for service in &self.services {
             services.row([
@@ -28,14 +31,16 @@ impl Shown for Services {
                     [] => "all".to_owned(),
                     _ => list(&service.ports),
                 },
-                service.pool.clone(),
+                pools_of(service),
                 service.affinity.clone(),
+                announcement(service),
             ]);
         }
         let mut pools = Grid::new(&[
             ("pool", Left),
             ("vrf", Left),
             ("mode", Left),
+            ("when down", Left),
             ("table", Right),
             ("digest", Left),
         ]);
@@ -44,12 +49,13 @@ impl Shown for Services {
                 pool.name.clone(),
                 pool.vrf.clone(),
                 pool.mode.clone(),
+                pool.when_down.clone(),
                 count(u64::from(pool.table_size)),
                 pool.digest.clone(),
             ]);
         }
         format!(
-            "{}\n{}\n{}\n{} flows remembered by each worker at most; {} displaced, {} without memory, {} moved\n",
+            "{}\n{}\n{}\n{} flows remembered by each worker at most; {} displaced, {} without memory, {} moved\n{}",
             services.finish("no services"),
             pools.finish("no pools"),
             self.servers(earlier, watch),
@@ -57,11 +63,28 @@ impl Shown for Services {
             count(self.displaced),
             count(self.stateless),
             count(self.moved),
+            self.told(),
         )
     }
 }
 
 impl Services {
+    /// Where this is, and what became of the command that follows announcements.
+    fn told(&self) -> String {
+        let OnChangeView {
+            runs,
+            failures,
+            last_failure,
+        } = &self.on_change;
+        let last = last_failure.as_ref();
+        let last = last.map_or(String::new(), |last| format!(": {last}"));
+        let command = match runs {
+            0 => String::new(),
+            _ => format!("; on_change ran {runs} times, {failures} failed{last}"),
+        };
+        format!("node {}{command}\n", self.node)
+    }
+
     fn servers(&self, earlier: Earlier<'_, Self>, watch: bool) -> String {
         let columns = with_rates(
             &[
@@ -69,8 +92,10 @@ impl Services {
                 ("server", Left),
                 ("address", Left),
                 ("state", Left),
+                ("health", Left),
                 ("weight", Right),
                 ("share", Right),
+                ("flows now", Right),
                 ("flows", Right),
                 ("packets", Right),
                 ("bytes", Right),
@@ -87,8 +112,10 @@ impl Services {
                     server.name.clone(),
                     server.address.clone(),
                     state(server),
+                    health(server),
                     server.weight.to_string(),
                     format!("{:.1} %", 100.0 * server.share),
+                    or_dash(server.flows_now.map(count)),
                     count(server.counts.flows),
                     count(server.counts.packets),
                     count(server.counts.bytes),
@@ -113,14 +140,58 @@ fn find<'a>(pools: &'a [PoolView], pool: &str, address: &str) -> Option<&'a Serv
     pool.servers.iter().find(|server| server.address == address)
 }
 
+/// The pool, and those of some clients.
+fn pools_of(service: &ServiceView) -> String {
+    let by_source = service.pools.iter();
+    let by_source = by_source.map(|one| format!("{} from {}", one.pool, one.source));
+    let all = [service.pool.clone()].into_iter().chain(by_source);
+    all.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether it is to be announced, and since when.
+fn announcement(service: &ServiceView) -> String {
+    let announcement = &service.announcement;
+    let since = Duration::from_secs(announcement.since_s as u64); // `as`: whole seconds
+    format!("{} for {}", announcement.state, duration(since))
+}
+
 /// The state, and what is to be known beside it.
 fn state(server: &ServerView) -> String {
     let mut text = server.state.clone();
     if server.overridden {
         text.push_str(", by hand");
     }
+    for agent in &server.agents {
+        text.push_str(&format!(", down says {}", agent.agent));
+    }
+    if let Some(drain) = &server.drain {
+        if drain.when_idle {
+            text.push_str(", until idle");
+        }
+        if let Some(left) = drain.deadline_s {
+            let left = Duration::from_secs(left as u64); // `as`: whole seconds
+            text.push_str(&format!(", {} left", duration(left)));
+        }
+    }
     if server.resolved == Some(false) {
         text.push_str(", unresolved");
     }
     text
+}
+
+/// What checks say, since when, and why.
+fn health(server: &ServerView) -> String {
+    let Some(health) = &server.health else {
+        return "not checked".to_owned();
+    };
+    let mut text = health.state.clone();
+    if health.checks > 0 {
+        let since = Duration::from_secs(health.since_s as u64); // `as`: whole seconds
+        text = format!("{text} for {}", duration(since));
+    }
+    match (&health.cause, health.answer_ms) {
+        (Some(cause), _) => format!("{text}, {cause}"),
+        (None, Some(took)) => format!("{text}, {took:.1} ms"),
+        (None, None) => text,
+    }
 }

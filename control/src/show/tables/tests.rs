@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::admin::view::{
-    Address, Count, Counters, Drops, Interface, Link, Neighbor, NextHop, Node, PoolView, Port,
-    Route, Rule, ServerCounts, ServerView, ServiceView, Services, Totals, Worker, Workers,
+    Address, AgentView, AnnouncementView, Count, Counters, DrainView, Drops, HealthView, Interface,
+    Link, Neighbor, NextHop, Node, OnChangeView, PoolBySourceView, PoolView, Port, Route, Rule,
+    ServerCounts, ServerView, ServiceView, Services, Totals, Worker, Workers,
 };
 
 fn port(name: &str, packets: u64) -> PortCounters {
@@ -50,6 +51,10 @@ fn services_show_pools_and_servers() {
         weight: 2,
         share: 0.25,
         resolved,
+        health: None,
+        agents: vec![],
+        drain: None,
+        flows_now: None,
         counts: ServerCounts {
             packets,
             bytes: packets * 100,
@@ -58,24 +63,61 @@ fn services_show_pools_and_servers() {
     };
     let services = |packets| Services {
         monotonic_ns: 1,
+        node: "edge-1".to_owned(),
+        on_change: OnChangeView {
+            runs: 2,
+            failures: 1,
+            last_failure: Some("announce failed: exit status: 1".to_owned()),
+        },
         services: vec![ServiceView {
             name: "https".to_owned(),
             prefix: "2001:db8:a11::1/128".to_owned(),
             protocol: "tcp".to_owned(),
             ports: vec!["443".to_owned(), "8000-8999".to_owned()],
             pool: "web".to_owned(),
+            pools: vec![PoolBySourceView {
+                source: "2001:db8:1::/48".to_owned(),
+                pool: "near".to_owned(),
+            }],
             affinity: "flow".to_owned(),
+            new_flows_per_second: None,
+            flows_max: None,
+            announcement: AnnouncementView {
+                state: "announced".to_owned(),
+                since_s: 75.0,
+                changes: 1,
+            },
         }],
         pools: vec![PoolView {
             name: "web".to_owned(),
             vrf: "main".to_owned(),
             mode: "l2".to_owned(),
+            when_down: "refuse".to_owned(),
             table_size: 65_537,
             digest: "00ff".to_owned(),
             servers: vec![
                 server("web-1", "drained", true, Some(true), packets),
                 ServerView {
                     address: "2001:db8:5::12".to_owned(),
+                    agents: vec![AgentView {
+                        agent: "probe".to_owned(),
+                        expires_s: Some(3.0),
+                    }],
+                    drain: Some(DrainView {
+                        deadline_s: Some(59.0),
+                        when_idle: true,
+                    }),
+                    flows_now: Some(12_345),
+                    health: Some(HealthView {
+                        state: "up".to_owned(),
+                        since_s: 200.4,
+                        changes: 1,
+                        last_s: Some(0.5),
+                        answer_ms: Some(0.25),
+                        cause: None,
+                        checks: 100,
+                        failures: 3,
+                    }),
                     ..server("web-2", "up", false, Some(false), 0)
                 },
             ],
@@ -88,17 +130,18 @@ fn services_show_pools_and_servers() {
     assert_eq!(
         services(1500).render(None, false),
         "\
-SERVICE  PREFIX               PROTOCOL  PORTS          POOL  AFFINITY
-https    2001:db8:a11::1/128  tcp       443 8000-8999  web   flow
+SERVICE  PREFIX               PROTOCOL  PORTS          POOL                            AFFINITY  ANNOUNCEMENT
+https    2001:db8:a11::1/128  tcp       443 8000-8999  web, near from 2001:db8:1::/48  flow      announced for 1 min 15 s
 
-POOL  VRF   MODE   TABLE  DIGEST
-web   main  l2    65,537  00ff
+POOL  VRF   MODE  WHEN DOWN   TABLE  DIGEST
+web   main  l2    refuse     65,537  00ff
 
-POOL  SERVER  ADDRESS         STATE             WEIGHT   SHARE  FLOWS  PACKETS    BYTES
-web   web-1   2001:db8:5::11  drained, by hand       2  25.0 %    150    1,500  150,000
-web   web-2   2001:db8:5::12  up, unresolved         2  25.0 %      0        0        0
+POOL  SERVER  ADDRESS         STATE                                                     HEALTH                     WEIGHT   SHARE  FLOWS NOW  FLOWS  PACKETS    BYTES
+web   web-1   2001:db8:5::11  drained, by hand                                          not checked                     2  25.0 %          -    150    1,500  150,000
+web   web-2   2001:db8:5::12  up, down says probe, until idle, 59.0 s left, unresolved  up for 3 min 20 s, 0.2 ms       2  25.0 %     12,345      0        0        0
 
 1,024 flows remembered by each worker at most; 1 displaced, 2 without memory, 3 moved
+node edge-1; on_change ran 2 times, 1 failed: announce failed: exit status: 1
 "
     );
     let (earlier, now) = (services(1500), services(2500));

@@ -86,10 +86,7 @@ fn allowed(text: &str, instance: u32) -> Allowed {
         instance: InstanceId::new(instance).expect("a small number"),
         eid: text.parse().expect("a constant of this file"),
     };
-    Allowed {
-        key,
-        more_specifics: true,
-    }
+    Allowed::new(key, true)
 }
 
 struct World {
@@ -388,8 +385,9 @@ impl World {
             let is_allowed = |allowed: &Allowed| is_within(one.key, allowed.key);
             assert!(
                 site.prefixes.iter().any(is_allowed),
-                "{} is not its",
-                one.key
+                "{} is not of site {}",
+                one.key,
+                one.site
             );
             assert!(!one.locators.is_empty());
         }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use pipelines::steer::{
-    Affinity, Mode, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State,
+    Affinity, Limits, Mode, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State, WhenDown,
 };
 use pipelines::tables::VrfId;
 
@@ -104,6 +104,10 @@ pub fn settings() -> Result<Settings> {
                 .iter()
                 .map(|text| server(text))
                 .collect::<Result<_>>()?,
+            when_down: match number {
+                3 => WhenDown::Fallback(1),
+                _ => WhenDown::Refuse,
+            },
         })
     });
     let services = [
@@ -146,7 +150,12 @@ pub fn settings() -> Result<Settings> {
             protocol,
             ports: ports.to_vec(),
             pool,
+            pools_by_source: vec![],
             affinity,
+            limits: Limits {
+                new_per_second: (pool == 4).then_some(50),
+                flows: (pool == 1).then_some(200),
+            },
         })
     });
     Ok(Settings {
@@ -154,6 +163,7 @@ pub fn settings() -> Result<Settings> {
         seed: 7,
         pools: pools.collect::<Result<_>>()?,
         services: services.into_iter().collect::<Result<_>>()?,
+        checked: vec![],
     })
 }
 

@@ -263,10 +263,7 @@ impl World {
         let sites = self.sites.iter().zip(0..).map(|(site, number)| {
             let shared = mobile(number / GROUP, 0);
             let shared = IpNet::new(shared.eid.addr(), 64).expect("64 is not too long");
-            let allowed = |key, more_specifics| Allowed {
-                key,
-                more_specifics,
-            };
+            let allowed = |key, more_specifics| Allowed::new(key, more_specifics);
             mapserver::Site {
                 keys: vec![(1, site.secret.clone())],
                 prefixes: vec![

@@ -38,6 +38,13 @@ impl Rib {
         self.steering.as_ref()?.pool(name)
     }
 
+    /// The place among the counters of each server of a pool; `None`: there were more than have one.
+    #[must_use]
+    pub fn places(&self, name: &str) -> Vec<Option<usize>> {
+        let registry = self.steering.as_ref();
+        registry.map_or(Vec::new(), |registry| registry.places(name))
+    }
+
     /// Service addresses, in the order of their numbers.
     pub(in crate::tables) fn services(&self) -> Vec<Key> {
         let registry = self.steering.as_ref();

@@ -108,13 +108,16 @@ fn a_port_of_no_service_is_refused_as_a_host_does() {
 }
 
 #[test]
-fn without_a_server_the_address_is_unreachable() {
+fn a_drained_server_is_no_server_for_new_flows() {
     let mut site = Site::l2(2);
     site.change(|settings| {
         settings.pools[0].servers[0].state = State::Down;
         settings.pools[0].servers[1].state = State::Drained;
+        settings.services[0].protocol = Protocol::Any;
+        settings.services[0].ports = vec![];
     });
-    let sent = site.bench.receive(UPLINK, &syns(1));
+    let echo = from_client(0).icmpv6_echo(1, 1, b"").build();
+    let sent = site.bench.receive(UPLINK, &[echo]);
     let (kind, code, ..) = error(ip(&sent[0].1));
     assert_eq!((kind, code), (1, 3));
     assert_eq!(site.bench.drops(), [(DropReason::SteerNoServer, 1)]);

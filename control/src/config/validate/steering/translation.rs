@@ -108,13 +108,18 @@ pub(super) fn check_apart(
     }
 }
 
-/// Ports of servers by VRF, address and protocol, and where they are said to be those of a service.
+/// Ports of servers by VRF, address and protocol, the service whose they are, and where that is said.
 #[derive(Default)]
-pub(super) struct Answers(BTreeMap<(usize, Ipv6Addr, &'static str), Vec<(Ports, Place)>>);
+pub(super) struct Answers(BTreeMap<(usize, Ipv6Addr, &'static str), Vec<(Ports, usize, Place)>>);
 
 impl Answers {
-    /// Judge a service of this pool.
-    pub(super) fn check(&mut self, table: &ServiceTable, pool: &Pool, sink: &mut Sink<'_>) {
+    /// Judge a service, by its position, of which this is a pool.
+    pub(super) fn check(
+        &mut self,
+        (service, table): (usize, &ServiceTable),
+        pool: &Pool,
+        sink: &mut Sink<'_>,
+    ) {
         let Some((_, at_pool)) = table.pool.given() else {
             return;
         };
@@ -172,13 +177,13 @@ impl Answers {
                 return;
             }
         }
-        self.claim(table, pool, (protocol, at_pool), sink);
+        self.claim((service, table), pool, (protocol, at_pool), sink);
     }
 
     /// Ports of the pool's servers are this service's, and no other's.
     fn claim(
         &mut self,
-        table: &ServiceTable,
+        (service, table): (usize, &ServiceTable),
         pool: &Pool,
         (protocol, at_pool): (Protocol, &Place),
         sink: &mut Sink<'_>,
@@ -194,10 +199,10 @@ impl Answers {
             for server in &pool.servers {
                 let key = (pool.vrf, server.address, protocol.name());
                 let claims = self.0.entry(key).or_default();
-                let clash = claims
-                    .iter()
-                    .find(|(other, _)| other.first <= ports.last && ports.first <= other.last);
-                if let Some((_, first)) = clash.filter(|_| !told) {
+                let clash = claims.iter().find(|(other, owner, _)| {
+                    *owner != service && other.first <= ports.last && ports.first <= other.last
+                });
+                if let Some((.., first)) = clash.filter(|_| !told) {
                     let of_ports = match protocol.has_ports() && ports != ALL {
                         true => format!(" {ports}"),
                         false => String::new(),
@@ -210,7 +215,7 @@ impl Answers {
                     sink.push_related(place, problem, first, "first here");
                     told = true;
                 }
-                claims.push((ports, place.clone()));
+                claims.push((ports, service, place.clone()));
             }
         }
     }

@@ -36,6 +36,10 @@ counters! {
     ReplyNegative = "reply_negative",
     /// An EID of a site, and nobody registered it.
     ReplyUnregistered = "reply_unregistered",
+    /// An EID nobody is to reach.
+    ReplyDenied = "reply_denied",
+    /// An EID of a site, and whoever registers it is not authentic.
+    ReplyAuthFailure = "reply_auth_failure",
     /// Sent on to an ETR.
     Forwarded = "forwarded",
     /// From an address that asks too often.

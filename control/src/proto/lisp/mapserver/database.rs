@@ -1,7 +1,7 @@
 //! Registered EIDs: found by the longest prefix, by ETR, and when they run out.
 //!
 //! Key: instance and prefix. Value: one registration of each ETR, the newest in front. With one ETR and two locators an
-//! EID takes some 220 bytes: two nodes of the tree, an entry, its locators, a place in the timetable; a host some 50
+//! EID takes some 220 bytes: two nodes of the tree, an entry, its locators, a place in the timetable; a host some 15
 //! more, by which it is found at once. Other look-ups and changes cost a step per bit at most. Full at a number its owner gives; then new EIDs are refused and known ones still
 //! refreshed.
 
@@ -44,8 +44,8 @@ pub(super) struct Etr {
     pub(super) key_id: u8,
     pub(super) algorithm_id: u8,
     pub(super) mac_len: u8,
-    /// How many are its: kept by the database.
-    pub(super) registrations: u32,
+    /// Registrations that are its, and one more for each time it was noted and not released: kept by the database.
+    pub(super) uses: u32,
 }
 
 /// What one ETR registered.
@@ -168,47 +168,47 @@ impl Database {
         self.etrs.get(index(id))?.as_ref()
     }
 
-    /// The ETR of this name, new or known, as its message says but for what is registered. It stays while something is
-    /// registered by it.
+    /// The ETR of this name, new or known, as its message says but for what is registered. It stays until it is released,
+    /// and while something is registered by it.
     pub(super) fn note_etr(&mut self, etr: Etr) -> EtrId {
         let name = (etr.site, etr.who);
-        if let Some(id) = self.etr_ids.get(&name) {
-            if let Some(Some(known)) = self.etrs.get_mut(index(*id)) {
-                let registrations = known.registrations;
-                *known = Etr {
-                    registrations,
-                    ..etr
-                };
+        if let Some(id) = self.etr_ids.get(&name).copied() {
+            if let Some(Some(known)) = self.etrs.get_mut(index(id)) {
+                let uses = known.uses.saturating_add(1);
+                *known = Etr { uses, ..etr };
             }
-            return *id;
+            return id;
         }
-        let registrations = 0;
-        let etr = Etr {
-            registrations,
-            ..etr
-        };
-        let id = place(&mut self.etrs, &mut self.etrs_free, etr);
+        let id = place(&mut self.etrs, &mut self.etrs_free, Etr { uses: 1, ..etr });
         self.etr_ids.insert(name, id);
         id
     }
 
-    /// Forget an ETR by which nothing is registered.
+    /// One use less of an ETR, which is forgotten with the last.
     pub(super) fn release_etr(&mut self, id: EtrId) {
         let Some(slot) = self.etrs.get_mut(index(id)) else {
             return;
         };
-        if slot.as_ref().is_some_and(|etr| etr.registrations == 0)
-            && let Some(etr) = slot.take()
-        {
+        if let Some(etr) = slot {
+            etr.uses = etr.uses.saturating_sub(1);
+        }
+        if let Some(etr) = slot.take_if(|etr| etr.uses == 0) {
             self.etr_ids.remove(&(etr.site, etr.who));
             self.etrs_free.push(id);
+        }
+    }
+
+    /// One use more.
+    fn use_etr(&mut self, id: EtrId) {
+        if let Some(Some(etr)) = self.etrs.get_mut(index(id)) {
+            etr.uses = etr.uses.saturating_add(1);
         }
     }
 
     pub(super) fn register(&mut self, key: EidKey, new: Registration, max: usize) -> Outcome {
         let (family, prefix) = bits(key);
         let etr = new.etr;
-        let Some(at) = self.place(family, prefix) else {
+        let Some(at) = self.place(key) else {
             if self.count >= max {
                 return Outcome::Full;
             }
@@ -222,17 +222,19 @@ impl Database {
             let at = place(&mut self.entries, &mut self.free, entry);
             let trie = self.tries.entry(family).or_insert_with(Trie::new);
             trie.insert(prefix, at);
-            self.hosts.insert(family, prefix, at);
+            if let Some(hash) = self.hosts.hash(family, prefix) {
+                self.hosts.insert(hash, at);
+            }
             self.count += 1;
             self.timetable.entry(due).or_default().push(at);
-            self.count_for(etr, 1);
+            self.use_etr(etr);
             return Outcome::Stays;
         };
         let Some(Some(entry)) = self.entries.get_mut(index(at)) else {
             return Outcome::Full;
         };
         let mut outcome = Outcome::Stays;
-        let mut added = 0;
+        let mut is_added = false;
         if entry.newest.etr == etr {
             entry.newest = new;
         } else {
@@ -242,7 +244,7 @@ impl Database {
                 Some(known) => {
                     entry.others.remove(known);
                 }
-                None => added = 1,
+                None => is_added = true,
             }
             let before = std::mem::replace(&mut entry.newest, new);
             entry.others.insert(0, before);
@@ -255,14 +257,15 @@ impl Database {
             entry.due = earliest;
             self.timetable.entry(earliest).or_default().push(at);
         }
-        self.count_for(etr, added);
+        if is_added {
+            self.use_etr(etr);
+        }
         outcome
     }
 
     /// Take back what an ETR registered; whether there was something.
     pub(super) fn withdraw(&mut self, key: EidKey, etr: EtrId) -> bool {
-        let (family, prefix) = bits(key);
-        let at = self.place(family, prefix);
+        let at = self.place(key);
         at.is_some_and(|at| self.retain(at, |one| one.etr != etr) > 0)
     }
 
@@ -310,41 +313,57 @@ impl Database {
 
     /// The entry of the longest prefix around all of this one.
     pub(super) fn lookup(&self, key: EidKey) -> Option<&Entry> {
-        let (family, prefix) = bits(key);
-        let host = self.hosts.place(family, prefix);
-        let at = host.or_else(|| {
+        let at = self.host(key).or_else(|| {
+            let (family, prefix) = bits(key);
             let (_, at) = self.tries.get(&family)?.longest(prefix)?;
             Some(at)
         });
         self.entry(at?)
     }
 
-    /// Bring near what [`Database::lookup`] of hosts reads. In three rounds, because what one reads is where the next
-    /// looks, and within a round none waits for another.
+    /// Bring near what [`Database::lookup`] of hosts reads. In rounds, because what one reads is where the next looks, and
+    /// within a round none waits for another.
     pub(super) fn fetch(&self, keys: impl Iterator<Item = EidKey>) {
-        let places = keys.filter_map(|key| {
+        let hashes = keys.filter_map(|key| {
             let (family, prefix) = bits(key);
-            self.hosts.place(family, prefix)
+            self.hosts.hash(family, prefix)
         });
+        let hashes: Vec<u32> = hashes.collect();
+        let near = hashes
+            .iter()
+            .fold(0, |near, hash| near ^ self.hosts.touch(*hash));
+        // Not compared yet, which would wait for it.
+        let places = hashes
+            .iter()
+            .filter_map(|hash| self.hosts.find(*hash, |_| true));
         let places: Vec<u32> = places.collect();
         let entries = || places.iter().filter_map(|at| self.entry(*at));
-        let near = entries().fold(0, |near, entry| near ^ entry.due ^ entry.newest.expires);
+        let near = entries().fold(near, |near, entry| near ^ entry.due ^ entry.newest.expires);
         let locators = entries().filter_map(|entry| entry.newest.locators.first());
         let near = locators.fold(near, |near, locator| near ^ u32::from(locator.priority));
         std::hint::black_box(near);
     }
 
+    /// Where the registrations of a host are, if it is one.
+    fn host(&self, key: EidKey) -> Option<u32> {
+        let (family, prefix) = bits(key);
+        let hash = self.hosts.hash(family, prefix)?;
+        let is = |at| self.entry(at).is_some_and(|entry| entry.key == key);
+        self.hosts.find(hash, is)
+    }
+
     /// Where the registrations of exactly this prefix are.
-    fn place(&self, family: Family, prefix: Bits) -> Option<u32> {
-        let host = self.hosts.place(family, prefix);
-        host.or_else(|| self.tries.get(&family)?.value(prefix))
+    fn place(&self, key: EidKey) -> Option<u32> {
+        let (family, prefix) = bits(key);
+        self.host(key)
+            .or_else(|| self.tries.get(&family)?.value(prefix))
     }
 
     /// Entries within a prefix, itself included, in order.
     pub(super) fn within(&self, key: EidKey) -> impl Iterator<Item = &Entry> {
         let (family, prefix) = bits(key);
         // Within a host there is nothing else.
-        let host = self.hosts.place(family, prefix);
+        let host = self.host(key);
         let trie = self.tries.get(&family).filter(|_| host.is_none());
         let found = trie.into_iter().flat_map(move |trie| trie.within(prefix));
         let found = host.into_iter().chain(found.map(|(_, at)| at));
@@ -433,7 +452,9 @@ impl Database {
                 *slot = None;
                 self.free.push(at);
                 self.count -= 1;
-                self.hosts.remove(family, prefix);
+                if let Some(hash) = self.hosts.hash(family, prefix) {
+                    self.hosts.remove(hash, at);
+                }
                 if let Some(trie) = self.tries.get_mut(&family) {
                     trie.remove(prefix);
                     if trie.is_empty() {
@@ -445,7 +466,6 @@ impl Database {
             }
         }
         for etr in &gone {
-            self.count_for(*etr, -1);
             self.release_etr(*etr);
         }
         u64::try_from(gone.len()).unwrap_or(0)
@@ -455,12 +475,6 @@ impl Database {
         if let Some(Some(entry)) = self.entries.get_mut(index(at)) {
             entry.due = entry.earliest();
             self.timetable.entry(entry.due).or_default().push(at);
-        }
-    }
-
-    fn count_for(&mut self, id: EtrId, change: i32) {
-        if let Some(Some(etr)) = self.etrs.get_mut(index(id)) {
-            etr.registrations = etr.registrations.saturating_add_signed(change);
         }
     }
 }

@@ -31,9 +31,9 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::EidKey;
 use super::wire::auth::{Algorithm, Refused, Secret};
 use super::wire::{self, LocatorRecord};
+use super::{Action, EidKey};
 
 pub use counters::{Counter, Counters};
 pub use listing::{Page, Wanted};
@@ -106,6 +106,9 @@ pub struct Site {
     pub strict_mac: bool,
     /// Whether nonces must rise. Without that, a Map-Register that was overheard can be sent again by anybody.
     pub check_nonce: bool,
+    /// Whether an EID of it that nobody registered is answered for as not authentic while somebody tries to register it in
+    /// vain (RFC 9301 8.3). Anybody can bring that about.
+    pub auth_failure: bool,
     /// What it may register.
     pub prefixes: Vec<Allowed>,
 }
@@ -120,6 +123,7 @@ impl Site {
             algorithms: vec![Algorithm::HmacSha256, Algorithm::HkdfSha256],
             strict_mac: false,
             check_nonce: true,
+            auth_failure: false,
             prefixes: Vec::new(),
         }
     }
@@ -132,6 +136,21 @@ pub struct Allowed {
     pub key: EidKey,
     /// Whether prefixes within it may be registered too.
     pub more_specifics: bool,
+    /// What is answered in place of what is registered of it (RFC 9301 8.3): of several sites, one is enough. Where an ETR
+    /// answers itself for a prefix around it, that is what it says.
+    pub action: Option<Action>,
+}
+
+impl Allowed {
+    /// Of which what is registered is answered.
+    #[must_use]
+    pub const fn new(key: EidKey, more_specifics: bool) -> Self {
+        Self {
+            key,
+            more_specifics,
+            action: None,
+        }
+    }
 }
 
 /// What came.

@@ -1,9 +1,13 @@
 //! Map-Notifies nobody asked for, sent until they are acknowledged (RFC 9301 5.7): three times at three seconds, then
-//! three more, each after twice the time.
+//! three more, each after twice the time. What one says of an EID ends with the next thing that is to be said of it to the
+//! same ETR, or that this one says: who has an EID back must not be told late that it is elsewhere.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
+
+use crate::proto::lisp::EidKey;
+use crate::proto::lisp::wire::Record;
 
 /// Most that wait.
 const WAITING_MAX: usize = 100_000;
@@ -17,6 +21,7 @@ pub(super) struct Notice {
     pub(super) site: u32,
     pub(super) key_id: u8,
     pub(super) bytes: Vec<u8>,
+    records: Vec<Record>,
     sent: usize,
     due: Instant,
 }
@@ -35,6 +40,8 @@ pub(super) enum Due {
 pub(super) struct Notices {
     waiting: BTreeMap<u64, Notice>,
     timetable: BTreeMap<(Instant, u64), ()>,
+    /// Which one is about an EID, by whom it goes to.
+    about: BTreeMap<(IpAddr, EidKey), u64>,
 }
 
 impl Notices {
@@ -44,6 +51,7 @@ impl Notices {
         now: Instant,
         nonce: u64,
         (to, site, key_id): (SocketAddr, u32, u8),
+        records: &[Record],
         bytes: Vec<u8>,
     ) -> bool {
         if self.waiting.len() >= WAITING_MAX {
@@ -56,12 +64,21 @@ impl Notices {
             site,
             key_id,
             bytes,
+            records: records.to_vec(),
             sent: 1,
             due,
         };
+        for record in records {
+            self.about.insert((to.ip(), record.key), nonce);
+        }
         self.waiting.insert(nonce, notice);
         self.timetable.insert((due, nonce), ());
         true
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     pub(super) fn waiting(&self, nonce: u64) -> Option<&Notice> {
@@ -69,9 +86,25 @@ impl Notices {
     }
 
     pub(super) fn acknowledge(&mut self, nonce: u64) {
-        if let Some(notice) = self.waiting.remove(&nonce) {
-            self.timetable.remove(&(notice.due, nonce));
+        self.remove(nonce);
+    }
+
+    /// What was to be said of this EID to this ETR does not hold any more: the notice ends, and this is the rest of it.
+    pub(super) fn withdraw(&mut self, to: IpAddr, key: EidKey) -> Vec<Record> {
+        let nonce = self.about.get(&(to, key)).copied();
+        let notice = nonce.and_then(|nonce| self.remove(nonce));
+        let mut rest = notice.map_or_else(Vec::new, |notice| notice.records);
+        rest.retain(|record| record.key != key);
+        rest
+    }
+
+    fn remove(&mut self, nonce: u64) -> Option<Notice> {
+        let notice = self.waiting.remove(&nonce)?;
+        self.timetable.remove(&(notice.due, nonce));
+        for record in &notice.records {
+            self.about.remove(&(notice.to.ip(), record.key));
         }
+        Some(notice)
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
@@ -88,7 +121,7 @@ impl Notices {
         let notice = self.waiting.get_mut(&nonce)?;
         let Some(pause) = PAUSES_S.get(notice.sent) else {
             let to = notice.to;
-            self.waiting.remove(&nonce);
+            self.remove(nonce);
             return Some(Due::GivenUp(to));
         };
         notice.sent += 1;
@@ -104,7 +137,7 @@ mod tests {
 
     fn add(notices: &mut Notices, now: Instant, nonce: u64) {
         let to = "192.0.2.1:4342".parse().unwrap();
-        assert!(notices.add(now, nonce, (to, 0, 1), vec![1]));
+        assert!(notices.add(now, nonce, (to, 0, 1), &[], vec![1]));
     }
 
     /// R-15 of the requirements.

@@ -38,8 +38,10 @@ impl Machine {
             self.counters.add(Counter::DropRegisterUnknown);
             return;
         }
-        let Some((number, secret)) = self.authenticate(now, from, &candidates, register, bytes)
-        else {
+        let authentic = self.authenticate(now, from, &candidates, register, bytes);
+        let (second, is_authentic) = (self.seconds(now), authentic.is_some());
+        self.sites.note_tried(second, first.key, is_authentic);
+        let Some((number, secret)) = authentic else {
             return;
         };
         let Some(site) = self.sites.site(number) else {
@@ -186,6 +188,12 @@ impl Machine {
                 }
             }
         }
+        if let Some(address) = self.database.etr(etr).map(|etr| etr.address) {
+            let rest = self.notices.withdraw(address, record.key);
+            if !rest.is_empty() {
+                self.tell_old_etr(now, etr, &rest);
+            }
+        }
         self.counters.add(Counter::RecordAccepted);
         true
     }
@@ -239,7 +247,8 @@ impl Machine {
         }
     }
 
-    /// an ETR is told that EIDs it registered are elsewhere now.
+    /// an ETR is told that EIDs it registered are elsewhere now; with them, what else a notice that was to say
+    /// something else of them was about.
     fn tell_old_etr(&mut self, now: Instant, id: EtrId, records: &[Record]) {
         let Some(etr) = self.database.etr(id).cloned() else {
             return;
@@ -247,10 +256,17 @@ impl Machine {
         let Some(secret) = self.sites.secret(etr.site, etr.key_id).cloned() else {
             return;
         };
+        let mut records = records.to_vec();
+        for at in 0..records.len() {
+            let rest = self.notices.withdraw(etr.address, records[at].key);
+            let is_new = |one: &Record| records.iter().all(|known| known.key != one.key);
+            let rest: Vec<Record> = rest.into_iter().filter(is_new).collect();
+            records.extend(rest);
+        }
         let to = SocketAddr::new(etr.address, CONTROL_PORT);
         // Header, authentication data, then as many records as fit.
         let room = message_max(to.is_ipv4()) - wire::Registration::MAC_OFFSET - 32;
-        for records in fitting(records, room) {
+        for records in fitting(&records, room) {
             let nonce = self.notify_nonce;
             self.notify_nonce = nonce.wrapping_add(1);
             let body = wire::Registration {
@@ -267,7 +283,7 @@ impl Machine {
             }
             self.counters.add(Counter::NotifyMoved);
             let whose = (to, etr.site, etr.key_id);
-            if !self.notices.add(now, nonce, whose, bytes.clone()) {
+            if !self.notices.add(now, nonce, whose, records, bytes.clone()) {
                 self.counters.add(Counter::NotifyNoRoom);
             }
             self.send(None, to, bytes);
@@ -291,7 +307,7 @@ fn etr_of(site: u32, from: SocketAddr, register: &Register) -> Etr {
         key_id: body.key_id,
         algorithm_id: body.algorithm_id,
         mac_len: u8::try_from(body.mac.len()).unwrap_or(0),
-        registrations: 0,
+        uses: 0,
     }
 }
 

@@ -6,14 +6,16 @@ use std::time::Instant;
 use super::counters::Counter;
 use super::database::{Entry, host, shortened};
 use super::machine::Machine;
+use super::sites::Denial;
 use crate::proto::lisp::wire::{
     self, CONTROL_PORT, Encapsulated, Message, Record, Reply, ReplyFlags, Request, message_max,
 };
 use crate::proto::lisp::{Action, EidKey};
 
-/// Minutes a negative answer holds: no EID of any site, an EID nobody registered (RFC 9301 8.3).
+/// Minutes a negative answer holds: no EID of any site, or one that is denied; what may be otherwise soon, such as an EID
+/// nobody registered (RFC 9301 8.3).
 const TTL_NEGATIVE: u32 = 15;
-const TTL_UNREGISTERED: u32 = 1;
+const TTL_TEMPORARY: u32 = 1;
 /// Prefixes of one request that are answered; our own kind asks for one (RFC 9301 5.2).
 const ASKED_MAX: usize = 8;
 
@@ -147,8 +149,19 @@ impl Machine {
         }
         // A question for more than is registered is one for its first address.
         let found = self.database.lookup(asked);
+        let denial = self.sites.denial(asked);
+        let denial = denial.or_else(|| match found {
+            Some(_) => None,
+            None => self.sites.denial(host(asked)),
+        });
+        if let Some(denial) = denial {
+            self.counters.add(Counter::ReplyDenied);
+            let record = self.empty(asked, denial.key.eid.prefix_len(), &denied(denial));
+            self.reply(asker, nonce, vec![record]);
+            return;
+        }
         let Some(entry) = found.or_else(|| self.database.lookup(host(asked))) else {
-            let record = self.negative(asked);
+            let record = self.negative(asker.now, asked);
             self.reply(asker, nonce, vec![record]);
             return;
         };
@@ -174,7 +187,8 @@ impl Machine {
         self.reply(asker, nonce, records);
     }
 
-    /// The mapping and every more-specific one (RFC 9301 5.5), all with one TTL; `None`: they do not fit.
+    /// The mapping and every more-specific one (RFC 9301 5.5), with those that are denied as such, all with one TTL;
+    /// `None`: they do not fit.
     fn all_within(&self, entry: &Entry, room: usize) -> Option<Vec<Record>> {
         let mut records = Vec::new();
         let mut bytes = 0;
@@ -183,8 +197,12 @@ impl Machine {
         let is_host = entry.key == host(entry.key);
         let within = (!is_host).then(|| self.database.within(entry.key));
         let alone = is_host.then_some(entry);
-        for entry in alone.into_iter().chain(within.into_iter().flatten()) {
-            let record = fitted(proxied(entry), room);
+        let within = within.into_iter().flatten();
+        let within = within.filter(|within| self.sites.denial(within.key).is_none());
+        let mappings = alone.into_iter().chain(within).map(proxied);
+        let denials = (!is_host).then(|| self.sites.denials(entry.key).map(denied));
+        for record in mappings.chain(denials.into_iter().flatten()) {
+            let record = fitted(record, room);
             bytes += record.wire_len();
             if bytes > room {
                 return None;
@@ -202,29 +220,52 @@ impl Machine {
     fn narrowed(&self, entry: &Entry, asked: EidKey) -> Record {
         let entry = self.database.lookup(host(asked)).unwrap_or(entry);
         let hole = self.database.hole(host(asked));
+        let hole = hole.max(self.sites.denied_hole(host(asked)));
         Record {
             key: shortened(host(asked), hole.max(entry.key.eid.prefix_len())),
             ..proxied(entry)
         }
     }
 
-    /// RFC 9301 8.3 and 8.4: the least specific prefix around the EID that holds no EID-prefix of any site, at most as
-    /// wide as the settings allow.
-    fn negative(&mut self, asked: EidKey) -> Record {
-        let (ttl, counter) = match self.sites.is_known(asked) {
-            true => (TTL_UNREGISTERED, Counter::ReplyUnregistered),
-            false => (TTL_NEGATIVE, Counter::ReplyNegative),
+    /// RFC 9301 8.3: why there is no mapping, and for how long.
+    fn negative(&mut self, now: Instant, asked: EidKey) -> Record {
+        let timeout = self.settings.registration_timeout.as_secs();
+        let failed = self.sites.failed(asked).is_some_and(|failed| {
+            let ago = self.seconds(now).saturating_sub(failed);
+            u64::from(ago) < timeout
+        });
+        let (action, ttl, counter) = match (self.sites.is_known(asked), failed) {
+            (true, true) => (
+                Action::AuthFailure,
+                TTL_TEMPORARY,
+                Counter::ReplyAuthFailure,
+            ),
+            (true, false) => (Action::Native, TTL_TEMPORARY, Counter::ReplyUnregistered),
+            (false, _) => (Action::Native, TTL_NEGATIVE, Counter::ReplyNegative),
         };
         self.counters.add(counter);
+        let address = host(asked);
+        let registered = self.database.hole(address);
+        self.empty(
+            asked,
+            registered,
+            &Record::negative(asked, action.into(), ttl),
+        )
+    }
+
+    /// The record for the least specific prefix around the EID that holds no EID-prefix of any site (RFC 9301 8.4), and is
+    /// not shorter than this, nor than the settings allow.
+    fn empty(&self, asked: EidKey, shortest: u8, record: &Record) -> Record {
         let [shortest_v4, shortest_v6] = self.settings.negative_shortest;
-        let shortest = match asked.eid {
+        let least = match asked.eid {
             ipnet::IpNet::V4(_) => shortest_v4,
             ipnet::IpNet::V6(_) => shortest_v6,
         };
-        let address = host(asked);
-        let hole = self.sites.hole(address).max(self.database.hole(address));
-        let key = shortened(address, hole.max(shortest));
-        Record::negative(key, Action::Native.into(), ttl)
+        let hole = self.sites.hole(host(asked)).max(shortest);
+        Record {
+            key: shortened(host(asked), hole.max(least)),
+            ..record.clone()
+        }
     }
 
     /// One of the ETRs of the EID, a different one for different requests.
@@ -262,6 +303,15 @@ fn proxied(entry: &Entry) -> Record {
     }
     record.sort_locators();
     record
+}
+
+/// What is said of a prefix that is denied: where that is for a while only, to ask again soon (RFC 9301 8.3).
+fn denied(denial: Denial) -> Record {
+    let ttl = match denial.action {
+        Action::SendMapRequest => TTL_TEMPORARY,
+        _ => TTL_NEGATIVE,
+    };
+    Record::negative(denial.key, denial.action.into(), ttl)
 }
 
 /// A record without as many of its last-choice locators as do not fit.

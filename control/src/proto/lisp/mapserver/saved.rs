@@ -107,7 +107,6 @@ impl Machine {
             restored.refused += 1;
             return Ok(());
         };
-        let registrations = 0;
         let etr = self.database.note_etr(Etr {
             site,
             who,
@@ -115,7 +114,7 @@ impl Machine {
             key_id,
             algorithm_id,
             mac_len,
-            registrations,
+            uses: 0,
         });
         // However the clock was set: not longer than a registration of now.
         let ttl = match record.ttl_minutes {

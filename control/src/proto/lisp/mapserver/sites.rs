@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::database::bits;
+use super::database::{Seconds, bits};
 use super::trie::{Bits, Trie};
 use super::{Settings, Site};
 use crate::proto::lisp::wire::auth::Secret;
-use crate::proto::lisp::{EidKey, InstanceId};
+use crate::proto::lisp::{Action, EidKey, InstanceId};
 
 /// Nonces kept for one site: beyond, unknown xTR-IDs are refused.
 const NONCES_MAX: usize = 1 << 16;
@@ -50,11 +50,23 @@ pub(super) enum Freshness {
     NoRoom,
 }
 
-/// Sites that may register a prefix.
-#[derive(Debug, Clone, Default)]
+/// Sites that may register a prefix, and what is answered for it.
+#[derive(Debug, Clone)]
 struct Allowance {
+    key: EidKey,
     /// Site, whether more-specifics are allowed.
     sites: Vec<(u32, bool)>,
+    /// What is answered whatever is registered.
+    action: Option<Action>,
+    /// When somebody who is not authentic wanted to register something of it, if that matters.
+    failed: Option<Seconds>,
+}
+
+/// What is answered for an EID whatever is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Denial {
+    pub(super) key: EidKey,
+    pub(super) action: Action,
 }
 
 /// The sites.
@@ -64,6 +76,8 @@ pub(super) struct Sites {
     sites: Vec<Option<Site>>,
     numbers: BTreeMap<String, u32>,
     tries: BTreeMap<(InstanceId, bool), Trie>,
+    /// Of them, those that are denied.
+    denied: BTreeMap<(InstanceId, bool), Trie>,
     allowances: Vec<Allowance>,
     nonces: BTreeMap<NonceKey, Last>,
     /// Rises whenever a nonce does.
@@ -76,6 +90,7 @@ impl Sites {
             sites: Vec::new(),
             numbers: BTreeMap::new(),
             tries: BTreeMap::new(),
+            denied: BTreeMap::new(),
             allowances: Vec::new(),
             nonces: BTreeMap::new(),
             revision: 0,
@@ -86,6 +101,7 @@ impl Sites {
     pub(super) fn configure(&mut self, settings: &Settings) {
         self.sites.iter_mut().for_each(|site| *site = None);
         self.tries.clear();
+        self.denied.clear();
         self.allowances.clear();
         for site in &settings.sites {
             let number = self.number(&site.name);
@@ -93,7 +109,12 @@ impl Sites {
                 let (family, prefix) = bits(allowed.key);
                 let trie = self.tries.entry(family).or_insert_with(Trie::new);
                 let at = trie.value(prefix).unwrap_or_else(|| {
-                    self.allowances.push(Allowance::default());
+                    self.allowances.push(Allowance {
+                        key: allowed.key,
+                        sites: Vec::new(),
+                        action: None,
+                        failed: None,
+                    });
                     let at = u32::try_from(self.allowances.len() - 1);
                     let at = at.expect("a configuration has fewer than 2^32 prefixes");
                     trie.insert(prefix, at);
@@ -102,6 +123,11 @@ impl Sites {
                 if let Some(allowance) = self.allowances.get_mut(at as usize) {
                     // `as`: widening
                     allowance.sites.push((number, allowed.more_specifics));
+                    allowance.action = allowance.action.or(allowed.action);
+                }
+                if allowed.action.is_some() {
+                    let denied = self.denied.entry(family).or_insert_with(Trie::new);
+                    denied.insert(prefix, at);
                 }
             }
             if let Some(slot) = self.sites.get_mut(number as usize) {
@@ -145,14 +171,8 @@ impl Sites {
 
     /// Sites that may register this prefix, exactly or as part of what is theirs.
     pub(super) fn allowed(&self, key: EidKey) -> impl Iterator<Item = u32> + '_ {
-        let (family, prefix) = bits(key);
-        let longest = self.tries.get(&family);
-        let longest = longest.and_then(|trie| trie.longest(prefix));
-        let sites = longest.and_then(|(len, at)| {
-            // `as`: widening
-            let allowance = self.allowances.get(at as usize)?;
-            Some((len == prefix.len, &allowance.sites))
-        });
+        let allowance = self.around(key);
+        let sites = allowance.map(|allowance| (allowance.key == key, &allowance.sites));
         sites.into_iter().flat_map(|(is_exact, sites)| {
             let allowed = sites.iter().filter(move |(_, more)| is_exact || *more);
             allowed.map(|(site, _)| *site)
@@ -161,9 +181,73 @@ impl Sites {
 
     /// Whether a prefix lies in what some site may register.
     pub(super) fn is_known(&self, key: EidKey) -> bool {
+        self.around(key).is_some()
+    }
+
+    /// Of the longest prefix around this one, or itself.
+    fn around(&self, key: EidKey) -> Option<&Allowance> {
+        let (family, prefix) = bits(key);
+        let (_, at) = self.tries.get(&family)?.longest(prefix)?;
+        self.allowances.get(at as usize) // `as`: widening
+    }
+
+    /// What is answered for this prefix whatever is registered.
+    pub(super) fn denial(&self, key: EidKey) -> Option<Denial> {
+        if self.denied.is_empty() {
+            return None;
+        }
+        let Allowance { key, action, .. } = *self.around(key)?;
+        Some(Denial {
+            key,
+            action: action?,
+        })
+    }
+
+    /// All that is denied within a prefix.
+    pub(super) fn denials(&self, key: EidKey) -> impl Iterator<Item = Denial> + '_ {
+        let (family, prefix) = bits(key);
+        let denied = self.denied.get(&family).into_iter();
+        let denied = denied.flat_map(move |trie| trie.within(prefix));
+        denied.filter_map(|(_, at)| {
+            // `as`: widening
+            let Allowance { key, action, .. } = *self.allowances.get(at as usize)?;
+            let action = action?;
+            Some(Denial { key, action })
+        })
+    }
+
+    /// Length of the least specific prefix around an address without a denied one inside but those around it.
+    pub(super) fn denied_hole(&self, key: EidKey) -> u8 {
+        let (family, prefix): (_, Bits) = bits(key);
+        self.denied.get(&family).map_or(0, |trie| trie.hole(prefix))
+    }
+
+    /// Somebody wanted to register this, and was authentic or not.
+    pub(super) fn note_tried(&mut self, now: Seconds, key: EidKey, is_authentic: bool) {
+        let Some(allowance) = self.around(key) else {
+            return;
+        };
+        let sites = allowance.sites.iter();
+        let mut sites = sites.filter_map(|(number, _)| self.site(*number));
+        let failed = (!is_authentic).then_some(now);
+        if allowance.failed == failed || !sites.any(|site| site.auth_failure) {
+            return;
+        }
         let (family, prefix) = bits(key);
         let trie = self.tries.get(&family);
-        trie.is_some_and(|trie| trie.longest(prefix).is_some())
+        let at = trie.and_then(|trie| trie.longest(prefix));
+        if let Some((_, at)) = at
+            && let Some(allowance) = self.allowances.get_mut(at as usize)
+        {
+            // `as`: widening
+            allowance.failed = failed;
+        }
+    }
+
+    /// When somebody last wanted to register something of what is around this, and was not authentic; none: whoever did
+    /// last was, or it does not matter.
+    pub(super) fn failed(&self, key: EidKey) -> Option<Seconds> {
+        self.around(key)?.failed
     }
 
     /// Length of the least specific prefix around an address without a site's inside but those around it.

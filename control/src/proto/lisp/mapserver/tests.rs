@@ -2,9 +2,11 @@
 
 mod convergence;
 mod listing;
+mod policy;
 mod registers;
 mod requests;
 mod saved;
+mod transitions;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -33,10 +35,7 @@ fn key(instance: u32, eid: &str) -> EidKey {
 }
 
 fn allowed(instance: u32, eid: &str, more_specifics: bool) -> Allowed {
-    Allowed {
-        key: key(instance, eid),
-        more_specifics,
-    }
+    Allowed::new(key(instance, eid), more_specifics)
 }
 
 fn secret(name: &str) -> Secret {

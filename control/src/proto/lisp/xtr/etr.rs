@@ -1,7 +1,8 @@
 //! Answering Map-Requests for own EIDs (RFC 9301 5.2 to 5.5, 7.1).
 //!
-//! An answer has the best match and every own prefix under it, with all own RLOCs. It goes from port 4342 to one of the
-//! request's ITR-RLOCs, to the port the request came from. Answers are limited, in all and for each of those they go to
+//! An answer has the best match and all under it (RFC 9301 5.5): own prefixes with all own RLOCs, and hosts that are away
+//! with what the mapping system said of them, none of it authoritative. It goes from port 4342 to one of the request's
+//! ITR-RLOCs, to the port the request came from. Answers are limited, in all and for each of those they go to
 //! (P-07): a request costs nothing to forge.
 
 use std::collections::{BTreeSet, HashMap};
@@ -10,10 +11,11 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
+use super::hosts::Hosts;
 use super::settings::{Settings, is_within};
 use super::{Context, is_unicast};
 use crate::proto::lisp::EidKey;
-use crate::proto::lisp::wire::{Record, Reply, ReplyFlags, Request, message_max};
+use crate::proto::lisp::wire::{Act, Record, Reply, ReplyFlags, Request, message_max};
 use crate::proto::ndp::bucket::TokenBucket;
 
 /// Answers a second, and at once.
@@ -73,11 +75,11 @@ impl Etr {
     }
 
     /// `from` is where the request itself came from: for an encapsulated one, what stands inside. `to` is the own RLOC it
-    /// arrived at. `away` are hosts under own prefixes that are at other sites.
+    /// arrived at. `hosts` knows those under own prefixes that are at other sites.
     pub(super) fn handle_request(
         &mut self,
         now: Instant,
-        (settings, away): (&Settings, &BTreeSet<EidKey>),
+        (settings, hosts): (&Settings, &Hosts),
         request: &Request,
         from: SocketAddr,
         to: IpAddr,
@@ -111,14 +113,14 @@ impl Etr {
         let probed = request.flags.probe.then_some(to);
         let mut records: Vec<Record> = Vec::new();
         let room = message_max(destination.is_ipv4()) - Reply::HEADER_LEN;
-        let nobody = BTreeSet::new();
         for asked in request.asked.iter().take(ASKED_MAX) {
+            // Where a host is that is away, its own site says.
+            if hosts.away().contains(&asked.key) {
+                continue;
+            }
             // A probe asks whether the locator answers: it does, also for a prefix around hosts that are away.
-            let left_out = match request.flags.probe && !away.contains(&asked.key) {
-                true => &nobody,
-                false => away,
-            };
-            for record in answer(settings, left_out, asked.key, probed, room) {
+            let away = (!request.flags.probe).then_some(hosts);
+            for record in answer(settings, away, asked.key, probed, room) {
                 let used: usize = records.iter().map(Record::wire_len).sum();
                 let is_new = records.iter().all(|known| known.key != record.key);
                 if is_new && used + record.wire_len() <= room {
@@ -166,38 +168,83 @@ fn destination(settings: &Settings, request: &Request, from: IpAddr) -> Option<I
     usable.find(|rloc| **rloc == from).copied().or(first)
 }
 
-/// The best match and all under it; where they do not fit in a message, what is asked alone, which nothing is under. Where
-/// hosts under the best match are away, the part of it that holds none of them: the rest is not ours to answer for.
+/// The best match and all under it. Where that does not fit in a message, or it is not known where a host is, the same of
+/// a part of the prefix in which no host is away; where that does not fit either, what is asked alone, if nothing is under
+/// it.
 fn answer(
     settings: &Settings,
-    away: &BTreeSet<EidKey>,
+    hosts: Option<&Hosts>,
     asked: EidKey,
     probed: Option<IpAddr>,
     room: usize,
 ) -> Vec<Record> {
     let around = settings.eids.iter().filter(|own| is_within(asked, **own));
-    let best = around.max_by_key(|own| own.eid.prefix_len());
-    let Some(best) = best.and_then(|best| without(*best, asked, away)) else {
+    let Some(best) = around.max_by_key(|own| own.eid.prefix_len()).copied() else {
         return Vec::new();
     };
-    let under = settings.eids.iter().filter(|own| is_within(**own, best));
-    let mut keys: Vec<EidKey> = under.copied().chain([best]).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    if keys.len() <= RECORDS_MAX {
-        let records = keys.iter().map(|key| settings.record(*key, probed));
-        let records: Vec<Record> = records.collect();
-        if records.iter().map(Record::wire_len).sum::<usize>() <= room {
-            return records;
-        }
+    if let Some(records) = all_within(settings, hosts, best, probed, room) {
+        return records;
     }
-    if keys
-        .iter()
-        .any(|own| *own != asked && is_within(*own, asked))
-    {
+    let nobody = BTreeSet::new();
+    let away = hosts.map_or(&nobody, Hosts::away);
+    let Some(part) = without(best, asked, away) else {
+        return Vec::new();
+    };
+    if let Some(records) = all_within(settings, hosts, part, probed, room) {
+        return records;
+    }
+    let mut own = settings.eids.iter();
+    if own.any(|own| *own != asked && is_within(*own, asked)) {
         return Vec::new();
     }
     vec![settings.record(asked, probed)]
+}
+
+/// What is said of a prefix within own ones and of all under it, with one TTL; none: it does not fit, or it is not known.
+fn all_within(
+    settings: &Settings,
+    hosts: Option<&Hosts>,
+    prefix: EidKey,
+    probed: Option<IpAddr>,
+    room: usize,
+) -> Option<Vec<Record>> {
+    let own = settings.eids.iter().filter(|own| is_within(**own, prefix));
+    let own: BTreeSet<EidKey> = own.copied().chain([prefix]).collect();
+    let away = hosts.map(|hosts| hosts.away().range(prefix..));
+    let away = away.into_iter().flatten();
+    let away = away.take_while(|key| is_within(**key, prefix));
+    let own = own.iter().map(|key| Some(settings.record(*key, probed)));
+    let away = away.map(|key| hosts?.mapping(*key).map(of_others));
+    let mut records = Vec::new();
+    let mut bytes = 0;
+    for record in own.chain(away) {
+        let record = record?;
+        bytes += record.wire_len();
+        if bytes > room || records.len() >= RECORDS_MAX {
+            return None;
+        }
+        records.push(record);
+    }
+    let ttl_minutes = records.iter().map(|record| record.ttl_minutes).min()?;
+    for record in &mut records {
+        record.ttl_minutes = ttl_minutes;
+    }
+    records.sort_by_key(|record| record.key);
+    Some(records)
+}
+
+/// What is said of a host at another site: it is not ours to say (RFC 9301 5.4: A and L).
+fn of_others(said: &Record) -> Record {
+    let mut record = Record {
+        is_authoritative: false,
+        act: Act::default(),
+        ..said.clone()
+    };
+    for locator in &mut record.locators {
+        (locator.is_local, locator.is_probed) = (false, false);
+    }
+    record.sort_locators();
+    record
 }
 
 /// The widest prefix around `asked` within `best` that none of these hosts is in.

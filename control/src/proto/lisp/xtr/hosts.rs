@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::proto::lisp::EidKey;
+use crate::proto::lisp::wire::Record;
 use crate::proto::ndp::InterfaceIndex;
 use crate::proto::ndp::bucket::TokenBucket;
 
@@ -113,6 +114,8 @@ pub(super) struct Hosts {
     known: BTreeMap<EidKey, Host>,
     at: BTreeMap<InterfaceIndex, usize>,
     away: BTreeSet<EidKey>,
+    /// What the mapping system said of those that are away.
+    mappings: BTreeMap<EidKey, Record>,
     checks: BTreeSet<(Instant, EidKey)>,
     asked: TokenBucket,
 }
@@ -124,6 +127,7 @@ impl Hosts {
             known: BTreeMap::new(),
             at: BTreeMap::new(),
             away: BTreeSet::new(),
+            mappings: BTreeMap::new(),
             checks: BTreeSet::new(),
             asked: TokenBucket::new(now, per_second, burst),
         }
@@ -172,6 +176,7 @@ impl Hosts {
             }
         }
         self.away.remove(&key);
+        self.mappings.remove(&key);
         if next == Some(Place::Away) {
             self.away.insert(key);
         }
@@ -203,6 +208,22 @@ impl Hosts {
     /// Those whose prefix is ours, and that are not here.
     pub(super) fn away(&self) -> &BTreeSet<EidKey> {
         &self.away
+    }
+
+    /// The mapping system says where a host is that is away.
+    pub(super) fn note_mapping(&mut self, key: EidKey, record: &Record) {
+        if self.away.contains(&key) {
+            let record = Record {
+                key,
+                ..record.clone()
+            };
+            self.mappings.insert(key, record);
+        }
+    }
+
+    /// What it said last.
+    pub(super) fn mapping(&self, key: EidKey) -> Option<&Record> {
+        self.mappings.get(&key)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

@@ -1,21 +1,8 @@
 //! Asking for mappings (RFC 9301 5.2, 5.3, 5.5).
 //!
-//! ```text
-//!             miss, refresh          try 2 to 10, 1 s apart
-//!    (none) ----------------> Asking ----------------------+
-//!      ^                      |  |  ^                      |
-//!      |                      |  |  +----------------------+
-//!      |   answered: until 1 s|  | 1 s after try 10: for 30 s
-//!      |   after the last try v  v
-//!      +------------------- Resting
-//!               over
-//! ```
-//!
-//! A question is for a host (a miss), for a prefix that was learned (to refresh it), or for what a solicitation named.
-//! While one rests, nothing is asked for the same prefix, so that there is one Map-Request a second at most, and a pause
-//! where nobody answers (C-10). All tries of a question have one nonce: an answer to an earlier one is still an answer.
-//! But what a solicitation wants is an answer to a question that was asked after it: where one is on its way or rests, it
-//! is asked once more, a second after the last Map-Request.
+//! A question is for a host (a miss), for a prefix that was learned (to refresh it), or for what a solicitation named; how
+//! often it is asked and when it is given up is in `question`. All its tries have one nonce: an answer to an earlier one is
+//! still an answer.
 //!
 //! A Map-Request goes to the Map-Resolvers in turn, encapsulated (RFC 9301 5.8). A Map-Reply is believed if it has the
 //! nonce of a question and a record that covers what was asked. Of its other records those under that one count too: an
@@ -26,7 +13,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
+use super::learned::Standing;
 use super::learned::{Due, Learned};
+use super::question::{self, Action, Occurrence, State};
 use super::settings::{Settings, is_within};
 use super::{Context, Event, Output};
 use crate::proto::lisp::EidKey;
@@ -38,9 +28,7 @@ use crate::proto::lisp::wire::{
 pub(super) const QUESTIONS_MAX: usize = 4096;
 /// Between two Map-Requests for one prefix (RFC 9301 5.3).
 const RETRY: Duration = Duration::from_secs(1);
-/// Map-Requests without an answer (RFC 9301 5.3).
-const TRIES: u8 = 10;
-/// And how long none is sent then.
+/// How long none is sent after the last try (RFC 9301 5.3).
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a mapping holds, most, that a Map-Server told of without being asked.
 const TTL_OF_MOVED: Duration = Duration::from_secs(60);
@@ -48,34 +36,14 @@ const TTL_OF_MOVED: Duration = Duration::from_secs(60);
 const TTL_OF_OURS: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, Clone, Copy)]
-enum State {
-    /// Waits for an answer with this nonce.
-    Asking { nonce: u64, tries: u8 },
-    /// Nothing is asked.
-    Resting,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Occurrence {
-    /// Somebody wants to know.
-    Wanted,
-    /// What is known, or on its way, may be old.
-    Solicited,
-    /// The time has come.
-    Due,
-    /// An answer was believed.
-    Answered,
-}
-
-#[derive(Debug, Clone, Copy)]
 struct Question {
     state: State,
+    /// Of its Map-Requests.
+    nonce: u64,
     /// Whose packet was the reason; none to refresh.
     source: Option<EidAddress>,
     /// A solicitation was the reason.
     is_solicited: bool,
-    /// It is to be asked once more.
-    again: bool,
     /// When the last Map-Request left.
     sent: Instant,
     due: Instant,
@@ -131,14 +99,38 @@ impl Itr {
         timeouts.into_iter().flatten().min()
     }
 
-    /// Whether something is known of this prefix, or of one around it.
-    pub(super) fn covers(&self, key: EidKey) -> bool {
-        self.learned.covers(key)
+    /// Whether something is known of this prefix, or of one around it that is under another.
+    pub(super) fn covers_within(&self, key: EidKey, around: EidKey) -> bool {
+        self.learned.covers_from(key, around.eid.prefix_len() + 1)
     }
 
     /// Whether something is known of this prefix, around it or under it.
     pub(super) fn knows(&self, key: EidKey) -> bool {
         self.learned.covers(key) || self.learned.under(key).next().is_some()
+    }
+
+    /// How the question for this prefix stands.
+    #[cfg(test)]
+    pub(super) fn state_of(&self, key: EidKey) -> Option<State> {
+        self.questions.get(&key).map(|question| question.state)
+    }
+
+    /// When something happens to it by itself.
+    #[cfg(test)]
+    pub(super) fn due_of(&self, key: EidKey) -> Option<Instant> {
+        self.questions.get(&key).map(|question| question.due)
+    }
+
+    /// The same of what was learned of this prefix.
+    #[cfg(test)]
+    pub(super) fn due_of_learned(&self, key: EidKey) -> Option<Instant> {
+        self.learned.due(key)
+    }
+
+    /// How what was learned of this prefix stands.
+    #[cfg(test)]
+    pub(super) fn standing_of(&self, now: Instant, key: EidKey) -> Option<Standing> {
+        self.learned.standing(now, key)
     }
 
     /// The nonce of the question that runs for this prefix.
@@ -180,23 +172,19 @@ impl Itr {
         occurrence: Occurrence,
         context: &mut Context,
     ) {
-        if !self.questions.contains_key(&key) {
-            if self.questions.len() >= QUESTIONS_MAX {
-                context.count("limit_questions");
-                return;
-            }
-            let question = Question {
-                state: State::Resting,
-                source,
-                is_solicited: false,
-                again: false,
-                sent: now,
-                due: now,
-            };
-            self.questions.insert(key, question);
-            self.by_due.insert((now, key));
+        // What should have happened by now comes first.
+        if self
+            .questions
+            .get(&key)
+            .is_some_and(|known| known.due <= now)
+        {
+            self.step(now, settings, (key, None), Occurrence::Due, context);
         }
-        self.step(now, settings, key, occurrence, context);
+        if self.questions.len() >= QUESTIONS_MAX && !self.questions.contains_key(&key) {
+            context.count("limit_questions");
+            return;
+        }
+        self.step(now, settings, (key, source), occurrence, context);
     }
 
     pub(super) fn handle_timeout(
@@ -217,80 +205,59 @@ impl Itr {
         while let Some((due, key)) = self.by_due.first().copied()
             && due <= now
         {
-            self.step(now, settings, key, Occurrence::Due, context);
+            self.step(now, settings, (key, None), Occurrence::Due, context);
         }
     }
 
-    /// One transition of the diagram above.
+    /// One transition of a question, and what follows. `source` is of whoever wants to know.
     fn step(
         &mut self,
         now: Instant,
         settings: &Settings,
-        key: EidKey,
+        (key, source): (EidKey, Option<EidAddress>),
         occurrence: Occurrence,
         context: &mut Context,
     ) {
-        let Some(mut question) = self.questions.get(&key).copied() else {
+        let known = self.questions.remove(&key);
+        if let Some(known) = &known {
+            self.by_due.remove(&(known.due, key));
+        }
+        let (state, action) = question::step(known.map(|known| known.state), occurrence);
+        let Some(state) = state else {
             return;
         };
-        self.by_due.remove(&(question.due, key));
-        match (question.state, occurrence) {
-            (State::Resting, Occurrence::Wanted | Occurrence::Solicited) if now >= question.due => {
-                question.is_solicited = matches!(occurrence, Occurrence::Solicited);
-                self.begin(now, settings, key, &mut question, context);
+        let mut question = known.unwrap_or(Question {
+            state,
+            nonce: 0,
+            source,
+            is_solicited: false,
+            sent: now,
+            due: now,
+        });
+        question.state = state;
+        match action {
+            Action::Ask { is_solicited } => {
+                question.nonce = context.nonces.make();
+                (question.source, question.is_solicited) = (source, is_solicited);
+                self.by_nonce.insert(question.nonce, key);
+                self.send(now, settings, key, &mut question, context);
             }
-            (State::Resting, Occurrence::Due) if question.again => {
-                question.is_solicited = true;
-                question.source = None;
-                self.begin(now, settings, key, &mut question, context);
-            }
-            (State::Resting, Occurrence::Solicited) => {
-                // Also where nobody answered: whoever solicits is there.
-                question.again = true;
-                question.due = question.due.min(now.max(question.sent + RETRY));
-            }
-            (State::Asking { .. }, Occurrence::Solicited) => question.again = true,
-            (State::Asking { nonce, tries }, Occurrence::Due) if tries < TRIES => {
-                let tries = tries + 1;
-                question.state = State::Asking { nonce, tries };
-                self.send(now, settings, key, nonce, &mut question, context);
-            }
-            (State::Asking { nonce, .. }, Occurrence::Due) => {
-                self.by_nonce.remove(&nonce);
-                context.count("request_unanswered");
-                context.event(Event::Unanswered { key });
-                question.state = State::Resting;
-                question.due = now + SILENCE;
-            }
-            (State::Asking { nonce, .. }, Occurrence::Answered) => {
-                self.by_nonce.remove(&nonce);
-                question.state = State::Resting;
+            Action::Retry => self.send(now, settings, key, &mut question, context),
+            Action::Rest => {
+                self.by_nonce.remove(&question.nonce);
                 question.due = question.sent + RETRY;
             }
-            (State::Resting, Occurrence::Due) => {
-                self.questions.remove(&key);
-                return;
+            Action::GiveUp => {
+                self.by_nonce.remove(&question.nonce);
+                context.count("request_unanswered");
+                context.event(Event::Unanswered { key });
+                question.due = now + SILENCE;
             }
-            (State::Resting, Occurrence::Wanted | Occurrence::Answered)
-            | (State::Asking { .. }, Occurrence::Wanted) => {}
+            Action::Hasten => question.due = question.due.min(now.max(question.sent + RETRY)),
+            Action::None | Action::Forget => {}
         }
         self.by_due.insert((question.due, key));
         self.questions.insert(key, question);
-    }
-
-    fn begin(
-        &mut self,
-        now: Instant,
-        settings: &Settings,
-        key: EidKey,
-        question: &mut Question,
-        context: &mut Context,
-    ) {
-        let nonce = context.nonces.make();
-        self.by_nonce.insert(nonce, key);
-        question.again = false;
-        question.state = State::Asking { nonce, tries: 1 };
-        self.send(now, settings, key, nonce, question, context);
     }
 
     /// A Map-Request to the next Map-Resolver that can be reached; where there is none, a try passes all the same.
@@ -299,7 +266,6 @@ impl Itr {
         now: Instant,
         settings: &Settings,
         key: EidKey,
-        nonce: u64,
         question: &mut Question,
         context: &mut Context,
     ) {
@@ -309,7 +275,7 @@ impl Itr {
         // When all were asked in vain, it may be the way back that fails: the answer shall come to another own RLOC.
         let own_turn = match question.state {
             State::Asking { tries, .. } => usize::from(tries.saturating_sub(1)) / resolvers,
-            State::Resting => 0,
+            State::Resting { .. } => 0,
         };
         let turns = (0..resolvers).map(|number| (self.turn + number) % resolvers);
         let mut reachable = turns.filter_map(|turn| {
@@ -334,7 +300,7 @@ impl Itr {
                 ..RequestFlags::default()
             },
             source: question.source,
-            ..Request::new(nonce, own, key)
+            ..Request::new(question.nonce, own, key)
         };
         let eid = key.eid.addr();
         let message = Encapsulated {
@@ -382,7 +348,7 @@ impl Itr {
         let answered = answered.take_while(|(key, _)| is_within(**key, covering.key));
         let answered: Vec<EidKey> = answered.map(|(key, _)| *key).collect();
         for key in answered {
-            self.step(now, settings, key, Occurrence::Answered, context);
+            self.step(now, settings, (key, None), Occurrence::Answered, context);
         }
         let unlisted = self.learned.under(covering.key);
         let unlisted: Vec<EidKey> = unlisted.filter(|key| !records.contains_key(key)).collect();
@@ -429,7 +395,7 @@ impl Itr {
         context: &mut Context,
     ) -> Option<EidKey> {
         let asked = self.by_nonce.get(&nonce).copied()?;
-        self.step(now, settings, asked, Occurrence::Answered, context);
+        self.step(now, settings, (asked, None), Occurrence::Answered, context);
         self.drop_learned(asked, context);
         Some(asked)
     }

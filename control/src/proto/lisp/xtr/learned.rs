@@ -33,6 +33,17 @@ struct Known {
     is_used: bool,
 }
 
+/// How an entry stands, as tests see it.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) is_positive: bool,
+    /// A packet used it since it was learned.
+    pub(super) is_used: bool,
+    /// The time is over at which it is asked for again if it is used.
+    pub(super) is_ending: bool,
+}
+
 /// What is due for an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
@@ -126,7 +137,12 @@ impl Learned {
 
     /// Whether there is an entry for this prefix, or for one around it.
     pub(super) fn covers(&self, key: EidKey) -> bool {
-        (0..=key.eid.prefix_len()).rev().any(|length| {
+        self.covers_from(key, 0)
+    }
+
+    /// The same, of those that are not shorter than that.
+    pub(super) fn covers_from(&self, key: EidKey, shortest: u8) -> bool {
+        (shortest..=key.eid.prefix_len()).rev().any(|length| {
             IpNet::new(key.eid.addr(), length).is_ok_and(|eid| {
                 let eid = eid.trunc();
                 self.known.contains_key(&EidKey { eid, ..key })
@@ -139,6 +155,23 @@ impl Learned {
         let from = (Bound::Excluded(prefix), Bound::Unbounded);
         let keys = self.known.range(from).map(|(key, _)| *key);
         keys.take_while(move |key| is_within(*key, prefix))
+    }
+
+    /// When the entry is looked at next.
+    #[cfg(test)]
+    pub(super) fn due(&self, key: EidKey) -> Option<Instant> {
+        self.known.get(&key).map(|known| known.due)
+    }
+
+    /// How an entry stands.
+    #[cfg(test)]
+    pub(super) fn standing(&self, now: Instant, key: EidKey) -> Option<Standing> {
+        let known = self.known.get(&key)?;
+        Some(Standing {
+            is_positive: known.is_positive,
+            is_used: known.is_used,
+            is_ending: known.due == known.expires && known.since < now,
+        })
     }
 
     /// When the entry ends.

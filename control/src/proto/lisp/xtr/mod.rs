@@ -13,6 +13,7 @@ mod itr;
 mod learned;
 mod liveness;
 mod probing;
+mod question;
 mod registration;
 mod roaming;
 mod settings;
@@ -363,7 +364,7 @@ impl Xtr {
             Message::Reply(reply) => {
                 context.count("received_map_reply");
                 if let Some(asked) = itr.handle_reply(now, settings, &reply, context) {
-                    self.note_answered(now, asked);
+                    self.note_answered(now, asked, &reply.records);
                 }
             }
             Message::Request(request) => {
@@ -372,7 +373,7 @@ impl Xtr {
                     soliciting.handle_solicitation(now, settings, &request, itr, context);
                     return;
                 }
-                let own = (&*settings, hosts.away());
+                let own = (&*settings, &*hosts);
                 etr.handle_request(now, own, &request, from, to, context);
             }
             Message::Encapsulated(encapsulated) => {
@@ -380,10 +381,10 @@ impl Xtr {
                 let (from, request) = (encapsulated.source, encapsulated.request);
                 if let Some(asked) = itr.handle_own_request(now, settings, request.nonce, context) {
                     context.count("request_came_back");
-                    self.note_answered(now, asked);
+                    self.note_answered(now, asked, &[]);
                     return;
                 }
-                let own = (&*settings, hosts.away());
+                let own = (&*settings, &*hosts);
                 etr.handle_request(now, own, &request, from, to, context);
             }
             Message::Notify(notify) => {
@@ -504,7 +505,6 @@ impl Xtr {
         self.probing.state(rloc)
     }
 
-    /// What it was told to do.
     /// What it was told to do, and the hosts that are here among the own EIDs.
     #[must_use]
     pub fn settings(&self) -> &Settings {

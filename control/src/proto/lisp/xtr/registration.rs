@@ -50,6 +50,21 @@ pub struct ServerState {
     pub sent: u64,
 }
 
+/// How the registration of an EID stands, as tests see it.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Everything is to be said at once, or was said and is not confirmed.
+    pub(super) is_due: bool,
+    pub(super) is_said: bool,
+    /// What is said of the EID is not confirmed, and was not even said.
+    pub(super) is_unconfirmed: bool,
+    pub(super) is_news: bool,
+    /// The Map-Server has confirmed something, and keeps it.
+    pub(super) was_confirmed: bool,
+    pub(super) is_registered: bool,
+}
+
 struct Server {
     settings: MapServer,
     /// When registering began, or all that is registered changed.
@@ -99,6 +114,13 @@ impl Server {
 
     fn is_registered(&self, now: Instant) -> bool {
         self.notified.is_some_and(|then| now < then + HOLDS)
+    }
+
+    /// Nothing is registered here any more: what is to be withdrawn.
+    fn leave(self, settings: &Settings) -> (Self, Vec<EidKey>) {
+        let own = settings.eids.iter().chain(&self.unconfirmed);
+        let eids: BTreeSet<EidKey> = own.copied().collect();
+        (self, eids.into_iter().collect())
     }
 
     /// Something else is said of this EID from now on.
@@ -182,8 +204,7 @@ impl Registrar {
             wanted.iter().all(|wanted| wanted.address != address)
         };
         let left = before.into_iter().filter(is_left);
-        self.left
-            .extend(left.map(|server| (server, old.eids.clone())));
+        self.left.extend(left.map(|server| server.leave(old)));
     }
 
     /// Another site has this EID now, and has said so: nothing more is to be said of it.
@@ -217,9 +238,8 @@ impl Registrar {
     /// Nothing is registered any more: said once, because nobody waits for an answer.
     pub(super) fn withdraw(&mut self, settings: &Settings, context: &mut Context) {
         let servers = std::mem::take(&mut self.servers);
-        let eids = settings.eids.clone();
-        let all = servers.into_iter().map(|server| (server, eids.clone()));
-        self.left.extend(all);
+        let left = servers.into_iter().map(|server| server.leave(settings));
+        self.left.extend(left);
         self.take_leave(settings, context);
     }
 
@@ -231,6 +251,18 @@ impl Registrar {
             };
             self.tell(&mut server, &gone, eids, context);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn standing(&self, now: Instant, key: EidKey) -> Option<Standing> {
+        self.servers.first().map(|server| Standing {
+            is_due: server.refresh.is_some_and(|due| due <= now),
+            is_said: server.refresh.is_none(),
+            is_unconfirmed: server.unconfirmed.contains(&key),
+            is_news: server.news.contains(&key),
+            was_confirmed: server.notified.is_some(),
+            is_registered: server.is_registered(now),
+        })
     }
 
     pub(super) fn servers(&self, now: Instant) -> impl Iterator<Item = ServerState> + '_ {
@@ -277,12 +309,6 @@ impl Registrar {
             server.is_told = false;
             let server = server.settings.address;
             context.event(Event::RegistrationLost { server });
-        }
-        if settings.source(server.settings.address.is_ipv4()).is_none() {
-            context.count("register_no_source");
-            server.again = Some(now + RETRY);
-            server.refresh = server.refresh.map(|due| due.max(now + RETRY));
-            return;
         }
         if server.refresh.is_some_and(|due| due <= now) {
             server.refresh = None;
@@ -333,6 +359,7 @@ impl Registrar {
     ) {
         let address = server.settings.address;
         let Some(source) = settings.source(address.is_ipv4()) else {
+            context.count("register_no_source");
             return;
         };
         for records in parts(settings, &server.settings, &eids) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::hosts::{Change, Occurrence};
+use super::settings::is_within;
 use super::{Event, Output, Place, Xtr};
 use crate::proto::lisp::EidKey;
 use crate::proto::lisp::wire::{EidAddress, Record};
@@ -111,6 +112,7 @@ impl Xtr {
         }
         let at_home = self.configured.has_eid(key);
         self.note_host(now, key, Occurrence::Elsewhere { at_home });
+        self.hosts.note_mapping(key, record);
         if !matches!(self.hosts.place(key), Some(Place::Here(_))) {
             let Self {
                 settings,
@@ -123,15 +125,32 @@ impl Xtr {
     }
 
     /// What was asked is answered: of a host whose prefix is ours, where it is.
-    pub(super) fn note_answered(&mut self, now: Instant, asked: EidKey) {
-        if is_host(asked) && self.settings.is_dynamic(asked) && self.configured.has_eid(asked) {
-            let occurrence = match self.itr.covers(asked) {
-                true => Occurrence::Elsewhere { at_home: true },
-                false => Occurrence::Nowhere,
-            };
-            if !matches!(self.hosts.place(asked), Some(Place::Here(_))) {
-                self.note_host(now, asked, occurrence);
-            }
+    pub(super) fn note_answered(&mut self, now: Instant, asked: EidKey, records: &[Record]) {
+        if !is_host(asked)
+            || !self.settings.is_dynamic(asked)
+            || matches!(self.hosts.place(asked), Some(Place::Here(_)))
+        {
+            return;
+        }
+        let own = self.configured.eids.iter();
+        let own = own.filter(|own| is_within(asked, **own));
+        let Some(own) = own.max_by_key(|own| own.eid.prefix_len()).copied() else {
+            return;
+        };
+        // A prefix around ours says nothing of our hosts.
+        let occurrence = match self.itr.covers_within(asked, own) {
+            true => Occurrence::Elsewhere { at_home: true },
+            false => Occurrence::Nowhere,
+        };
+        self.note_host(now, asked, occurrence);
+        let around = records.iter().filter(|record| {
+            is_within(asked, record.key)
+                && is_within(record.key, own)
+                && record.ttl_minutes != 0
+                && self.settings.is_of_others(record)
+        });
+        if let Some(record) = around.max_by_key(|record| record.key.eid.prefix_len()) {
+            self.hosts.note_mapping(asked, record);
         }
     }
 }

@@ -6,8 +6,9 @@ mod hosts;
 mod joined;
 mod liveness;
 mod probing;
-
+mod questions;
 mod registering;
+mod registrations;
 mod soliciting;
 
 use std::net::{IpAddr, SocketAddr};

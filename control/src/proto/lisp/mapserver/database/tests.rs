@@ -29,7 +29,7 @@ fn etr(number: u32) -> Etr {
         key_id: 0,
         algorithm_id: 2,
         mac_len: 16,
-        registrations: 0,
+        uses: 0,
     }
 }
 
@@ -42,51 +42,54 @@ fn agrees_with_a_plain_map() {
         let mut model: BTreeMap<EidKey, Vec<(u32, Seconds)>> = BTreeMap::new();
         let mut now = 0;
         for _ in 0..1500 {
-            let key = key(&mut rng);
             let number = rng.u32(0..4);
             let id = database.note_etr(etr(number));
-            match rng.u8(0..10) {
-                0 => {
-                    let had = model
-                        .get(&key)
-                        .is_some_and(|known| known.iter().any(|one| one.0 == number));
-                    assert_eq!(database.withdraw(key, id), had);
-                    if let Some(known) = model.get_mut(&key) {
-                        known.retain(|one| one.0 != number);
+            // What one message says: it may take back all its ETR has, and register the next.
+            for _ in 0..rng.u8(1..4) {
+                let key = key(&mut rng);
+                match rng.u8(0..10) {
+                    0 => {
+                        let had = model
+                            .get(&key)
+                            .is_some_and(|known| known.iter().any(|one| one.0 == number));
+                        assert_eq!(database.withdraw(key, id), had);
+                        if let Some(known) = model.get_mut(&key) {
+                            known.retain(|one| one.0 != number);
+                        }
+                    }
+                    1 => {
+                        now += rng.u32(0..120);
+                        let before: usize = model.values().map(Vec::len).sum();
+                        for known in model.values_mut() {
+                            known.retain(|one| one.1 > now);
+                        }
+                        let after: usize = model.values().map(Vec::len).sum();
+                        assert_eq!(database.expire(now), (before - after) as u64);
+                    }
+                    _ => {
+                        let expires = now + rng.u32(1..300);
+                        let registration = Registration {
+                            locators: locators(&mut rng),
+                            etr: id,
+                            expires,
+                            ttl_minutes: 1,
+                            map_version: 0,
+                            proxy_reply: false,
+                            merge: false,
+                        };
+                        let outcome = database.register(key, registration, 60);
+                        if outcome == Outcome::Full {
+                            assert!(model.len() >= 60 && !model.contains_key(&key));
+                        } else {
+                            let known = model.entry(key).or_default();
+                            known.retain(|one| one.0 != number);
+                            known.insert(0, (number, expires));
+                        }
                     }
                 }
-                1 => {
-                    now += rng.u32(0..120);
-                    let before: usize = model.values().map(Vec::len).sum();
-                    for known in model.values_mut() {
-                        known.retain(|one| one.1 > now);
-                    }
-                    let after: usize = model.values().map(Vec::len).sum();
-                    assert_eq!(database.expire(now), (before - after) as u64);
-                }
-                _ => {
-                    let expires = now + rng.u32(1..300);
-                    let registration = Registration {
-                        locators: locators(&mut rng),
-                        etr: id,
-                        expires,
-                        ttl_minutes: 1,
-                        map_version: 0,
-                        proxy_reply: false,
-                        merge: false,
-                    };
-                    let outcome = database.register(key, registration, 60);
-                    if outcome == Outcome::Full {
-                        assert!(model.len() >= 60 && !model.contains_key(&key));
-                    } else {
-                        let known = model.entry(key).or_default();
-                        known.retain(|one| one.0 != number);
-                        known.insert(0, (number, expires));
-                    }
-                }
+                model.retain(|_, known| !known.is_empty());
             }
             database.release_etr(id);
-            model.retain(|_, known| !known.is_empty());
             assert_eq!(database.len(), model.len());
             let registered: BTreeSet<EidKey> = database.entries().map(|entry| entry.key).collect();
             assert!(registered.iter().eq(model.keys()));

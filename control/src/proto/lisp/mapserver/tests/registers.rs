@@ -221,6 +221,37 @@ fn only_what_a_site_may_register_is_taken() {
     assert_eq!(bench.machine.registrations(), 4);
 }
 
+/// A router whose message takes back all it has, and registers something else, keeps its name: it was given to the next
+/// router once, of whatever site, with the registration.
+#[test]
+fn a_router_that_withdraws_all_and_registers_more_in_one_message_stays_itself() {
+    let mut bench = Bench::new(settings());
+    let mut first = Router::new(ETR_A, "first");
+    let mut second = Router::new(ETR_B, "second");
+    let held = record(key(7, "10.1.2.0/24"), &["192.0.2.1"]);
+    let next = record(key(7, "10.1.3.0/24"), &["192.0.2.1"]);
+    bench.register(&mut first, std::slice::from_ref(&held));
+    let gone = Record {
+        ttl_minutes: 0,
+        ..held
+    };
+    bench.register(&mut first, &[gone, next]);
+    let other = record(key(0, "2001:db8:120::/48"), &["192.0.2.2"]);
+    bench.register(&mut second, &[other]);
+    let registered = bench.machine.registered(bench.now);
+    let mut sites: Vec<_> = registered
+        .map(|one| (one.key.eid.to_string(), one.site))
+        .collect();
+    sites.sort_unstable();
+    let expected = [("10.1.3.0/24", "first"), ("2001:db8:120::/48", "second")];
+    assert!(
+        sites
+            .iter()
+            .map(|(eid, site)| (eid.as_str(), site.as_str()))
+            .eq(expected)
+    );
+}
+
 /// 180 s, or the record's TTL with the T-bit.
 #[test]
 fn registrations_run_out() {

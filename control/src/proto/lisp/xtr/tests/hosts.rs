@@ -116,14 +116,23 @@ fn answered(bench: &mut Bench, asked: &str) -> Vec<String> {
 }
 
 fn answered_to(bench: &mut Bench, request: Request) -> Vec<String> {
+    let records = replied(bench, request).into_iter();
+    records.map(|record| record.key.eid.to_string()).collect()
+}
+
+/// The same with what is said of them.
+fn records_for(bench: &mut Bench, asked: &str) -> Vec<Record> {
+    replied(bench, Request::new(5, vec![ip(PEER)], key(asked)))
+}
+
+fn replied(bench: &mut Bench, request: Request) -> Vec<Record> {
     bench.receive(PEER, &Message::Request(request));
     let sent = bench.sent(Duration::ZERO);
     let replies = sent.iter().filter_map(|(_, d)| match parse(&d.payload) {
         Ok(Message::Reply(reply)) => Some(reply),
         _ => None,
     });
-    let records = replies.flat_map(|reply| reply.records);
-    records.map(|record| record.key.eid.to_string()).collect()
+    replies.flat_map(|reply| reply.records).collect()
 }
 
 #[test]
@@ -295,24 +304,36 @@ fn other_notifications_move_nobody() {
     }
 }
 
-/// What is said of a prefix holds for all of it: the part without hosts that are away.
+/// P-02: what is said of a prefix holds for all of it, so that hosts which are away come with it.
 #[test]
-fn answers_leave_out_what_is_away() {
+fn answers_have_hosts_that_are_away_where_they_are() {
     let mut bench = started(home());
     let host = format!("{HOST}/128");
     hear(&mut bench, HOST, ONE);
     settle(&mut bench, seconds(1));
-    moved(&mut bench, 77, vec![positive(&host, 1440)]);
+    moved(&mut bench, 77, vec![positive(&host, 60)]);
     settle(&mut bench, Duration::ZERO);
-    assert_eq!(
-        answered(&mut bench, "2001:db8:a:2::1/128"),
-        ["2001:db8:a:2::/63"]
-    );
-    assert_eq!(
-        answered(&mut bench, "2001:db8:a:1::6/128"),
-        ["2001:db8:a:1::6/128"]
-    );
-    assert_eq!(answered(&mut bench, "2001:db8:a::/48"), [""; 0]);
+    for asked in [
+        "2001:db8:a:2::1/128",
+        "2001:db8:a:1::6/128",
+        "2001:db8:a::/48",
+    ] {
+        let records = records_for(&mut bench, asked);
+        let [own, elsewhere] = &records[..] else {
+            panic!("{asked}: {records:?}")
+        };
+        assert_eq!(
+            (own.key, elsewhere.key),
+            (key("2001:db8:a::/48"), key(&host))
+        );
+        // One TTL for all: the shortest.
+        assert_eq!((own.ttl_minutes, elsewhere.ttl_minutes), (60, 60));
+        assert!(own.is_authoritative && !elsewhere.is_authoritative);
+        let rlocs = elsewhere.locators.iter().map(|locator| locator.rloc);
+        assert_eq!(rlocs.collect::<Vec<_>>(), [ip(PEER)]);
+        assert!(elsewhere.locators.iter().all(|locator| !locator.is_local));
+    }
+    assert_eq!(answered(&mut bench, &host), [""; 0], "its site says that");
     // Whether the locator answers is another question (B-01), but not for the host itself.
     let probes = [
         ("2001:db8:a::/48", vec!["2001:db8:a::/48"]),
@@ -323,12 +344,64 @@ fn answers_leave_out_what_is_away() {
         probe.flags.probe = true;
         assert_eq!(answered_to(&mut bench, probe), expected);
     }
+    // Hosts that are here have an answer of their own.
     hear(&mut bench, "2001:db8:a:1::5", ONE);
     settle(&mut bench, Duration::ZERO);
     assert_eq!(
-        answered(&mut bench, "2001:db8:a:1::4/128"),
-        ["2001:db8:a:1::4/127", "2001:db8:a:1::5/128"]
+        answered(&mut bench, "2001:db8:a::/48"),
+        ["2001:db8:a::/48", "2001:db8:a:1::5/128", &host]
     );
+    // What the mapping system says of it later is what is answered then, and nothing when it is back.
+    let mut other = positive(&host, 1440);
+    other.locators[0].rloc = ip("192.0.2.9");
+    moved(&mut bench, 78, vec![other.clone()]);
+    settle(&mut bench, Duration::ZERO);
+    let records = records_for(&mut bench, "2001:db8:a::/48");
+    assert_eq!(records[2].locators[0].rloc, ip("192.0.2.9"));
+    hear(&mut bench, HOST, ONE);
+    settle(&mut bench, Duration::ZERO);
+    let records = records_for(&mut bench, "2001:db8:a::/48");
+    assert!(records.iter().all(|record| record.is_authoritative));
+}
+
+/// G-05: where not all of them have room, answers are for the part of a prefix without any, and what is around some is
+/// not answered.
+#[test]
+fn more_hosts_away_than_have_room_are_left_out() {
+    let mut bench = started(home());
+    let away: Vec<String> = (0..40)
+        .map(|n| format!("2001:db8:a:1::{n:x}/128"))
+        .collect();
+    for (host, nonce) in away.iter().zip(100..) {
+        moved(&mut bench, nonce, vec![positive(host, 1440)]);
+        settle(&mut bench, Duration::ZERO);
+    }
+    assert_eq!(bench.xtr.away().len(), 40);
+    assert_eq!(answered(&mut bench, "2001:db8:a::/48"), [""; 0]);
+    assert_eq!(
+        answered(&mut bench, "2001:db8:a:2::1/128"),
+        ["2001:db8:a:2::/63"]
+    );
+    assert_eq!(
+        answered(&mut bench, "2001:db8:a:1::30/128"),
+        ["2001:db8:a:1::30/124"]
+    );
+    assert_eq!(
+        answered(&mut bench, "2001:db8:a:1::28/128"),
+        ["2001:db8:a:1::28/125"]
+    );
+}
+
+/// A negative answer for a prefix around ours is none about hosts of ours.
+#[test]
+fn an_answer_around_an_own_prefix_takes_no_host_away() {
+    let mut bench = started(home());
+    bench.xtr.host_silent(bench.now, eid(HOST), ONE);
+    let sent = bench.sent(Duration::ZERO);
+    let nonce = asked(&sent[0].1).request.nonce;
+    let record = Record::negative(key("2001:db8::/32"), Act::from(Action::Native), 1);
+    bench.receive(SERVER, &reply(nonce, vec![record]));
+    assert_eq!(bench.xtr.away().len(), 0);
 }
 
 /// A host whose prefix is ours, of which nobody else knows: an answer with our own prefix, or our own question.

@@ -21,10 +21,7 @@ fn map_server(now: Instant) -> Machine {
         .map(|((_, prefix), name)| Site {
             keys: vec![(1, Secret::new(name.as_bytes()))],
             prefixes: [*prefix, DYNAMIC]
-                .map(|prefix| Allowed {
-                    key: key(prefix),
-                    more_specifics: true,
-                })
+                .map(|prefix| Allowed::new(key(prefix), true))
                 .to_vec(),
             ..Site::new(name)
         });
@@ -199,6 +196,32 @@ impl World {
         }
     }
 
+    /// Where the host is by what its home answers for all of its prefix.
+    fn told_at_home(&mut self) -> usize {
+        let (now, asker) = (self.now, SITES[1].0);
+        let request = Request::new(9, vec![ip(asker)], key(SITES[0].1));
+        let bytes = emit(&Message::Request(request));
+        self.sites[0]
+            .xtr
+            .handle_input(now, control(asker), ip(SITES[0].0), &bytes);
+        let mut outputs = std::iter::from_fn(|| self.sites[0].xtr.poll_output());
+        let records = outputs.find_map(|output| match output {
+            Output::Send(datagram) => match parse(&datagram.payload) {
+                Ok(Message::Reply(reply)) => Some(reply.records),
+                _ => None,
+            },
+            _ => None,
+        });
+        let records = records.expect("an answer").into_iter();
+        let around = records.filter(|record| record.key.eid.contains(&ip(HOST)));
+        let best = around.max_by_key(|record| record.key.eid.prefix_len());
+        let rloc = best.expect("of the host").locators[0].rloc;
+        let mut sites = SITES.iter();
+        sites
+            .position(|(known, _)| ip(known) == rloc)
+            .expect("a site")
+    }
+
     fn knows(&self, site: usize, other: usize) -> bool {
         let (rloc, prefix) = SITES[other];
         let mapping = self.caches[site].get(&key(prefix));
@@ -302,6 +325,7 @@ fn packets_follow_a_host_that_moves_whatever_is_lost() {
             let counters = world.sites[site].xtr.counters();
             assert_eq!(counters.of("auth_mac"), 0);
         }
+        assert_eq!(world.told_at_home(), at, "seed {seed}");
     }
 }
 

@@ -1,12 +1,13 @@
-//! The cases on devices: Sextant beside testpmd `io` and `macswap`, which forward the very same capture.
+//! Cases on devices: Sextant beside testpmd `io` and `macswap`, which forward the very same capture.
 //!
 //! A round runs each of the three once, in an order that rotates from round to round, and ratios are made inside it: the
 //! machine is shared and its speed moves.
 
+use std::fmt::Display;
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 
-use super::appliance::{changes, configuration, is_loaded};
-use super::cases::Case;
 use crate::appliance::{Sextant, is_length};
 use crate::interrupt;
 use crate::machine::Machine;
@@ -19,6 +20,26 @@ use crate::traffic;
 const BURST: usize = 32;
 const CONTENDERS: usize = 3;
 
+/// A case: its [`Display`] is its name in records.
+pub trait Case: Display {
+    /// The suite its records belong to.
+    const SUITE: &'static str;
+
+    /// The frames that come in by the source.
+    fn frames(&self) -> Vec<Vec<u8>>;
+
+    /// Mean length of the frames that go out when these come in, bytes.
+    fn sent_bytes(&self, frames: &[Vec<u8>]) -> f64;
+
+    /// The configuration of `sextant`.
+    fn configuration(&self, setup: &Setup, socket: &Path) -> String;
+
+    /// A file for `sextant map load`, once it runs.
+    fn changes(&self) -> Option<String> {
+        None
+    }
+}
+
 /// Packets a second of one round.
 struct Round {
     ours: f64,
@@ -26,9 +47,9 @@ struct Round {
     macswap: f64,
 }
 
-/// Run `cases`; `say` is told what is going on.
-pub fn run(
-    cases: &[Case],
+/// Run `cases`; `say` is told what is going on, and which cases do not fit the huge pages there are.
+pub fn run<C: Case>(
+    cases: &[C],
     rounds: usize,
     window: &Window,
     sextant: &Sextant,
@@ -38,7 +59,11 @@ pub fn run(
     let workspace = Workspace::new()?;
     let mut records = Vec::new();
     for case in cases {
-        let stand = Stand::new(*case, sextant, window, &workspace)?;
+        let stand = Stand::new(case, sextant, window, &workspace)?;
+        if let Some(short) = stand.setup.missing_huge_pages()? {
+            say(&format!("{case} is not measured: {short}"));
+            continue;
+        }
         let mut found = Vec::with_capacity(rounds);
         for number in 0..rounds {
             let round = stand.round(number).with_context(|| case.to_string())?;
@@ -51,34 +76,37 @@ pub fn run(
             ));
             found.push(round);
         }
-        records.extend(records_of(*case, &found, machine));
+        records.extend(records_of(case, &found, machine));
     }
     Ok(records)
 }
 
 /// A case, ready to run.
-struct Stand<'a> {
-    case: Case,
+struct Stand<'a, C> {
+    case: &'a C,
     sextant: &'a Sextant,
     window: &'a Window,
     workspace: &'a Workspace,
     setup: Setup,
     sent_bytes: f64,
+    /// There is a file of changes.
+    is_loaded: bool,
 }
 
-impl<'a> Stand<'a> {
+impl<'a, C: Case> Stand<'a, C> {
     fn new(
-        case: Case,
+        case: &'a C,
         sextant: &'a Sextant,
         window: &'a Window,
         workspace: &'a Workspace,
     ) -> Result<Self> {
         let frames = case.frames();
-        let capture = workspace.file("lisp.pcap");
+        let capture = workspace.file("case.pcap");
         let packets = traffic::write_capture(&capture, &frames)?;
-        if is_loaded(case) {
-            std::fs::write(workspace.file("mappings"), changes(case))
-                .context("cannot write the mappings")?;
+        let changes = case.changes();
+        if let Some(changes) = &changes {
+            std::fs::write(workspace.file("changes"), changes)
+                .context("cannot write the changes")?;
         }
         Ok(Self {
             case,
@@ -87,6 +115,7 @@ impl<'a> Stand<'a> {
             workspace,
             setup: Setup::new(&capture, packets, BURST)?,
             sent_bytes: case.sent_bytes(&frames),
+            is_loaded: changes.is_some(),
         })
     }
 
@@ -110,10 +139,10 @@ impl<'a> Stand<'a> {
     /// Fails when any packet was dropped, punted, or sent as it had come.
     fn ours(&self) -> Result<f64> {
         let socket = Sextant::socket(self.workspace);
-        let text = configuration(self.case, &self.setup, &socket);
+        let text = self.case.configuration(&self.setup, &socket);
         let prepare = || {
-            if is_loaded(self.case) {
-                let file = self.workspace.file("mappings");
+            if self.is_loaded {
+                let file = self.workspace.file("changes");
                 self.sextant.load(&file, self.sent_bytes, self.workspace)
             } else {
                 Ok(())
@@ -132,11 +161,11 @@ impl<'a> Stand<'a> {
     }
 }
 
-fn records_of(case: Case, rounds: &[Round], machine: &Machine) -> Vec<Record> {
+fn records_of<C: Case>(case: &C, rounds: &[Round], machine: &Machine) -> Vec<Record> {
     let name = case.to_string();
     let record = |metric, figure: &dyn Fn(&Round) -> f64| {
         let figures: Vec<f64> = rounds.iter().map(figure).collect();
-        Record::of(super::SUITE, &name, metric, &figures)
+        Record::of(C::SUITE, &name, metric, &figures)
     };
     vec![
         record(Metric::Mpps, &|round| round.ours / 1e6),
@@ -156,9 +185,9 @@ fn records_of(case: Case, rounds: &[Round], machine: &Machine) -> Vec<Record> {
 mod tests {
     use super::*;
     use crate::targets::target_of;
+    use crate::{lisp, steer};
 
-    #[test]
-    fn ratios_are_made_inside_each_round_and_have_their_goals() {
+    fn ratios_have_their_goals<C: Case>(cases: &[C]) {
         let machine = Machine {
             tsc_hertz: 2e9,
             ..Machine::look()
@@ -169,7 +198,7 @@ mod tests {
             io,
             macswap,
         });
-        for case in Case::quick() {
+        for case in cases {
             let records = records_of(case, &rounds, &machine);
             let ratio = records
                 .iter()
@@ -181,5 +210,11 @@ mod tests {
                 "{case}"
             );
         }
+    }
+
+    #[test]
+    fn ratios_are_made_inside_each_round_and_have_their_goals() {
+        ratios_have_their_goals(&lisp::cases::Case::quick());
+        ratios_have_their_goals(&steer::cases::Case::quick());
     }
 }
