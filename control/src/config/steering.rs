@@ -1,12 +1,15 @@
 //! Services, pools and servers, as the configuration says.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use serde::Serialize;
 
 use super::health::Health;
+
+/// The UDP port for GUE that IANA has assigned.
+pub const GUE_PORT: u16 = 6080;
 
 /// `[steering]`, `[[pools]]` and `[[services]]`: anycast steering.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,10 +38,19 @@ pub struct Pool {
     pub name: String,
     /// `vrf`: where its servers and its services are, index into [`Config::vrfs`](super::Config::vrfs). Default `main`.
     pub vrf: usize,
-    /// `mode`: how packets reach the servers, which answer clients themselves. Default `l2`.
+    /// `mode`: how packets reach the servers, and whether these answer clients themselves. Default `l2`.
     pub mode: Mode,
-    /// `source`: outer source of `ip6ip6`, an own address.
-    pub source: Option<Ipv6Addr>,
+    /// `source`: outer source of `ip6ip6` and `gue`, an own address; of `ipip` an own address, or a prefix: each flow has one
+    /// of its addresses then, so that servers' cards tell flows apart.
+    pub source: Option<IpNet>,
+    /// `port`: of `gue`, the servers' UDP port, 6080 unless given. Of `dnat` and `full-nat`, the servers' port, where it is
+    /// another than the service's; services by `dnat` have one port then.
+    pub port: Option<u16>,
+    /// `udp_checksum`: of `gue`, whether the outer UDP checksum is computed, or 0 (RFC 6935). Default true.
+    pub udp_checksum: bool,
+    /// `sources`: of `full-nat`, addresses from which servers are asked, 1 to 32 of all pools together; routed to this box,
+    /// or on a link of it.
+    pub sources: Vec<Ipv6Addr>,
     /// `table_size`: cells of the Maglev table, a prime from 251 to 655,373. Default 65,537.
     pub table_size: u32,
     /// `servers`: 1 to 1,024, of all pools together.
@@ -71,6 +83,30 @@ pub enum Mode {
     L2,
     /// In an IPv6 packet to its own address (RFC 2473).
     Ip6Ip6,
+    /// In an IPv4 packet to its own address (RFC 4213).
+    Ipip,
+    /// In a UDP datagram over IPv6 to its own address, behind a GUE header of variant 0.
+    Gue,
+    /// Translated to its own address, and to `port`; it answers through this box.
+    Dnat,
+    /// The same, and from one of `sources`: it answers to this box, wherever it is.
+    #[serde(rename = "full-nat")]
+    FullNat,
+}
+
+impl Mode {
+    /// The word of the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Ip6Ip6 => "ip6ip6",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+            Self::Dnat => "dnat",
+            Self::FullNat => "full-nat",
+        }
+    }
 }
 
 /// One of a pool's `servers`.
@@ -78,7 +114,9 @@ pub enum Mode {
 pub struct Server {
     /// `name`: unique in the pool. Default: the address.
     pub name: String,
-    /// `address`: its own, on a link of the VRF where the mode is `l2`; once in a pool.
+    /// `address`: its own, on a link of the VRF where the mode is `l2`, IPv4 where it is `ipip`; once in a pool. IPv4 stands
+    /// as IPv4-mapped here (RFC 4291 2.5.5.2).
+    #[serde(serialize_with = "plain")]
     pub address: Ipv6Addr,
     /// `weight`: share of new flows among those of the pool, 1 to 256. Default 1.
     pub weight: u16,
@@ -88,6 +126,18 @@ pub struct Server {
     pub interface: Option<usize>,
 }
 
+impl Server {
+    /// Its address as others write it.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        IpAddr::V6(self.address).to_canonical()
+    }
+}
+
+fn plain<S: serde::Serializer>(address: &Ipv6Addr, serializer: S) -> Result<S::Ok, S::Error> {
+    IpAddr::V6(*address).to_canonical().serialize(serializer)
+}
+
 /// One of `[[services]]`: packets that a pool answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Service {
@@ -95,7 +145,7 @@ pub struct Service {
     pub name: String,
     /// `prefix`: the service address with /128, or a prefix; routed to this box, on no link of it.
     pub prefix: Ipv6Net,
-    /// `protocol`: `tcp`, `udp`, `sctp`, `icmpv6` or `any`. Default `any`.
+    /// `protocol`: `tcp`, `udp`, `udp-lite`, `sctp`, `icmpv6` or `any`. Default `any`.
     pub protocol: Protocol,
     /// `ports`: numbers such as 443 and ranges such as "8000-8999", at most 64. Default: all.
     pub ports: Vec<Ports>,
@@ -122,12 +172,14 @@ pub struct PoolBySource {
 
 /// Which packets of a service address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// TCP.
     Tcp,
     /// UDP.
     Udp,
+    /// UDP-Lite.
+    UdpLite,
     /// SCTP.
     Sctp,
     /// ICMPv6: echo; errors belong to the flows they are about.
@@ -144,6 +196,7 @@ impl Protocol {
         match self {
             Self::Tcp => Some(6),
             Self::Udp => Some(17),
+            Self::UdpLite => Some(136),
             Self::Sctp => Some(132),
             Self::Icmpv6 => Some(58),
             Self::Any => None,
@@ -153,7 +206,7 @@ impl Protocol {
     /// Whether its packets have ports.
     #[must_use]
     pub const fn has_ports(self) -> bool {
-        matches!(self, Self::Tcp | Self::Udp | Self::Sctp)
+        matches!(self, Self::Tcp | Self::Udp | Self::UdpLite | Self::Sctp)
     }
 
     /// The word of the file.
@@ -162,6 +215,7 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::UdpLite => "udp-lite",
             Self::Sctp => "sctp",
             Self::Icmpv6 => "icmpv6",
             Self::Any => "any",

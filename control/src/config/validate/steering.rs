@@ -1,11 +1,14 @@
 //! Steering: servers can be reached the way their pool says, services are addresses of nobody else.
 
+mod translation;
+
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use dataplane::table::maglev::{self, is_prime};
 use ipnet::{IpNet, Ipv6Net};
-use pipelines::steer::{FLOWS_DEFAULT, SERVERS_MAX};
+use pipelines::steer::{FLOWS_DEFAULT, SERVERS_MAX, SOURCES_MAX};
 
 use super::addresses::{check_host_bits, touches_special};
 use super::health;
@@ -15,6 +18,7 @@ use super::neighbors::check_other_host;
 use super::pools;
 use crate::config::error::{Place, Sink};
 use crate::config::file::{PoolTable, ServerTable, ServiceTable, SteeringTables};
+use crate::config::health::Target;
 use crate::config::model::{Npt66, Route};
 use crate::config::problem::Problem;
 use crate::config::reader::{Field, List};
@@ -87,6 +91,7 @@ fn pools(
         names.note_incomplete();
     }
     let mut count = 0;
+    let mut sources = BTreeSet::new();
     let mut pools = Vec::new();
     for (index, table) in tables.or(Vec::new()).into_iter().enumerate() {
         let name = table.name.given();
@@ -104,6 +109,18 @@ fn pools(
                     found: count,
                     what,
                     maximum: SERVERS_MAX,
+                };
+                sink.push(place, problem);
+            }
+        }
+        if let Some((list, place)) = table.sources.given() {
+            let before = sources.len();
+            sources.extend(list.items.iter().map(|(source, _)| *source));
+            if before <= SOURCES_MAX && sources.len() > SOURCES_MAX {
+                let problem = Problem::TooMany {
+                    found: sources.len(),
+                    what: "sources of all pools",
+                    maximum: SOURCES_MAX,
                 };
                 sink.push(place, problem);
             }
@@ -128,6 +145,17 @@ fn pool(
     }
     let mode = (!table.mode.is_invalid()).then(|| table.mode.value().copied().unwrap_or_default());
     check_source(&table, mode, vrf, around.interfaces, sink);
+    let is_without_port = matches!(mode, Some(Mode::L2 | Mode::Ip6Ip6 | Mode::Ipip));
+    if let (Some((_, place)), true) = (table.port.given(), is_without_port) {
+        let (found, other) = ("port", "mode = \"gue\", \"dnat\" or \"full-nat\"");
+        sink.push(place, Problem::Without { found, other });
+    }
+    let is_other = mode.is_some_and(|mode| mode != Mode::Gue);
+    if let (Some((_, place)), true) = (table.udp_checksum.given(), is_other) {
+        let (found, other) = ("udp_checksum", "mode = \"gue\"");
+        sink.push(place, Problem::Without { found, other });
+    }
+    translation::check_sources(&table, mode, vrf, around, sink);
     let mut servers = Vec::new();
     let (mut names, mut addresses) = (Seen::default(), Seen::default());
     for (table, _) in table
@@ -145,6 +173,14 @@ fn pool(
         );
         servers.push(server);
     }
+    if let (Some(Mode::Ipip), Some((health, place))) = (mode, table.health.given())
+        && !health.target.is_invalid()
+        && health.target.value() != Some(&Target::Service)
+    {
+        // Checks are IPv6 packets.
+        let (found, other) = ("health of mode = \"ipip\"", "target = \"service\"");
+        sink.push(place, Problem::Without { found, other });
+    }
     let health = health::health(
         table.health,
         index,
@@ -160,6 +196,15 @@ fn pool(
         vrf: vrf.unwrap_or(0),
         mode: mode.unwrap_or_default(),
         source: table.source.optional(),
+        port: table.port.optional(),
+        udp_checksum: table.udp_checksum.or(true),
+        sources: table
+            .sources
+            .optional()
+            .into_iter()
+            .flat_map(|list| list.items)
+            .map(|(source, _)| source)
+            .collect(),
         table_size: table.table_size.or(maglev::SIZE_DEFAULT),
         servers,
         health,
@@ -175,22 +220,71 @@ fn check_source(
     interfaces: &Interfaces,
     sink: &mut Sink<'_>,
 ) {
-    match (mode, table.source.given()) {
-        (Some(Mode::L2), Some((_, place))) => {
-            let (found, other) = ("source", "mode = \"ip6ip6\"");
-            sink.push(place, Problem::Without { found, other });
+    let Some(mode) = mode else {
+        return;
+    };
+    let (source, place) = match (mode, table.source.given()) {
+        (Mode::L2 | Mode::Dnat | Mode::FullNat, None) => return,
+        (Mode::L2 | Mode::Dnat | Mode::FullNat, Some((_, place))) => {
+            let (found, other) = ("source", "mode = \"ip6ip6\", \"ipip\" or \"gue\"");
+            return sink.push(place, Problem::Without { found, other });
         }
-        (Some(Mode::Ip6Ip6), None) if table.source.is_absent() => {
-            let (found, other) = ("mode = \"ip6ip6\"", "source");
-            sink.push(&table.place, Problem::Without { found, other });
-        }
-        (Some(Mode::Ip6Ip6), Some((source, place))) => {
-            if let Some(vrf) = vrf {
-                interfaces.check_own(vrf, IpAddr::V6(*source), place, sink);
+        (Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue, None) => {
+            if table.source.is_absent() {
+                let found = match mode {
+                    Mode::Ipip => "mode = \"ipip\"",
+                    Mode::Gue => "mode = \"gue\"",
+                    _ => "mode = \"ip6ip6\"",
+                };
+                let other = "source";
+                sink.push(&table.place, Problem::Without { found, other });
             }
+            return;
         }
-        _ => {}
+        (Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue, Some((source, place))) => (*source, place),
+    };
+    let is_v4 = mode == Mode::Ipip;
+    if source.addr().is_ipv4() != is_v4 {
+        return refuse_family(source.addr(), place, is_v4, sink);
     }
+    if source.prefix_len() < source.max_prefix_len() {
+        let wrong = match touches_special(source) {
+            Some(kind) => Some((kind, "a prefix of unicast addresses")),
+            None if !is_v4 => Some(("is a prefix", "an own address")),
+            None => None,
+        };
+        if let Some((kind, expected)) = wrong {
+            let found = source.to_string();
+            let problem = Problem::WrongKind {
+                found,
+                kind,
+                expected,
+            };
+            sink.push(place, problem);
+        } else {
+            check_host_bits(source, place, sink);
+        }
+        return;
+    }
+    if let Some(vrf) = vrf {
+        interfaces.check_own(vrf, source.addr(), place, sink);
+    }
+}
+
+/// A tunnel's two ends are of one family, that of its mode.
+fn refuse_family(found: IpAddr, place: &Place, wants_v4: bool, sink: &mut Sink<'_>) {
+    let (kind, expected) = if wants_v4 {
+        ("is an IPv6 address", "an IPv4 address with mode = \"ipip\"")
+    } else {
+        ("is an IPv4 address", "an IPv6 address, or mode = \"ipip\"")
+    };
+    let found = found.to_string();
+    let problem = Problem::WrongKind {
+        found,
+        kind,
+        expected,
+    };
+    sink.push(place, problem);
 }
 
 fn server(
@@ -205,7 +299,7 @@ fn server(
         if let Some(first) = addresses.insert(*address, place) {
             let problem = Problem::Duplicate {
                 what: "server",
-                found: address.to_string(),
+                found: IpAddr::V6(*address).to_canonical().to_string(),
                 scope: "address once in a pool",
             };
             sink.push_related(place, problem, first, "first here");
@@ -225,7 +319,9 @@ fn server(
     }
     let address = table.address.or(Ipv6Addr::UNSPECIFIED);
     Server {
-        name: table.name.or(address.to_string()),
+        name: table
+            .name
+            .or(IpAddr::V6(address).to_canonical().to_string()),
         address,
         weight: table.weight.or(1),
         drained: table.drained.or(false),
@@ -244,7 +340,11 @@ fn on_link(
 ) -> Option<usize> {
     let interfaces = around.interfaces;
     let expected = "a server's own address";
-    let ip = IpAddr::V6(address);
+    let ip = IpAddr::V6(address).to_canonical();
+    if ip.is_ipv4() != (mode == Mode::Ipip) {
+        refuse_family(ip, place, mode == Mode::Ipip, sink);
+        return None;
+    }
     if !check_other_host(ip, place, vrf, interfaces, expected, sink) {
         return None;
     }
@@ -264,7 +364,7 @@ fn on_link(
         let problem = Problem::OffLink {
             found: ip,
             owner: format!("an interface in VRF {:?}", interfaces.vrf_name(vrf)),
-            expected: "a server on a link, or mode = \"ip6ip6\"".to_owned(),
+            expected: "a server on a link, or another mode than \"l2\"".to_owned(),
         };
         sink.push(place, problem);
     }
@@ -280,6 +380,7 @@ fn services(
 ) -> Vec<Service> {
     let mut names = Names::new("service");
     let mut taken: Vec<(usize, Ipv6Net, Protocol, Ports, Place)> = Vec::new();
+    let mut translated = translation::Answers::default();
     let mut services = Vec::new();
     let mut counted = Vec::new();
     for (index, table) in tables.or(Vec::new()).into_iter().enumerate() {
@@ -294,12 +395,18 @@ fn services(
         let prefix = table.prefix.given();
         let prefix =
             prefix.filter(|(prefix, place)| check_prefix(**prefix, place, vrf, around, sink));
+        if let Some((prefix, place)) = prefix {
+            translation::check_apart(*prefix, place, vrf, pools, sink);
+        }
         let protocol = table.protocol.value().copied().unwrap_or_default();
         if let Some((_, place)) = table.ports.given()
             && !table.protocol.is_invalid()
             && !protocol.has_ports()
         {
-            let (found, other) = ("ports", "protocol = \"tcp\", \"udp\" or \"sctp\"");
+            let (found, other) = (
+                "ports",
+                "protocol = \"tcp\", \"udp\", \"udp-lite\" or \"sctp\"",
+            );
             sink.push(place, Problem::Without { found, other });
         }
         if let (Some((prefix, place)), Some(vrf), false) =
@@ -341,6 +448,12 @@ fn services(
         if let (Some((_, place)), Some(pool)) = (table.flows_max.given(), pool) {
             let of_service = by_source.iter().map(|one| one.pool).chain([pool]);
             counted.push((index, of_service.collect(), place.clone()));
+        }
+        if let Some(pool) = pool {
+            let chosen = by_source.iter().map(|one| one.pool).chain([pool]);
+            for pool in pools::with_fallbacks(chosen, pools) {
+                translated.check((index, &table), pool, sink);
+            }
         }
         let ports = table.ports.optional().into_iter();
         services.push(Service {

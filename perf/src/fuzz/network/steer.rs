@@ -1,4 +1,4 @@
-//! Services of the network: by both modes, by flow and by source, with servers of every state, pools that refuse, drop and
+//! Services of the network: by every mode, by flow and by source, with servers of every state, pools that refuse, drop and
 //! have another step in, pools by source, and a limit.
 
 use anyhow::Result;
@@ -8,15 +8,21 @@ use pipelines::steer::{
 use pipelines::tables::VrfId;
 
 /// Service addresses: by link and flow, by tunnel and source, of servers out of reach, of pools without servers: one that
-/// refuses, one that drops, one that has others step in.
-pub const SERVICES: [&str; 6] = [
+/// refuses, one that drops, one that has others step in; by address translation, to another port, by translation of both ends.
+pub const SERVICES: [&str; 9] = [
     "2001:db8:5e::1",
     "2001:db8:5e::2",
     "2001:db8:5e::3",
     "2001:db8:5e::4",
     "2001:db8:5e::5",
     "2001:db8:5e::6",
+    "2001:db8:5e::7",
+    "2001:db8:5e::8",
+    "2001:db8:5e::9",
 ];
+
+/// Source addresses of full NAT: routed to us, and on a link.
+pub const SOURCES: [&str; 2] = ["2001:db8:50::1", "fd01:203:405:1::50"];
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -63,12 +69,68 @@ pub fn settings() -> Result<Settings> {
         ),
         (tunnel, &[]),
         (tunnel, &[]),
+        (
+            Mode::IpIp {
+                source: "198.18.0.0/20".parse()?,
+            },
+            &[
+                "::ffff:192.0.2.2",
+                "::ffff:10.2.2.2",
+                "::ffff:203.0.113.200",
+                "::ffff:10.14.0.9",
+                "::ffff:10.10.0.9",
+                "::ffff:10.15.0.9",
+                "::ffff:10.12.0.9",
+            ],
+        ),
+        (
+            gue(true)?,
+            &["fd01:203:405:1::2", "2400:cb00::9", "2001:db8:2:2::2"],
+        ),
+        (
+            gue(false)?,
+            &[
+                "fd01:203:405:1::dead",
+                "2001:db8:a::1",
+                "2001:db8:f::1",
+                "2001:db8:e::9",
+            ],
+        ),
+        // On links, behind a router, unresolved, behind a router that does not answer.
+        (
+            Mode::Dnat { port: None },
+            &[
+                "fd01:203:405:1::2",
+                "fd05:0:0:64::2",
+                "fd01:203:405:77::10",
+                "fd01:203:405:1::dead",
+                "2001:db8:f::1",
+            ],
+        ),
+        (Mode::Dnat { port: Some(1) }, &["2001:db8:2:2::2"]),
+        (
+            Mode::FullNat { port: None },
+            &[
+                "fd01:203:405:1::2",
+                "2001:db8:ffff::1",
+                "2001:db8:e::9",
+                "2001:db8:a::1",
+            ],
+        ),
+        (Mode::FullNat { port: Some(4000) }, &["2001:db8:2:2::2"]),
     ];
     let pools = servers.iter().zip(0..).map(|((mode, servers), number)| {
         Ok(PoolSpec {
             name: format!("pool-{number}"),
             vrf: VrfId(0),
             mode: *mode,
+            sources: match mode {
+                Mode::FullNat { .. } => SOURCES
+                    .iter()
+                    .map(|text| text.parse())
+                    .collect::<Result<_, _>>()?,
+                _ => Vec::new(),
+            },
             table_size: 251,
             servers: servers
                 .iter()
@@ -93,10 +155,30 @@ pub fn settings() -> Result<Settings> {
         (0, Protocol::Number(58), &[], 0, Affinity::Flow),
         (1, Protocol::Any, &[], 1, Affinity::Source),
         (2, Protocol::Number(UDP), &[], 2, Affinity::Flow),
+        (2, Protocol::Number(TCP), &[], 7, Affinity::Flow),
         (2, Protocol::Any, &[], 4, Affinity::Flow),
+        (3, Protocol::Number(TCP), &[], 8, Affinity::Flow),
+        (3, Protocol::Number(58), &[], 9, Affinity::Source),
         (3, Protocol::Any, &[], 3, Affinity::Flow),
         (4, Protocol::Any, &[], 5, Affinity::Flow),
         (5, Protocol::Any, &[], 6, Affinity::Source),
+        (
+            6,
+            Protocol::Number(UDP),
+            &[2..=2, 53..=4000],
+            10,
+            Affinity::Flow,
+        ),
+        (6, Protocol::Number(TCP), &[2..=4000], 10, Affinity::Flow),
+        (6, Protocol::Number(58), &[], 10, Affinity::Flow),
+        (6, Protocol::Number(132), &[], 10, Affinity::Source),
+        (7, Protocol::Number(UDP), &[2..=2], 11, Affinity::Flow),
+        (7, Protocol::Number(TCP), &[2..=2], 11, Affinity::Source),
+        (8, Protocol::Number(UDP), &[], 12, Affinity::Flow),
+        (8, Protocol::Number(TCP), &[2..=79], 12, Affinity::Source),
+        (8, Protocol::Number(TCP), &[80..=80], 13, Affinity::Flow),
+        (8, Protocol::Number(58), &[], 12, Affinity::Flow),
+        (8, Protocol::Any, &[], 12, Affinity::Flow),
     ];
     let services = services.map(|(address, protocol, ports, pool, affinity)| {
         let address = SERVICES[address];
@@ -123,6 +205,14 @@ pub fn settings() -> Result<Settings> {
         pools: pools.collect::<Result<_>>()?,
         services: services.into_iter().collect::<Result<_>>()?,
         checked: vec![(VrfId(0), "fd01:203:405:1::2".parse()?)],
+    })
+}
+
+fn gue(checksum: bool) -> Result<Mode> {
+    Ok(Mode::Gue {
+        source: super::lisp::OWN6.parse()?,
+        port: 6080,
+        checksum,
     })
 }
 

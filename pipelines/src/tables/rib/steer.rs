@@ -3,9 +3,9 @@
 //! Nothing here takes effect by itself: services, states and weights come into force with the tables that are built next,
 //! all at once.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use super::{Rib, Target};
+use super::{Rib, Target, VrfId};
 use crate::steer::registry::{Key, Registry};
 use crate::steer::view::Steer;
 use crate::steer::{Mode, PoolState, Settings};
@@ -51,15 +51,21 @@ impl Rib {
         registry.map_or(Vec::new(), |registry| registry.addresses())
     }
 
+    /// Source addresses of full NAT, with their numbers.
+    pub(in crate::tables) fn sources(&self) -> Vec<(VrfId, Ipv6Addr, u16)> {
+        let registry = self.steering.as_ref();
+        registry.map_or(Vec::new(), |registry| registry.sources())
+    }
+
     /// What one version of the tables looks at. `way_to`: from what leads to a server's address to the index of a next hop.
     pub(in crate::tables) fn steer(
         &self,
         mut way_to: impl FnMut(Option<Target>, Mode, Ipv6Addr) -> u32,
     ) -> Option<Steer> {
         let registry = self.steering.as_ref()?;
-        Some(
-            registry
-                .view(|vrf, mode, server| way_to(self.covering(vrf, server.into()), mode, server)),
-        )
+        Some(registry.view(|vrf, mode, server| {
+            let address = IpAddr::V6(server).to_canonical();
+            way_to(self.covering(vrf, address), mode, server)
+        }))
     }
 }
