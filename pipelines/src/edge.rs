@@ -89,13 +89,7 @@ impl<F: Frame> Edge<F> {
     /// A pipeline with nothing in it.
     #[must_use]
     pub fn new() -> Self {
-        Self::of_worker(0, 1)
-    }
-
-    /// That of worker `worker` of `workers`, who share the ports of full NAT among them.
-    #[must_use]
-    pub fn of_worker(worker: usize, workers: usize) -> Self {
-        Self::remembering(FlowMemory::of_worker(worker, workers))
+        Self::remembering(FlowMemory::new())
     }
 
     /// The same, with a memory of flows that others may count.
