@@ -397,7 +397,13 @@ impl<F: Frame> Edge<F> {
             Next::Drop(reason) => out.discard(reason, frame),
             Next::Error(reason, error) => self.answer(reason, error, frame, meta, tables, out),
             Next::Reset(reason) => self.reset(reason, frame, meta, tables, out),
-            Next::Punt(reason) => out.punt(reason, frame, meta),
+            Next::Punt(reason) => {
+                let meta = Meta {
+                    is_returned: false,
+                    ..meta
+                };
+                out.punt(reason, frame, meta);
+            }
             Next::Local => self.local.push(frame, meta),
             Next::Hairpin => self.hairpin(frame, meta, tables, out),
             Next::Again => self.again.push(frame, meta),

@@ -454,7 +454,7 @@ pub(super) fn back<F: Frame>(
     counters: &WorkerCounters,
 ) -> Next {
     let unknown = Next::Drop(DropReason::SteerNoFlow);
-    if meta.hairpinned {
+    if meta.is_returned {
         return Next::Drop(DropReason::TranslationLoop);
     }
     let packet = frame.bytes_mut().get_mut(meta.l3_offset()..);
@@ -502,7 +502,7 @@ pub(super) fn back<F: Frame>(
     if let Err(reason) = rewrite::translate(packet, &homeward(&tuple)) {
         return Next::Drop(reason);
     }
-    meta.hairpinned = true;
+    meta.is_returned = true;
     Next::Again
 }
 
