@@ -3,10 +3,8 @@
 use std::time::Instant;
 
 use dataplane::frame::Frame as _;
-use dataplane::wire::IntoBytes;
 use dataplane::wire::ethernet::ETHERTYPE_IPV6;
-use dataplane::wire::ipv6;
-use pipelines::Meta;
+use pipelines::{Meta, steer};
 
 use super::Appliance;
 use super::discard::Discard;
@@ -19,15 +17,12 @@ use crate::proto::health::{Handled, Health, Output, ServerKey};
 use crate::proto::ndp::InterfaceIndex;
 use crate::publish;
 
-/// Protocol number of IPv6 in IPv6 (RFC 2473).
-const IPV6: u8 = 41;
-
 /// How a check leaves.
 enum Way {
     /// To where the prefix table says, by the VRF of this interface.
     Routed(Meta),
     /// To a server's own address in a packet of ours, likewise.
-    Tunnel(Meta, ipv6::Header),
+    Tunnel(Meta, steer::Mode),
     /// By the server's link-layer address.
     Link(InterfaceIndex),
 }
@@ -80,11 +75,12 @@ impl<P: Platform> Appliance<P> {
     }
 
     fn send_check(&mut self, now: Instant, key: &ServerKey, packet: Vec<u8>) {
-        match self.way_of_check(key, packet.len()) {
+        match self.way_of_check(key) {
             Some(Way::Routed(meta)) => self.originate(self.first_alive(), &packet, meta),
-            Some(Way::Tunnel(meta, outer)) => {
-                let packet = [outer.as_bytes(), &packet].concat();
-                self.originate(self.first_alive(), &packet, meta);
+            Some(Way::Tunnel(meta, mode)) => {
+                if let Some((packet, family)) = steer::encapsulated(mode, key.1, &packet) {
+                    self.originate(self.first_alive(), &packet, meta.of(family));
+                }
             }
             Some(Way::Link(interface)) => match self.machine.usable(interface, key.1.into()) {
                 Some(mac) => self.transmit(interface, mac, ETHERTYPE_IPV6, &packet),
@@ -95,7 +91,7 @@ impl<P: Platform> Appliance<P> {
         }
     }
 
-    fn way_of_check(&self, key: &ServerKey, len: usize) -> Option<Way> {
+    fn way_of_check(&self, key: &ServerKey) -> Option<Way> {
         let (pool, server) = find(&self.config, key)?;
         let of_vrf = |one: &crate::config::Interface| one.vrf == pool.vrf;
         let any = self.config.interfaces.iter().position(of_vrf);
@@ -103,14 +99,12 @@ impl<P: Platform> Appliance<P> {
         let interface = self.slots.id(position);
         let meta = Meta::originate(interface);
         let target = pool.health.as_ref()?.target;
-        Some(match (target, pool.mode, pool.source) {
-            (Target::Service, Mode::L2, _) => Way::Link(InterfaceIndex(interface.0)),
-            (Target::Service, Mode::Ip6Ip6, Some(source)) => {
-                let len = u16::try_from(len).ok()?;
-                let outer = ipv6::Header::new(source, server.address, IPV6, 64, len);
-                Way::Tunnel(meta, outer)
+        Some(match (target, pool.mode) {
+            (Target::Server, _) | (_, Mode::Dnat | Mode::FullNat) => Way::Routed(meta),
+            (Target::Service, Mode::L2) => Way::Link(InterfaceIndex(interface.0)),
+            (Target::Service, Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue) => {
+                Way::Tunnel(meta, publish::steering::mode(pool))
             }
-            _ => Way::Routed(meta),
         })
     }
 

@@ -148,7 +148,7 @@ fn gateways(config: &Config, interface: usize) -> Vec<std::net::IpAddr> {
         .collect();
     let servers = config.steering.pools.iter().flat_map(|pool| &pool.servers);
     let servers = servers.filter(|server| server.interface == Some(interface));
-    gateways.extend(servers.map(|server| std::net::IpAddr::V6(server.address)));
+    gateways.extend(servers.map(config::steering::Server::ip));
     gateways.sort_unstable();
     gateways.dedup();
     gateways

@@ -205,9 +205,9 @@ impl<P: Platform> Appliance<P> {
             let names = pools.iter().map(|pool| pool.name.as_str());
             return Err(unknown("pool", pool, names.collect()));
         };
-        let address: Option<std::net::Ipv6Addr> = server.parse().ok();
+        let address: Option<std::net::IpAddr> = server.parse().ok();
         let mut servers = found.servers.iter();
-        let is_meant = |one: &&Server| one.name == server || Some(one.address) == address;
+        let is_meant = |one: &&Server| one.name == server || Some(one.ip()) == address;
         match servers.find(is_meant) {
             Some(server) => Ok((found.name.clone(), server.address)),
             None => {
@@ -394,7 +394,7 @@ impl<P: Platform> Appliance<P> {
         });
         ServerView {
             name: server.name.clone(),
-            address: server.address.to_string(),
+            address: server.ip().to_string(),
             state: match state {
                 State::Up => "up",
                 State::Drained => "drained",
@@ -434,8 +434,7 @@ impl<P: Platform> Appliance<P> {
         let index = InterfaceIndex(self.slots.id(interface).0);
         let mut neighbors = self.machine.neighbors();
         neighbors.any(|neighbor| {
-            (neighbor.interface, neighbor.address) == (index, server.address.into())
-                && neighbor.mac.is_some()
+            (neighbor.interface, neighbor.address) == (index, server.ip()) && neighbor.mac.is_some()
         })
     }
 

@@ -1,12 +1,15 @@
 //! Services, pools and servers, as the configuration says.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use serde::Serialize;
 
 use super::health::Health;
+
+/// The UDP port for GUE that IANA has assigned.
+pub const GUE_PORT: u16 = 6080;
 
 /// `[steering]`, `[[pools]]` and `[[services]]`: anycast steering.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,11 +40,14 @@ pub struct Pool {
     pub vrf: usize,
     /// `mode`: how packets reach the servers, and whether these answer clients themselves. Default `l2`.
     pub mode: Mode,
-    /// `source`: outer source of `ip6ip6`, an own address.
-    pub source: Option<Ipv6Addr>,
-    /// `port`: of `dnat` and `full-nat`, the servers' port, where it is another than the service's. Services by `dnat` have
-    /// one port then.
+    /// `source`: outer source of `ip6ip6` and `gue`, an own address; of `ipip` an own address, or a prefix: each flow has one
+    /// of its addresses then, so that servers' cards tell flows apart.
+    pub source: Option<IpNet>,
+    /// `port`: of `gue`, the servers' UDP port, 6080 unless given. Of `dnat` and `full-nat`, the servers' port, where it is
+    /// another than the service's; services by `dnat` have one port then.
     pub port: Option<u16>,
+    /// `udp_checksum`: of `gue`, whether the outer UDP checksum is computed, or 0 (RFC 6935). Default true.
+    pub udp_checksum: bool,
     /// `sources`: of `full-nat`, addresses from which servers are asked, 1 to 32 of all pools together; routed to this box,
     /// or on a link of it.
     pub sources: Vec<Ipv6Addr>,
@@ -77,6 +83,10 @@ pub enum Mode {
     L2,
     /// In an IPv6 packet to its own address (RFC 2473).
     Ip6Ip6,
+    /// In an IPv4 packet to its own address (RFC 4213).
+    Ipip,
+    /// In a UDP datagram over IPv6 to its own address, behind a GUE header of variant 0.
+    Gue,
     /// Translated to its own address, and to `port`; it answers through this box.
     Dnat,
     /// The same, and from one of `sources`: it answers to this box, wherever it is.
@@ -91,6 +101,8 @@ impl Mode {
         match self {
             Self::L2 => "l2",
             Self::Ip6Ip6 => "ip6ip6",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
             Self::Dnat => "dnat",
             Self::FullNat => "full-nat",
         }
@@ -102,7 +114,9 @@ impl Mode {
 pub struct Server {
     /// `name`: unique in the pool. Default: the address.
     pub name: String,
-    /// `address`: its own, on a link of the VRF where the mode is `l2`; once in a pool.
+    /// `address`: its own, on a link of the VRF where the mode is `l2`, IPv4 where it is `ipip`; once in a pool. IPv4 stands
+    /// as IPv4-mapped here (RFC 4291 2.5.5.2).
+    #[serde(serialize_with = "plain")]
     pub address: Ipv6Addr,
     /// `weight`: share of new flows among those of the pool, 1 to 256. Default 1.
     pub weight: u16,
@@ -110,6 +124,18 @@ pub struct Server {
     pub drained: bool,
     /// Derived: the interface on whose link it is, index into [`Config::interfaces`](super::Config::interfaces).
     pub interface: Option<usize>,
+}
+
+impl Server {
+    /// Its address as others write it.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        IpAddr::V6(self.address).to_canonical()
+    }
+}
+
+fn plain<S: serde::Serializer>(address: &Ipv6Addr, serializer: S) -> Result<S::Ok, S::Error> {
+    IpAddr::V6(*address).to_canonical().serialize(serializer)
 }
 
 /// One of `[[services]]`: packets that a pool answers.

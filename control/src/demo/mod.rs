@@ -1,12 +1,14 @@
 //! `sextant demo`: hosts in namespaces talk through Sextant, with proof.
 //!
 //! It has parts: [`npt66`], two hosts and a box that translates between them; [`lisp`], two sites whose boxes make
-//! tunnels between them; and [`mapping`], sites that find each other by a Map-Server. Each is a stage and a list of checks, each a function; the demo succeeds only if every one
+//! tunnels between them; [`mapping`], sites that find each other by a Map-Server; and [`steering`], servers that share one
+//! address. Each is a stage and a list of checks, each a function; the demo succeeds only if every one
 //! holds. Everything it makes is removed at its end, unless it is asked to keep it.
 
 pub mod lisp;
 pub mod mapping;
 pub mod npt66;
+pub mod steering;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -25,11 +27,13 @@ pub enum Part {
     Lisp,
     /// Three LISP sites and a proxy that ask a Map-Server
     Mapping,
+    /// A service address, two boxes and four HTTP servers
+    Steering,
 }
 
 impl Part {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 3] = [Self::Npt66, Self::Lisp, Self::Mapping];
+    pub const ALL: [Self; 4] = [Self::Npt66, Self::Lisp, Self::Mapping, Self::Steering];
 }
 
 /// A claim.
@@ -62,12 +66,13 @@ pub fn run(program: &Path, parts: &[Part], keep: bool) -> Result<bool, LabError>
     interrupt_on_signals();
     let start = Instant::now();
     let mut all_hold = true;
-    let (mut npt66, mut lisp, mut mapping) = (None, None, None);
+    let (mut npt66, mut lisp, mut mapping, mut steering) = (None, None, None, None);
     for part in parts {
         all_hold &= match part {
             Part::Npt66 => show::<npt66::Stage>(program, keep, &mut npt66)?,
             Part::Lisp => show::<lisp::Stage>(program, keep, &mut lisp)?,
             Part::Mapping => show::<mapping::Stage>(program, keep, &mut mapping)?,
+            Part::Steering => show::<steering::Stage>(program, keep, &mut steering)?,
         };
     }
     let verdict = if all_hold {
@@ -88,6 +93,9 @@ pub fn run(program: &Path, parts: &[Part], keep: bool) -> Result<bool, LabError>
             explore(program, stage);
         }
         if let Some(stage) = &mapping {
+            explore(program, stage);
+        }
+        if let Some(stage) = &steering {
             explore(program, stage);
         }
         match wait_until("Ctrl-C", Duration::from_secs(24 * 3600), || false) {

@@ -83,7 +83,7 @@ fn source(config: &Config, pool: &Pool, server: &Server) -> Option<Ipv6Addr> {
     });
     let of_vrf = config.interfaces.iter().filter(|one| one.vrf == pool.vrf);
     on_link
-        .or(pool.source)
+        .or_else(|| first_v6(pool.source.iter()))
         .or_else(|| first_v6(of_vrf.flat_map(|one| &one.addresses)))
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use pipelines::steer;
 
 use super::vrf;
 use crate::config::Config;
-use crate::config::steering::{Affinity, Mode, Pool, Server, Service, WhenDown};
+use crate::config::steering::{Affinity, GUE_PORT, Mode, Pool, Server, Service, WhenDown};
 use crate::proto::health::ServerKey;
 
 /// What was said of a server at run time, instead of what the configuration says.
@@ -95,12 +96,7 @@ fn pool(pool: &Pool, overrides: &Overrides, is_healthy: IsHealthy<'_>) -> steer:
     steer::PoolSpec {
         name: pool.name.clone(),
         vrf: vrf(pool.vrf),
-        mode: match (pool.mode, pool.source) {
-            (Mode::Ip6Ip6, Some(source)) => steer::Mode::Ip6Ip6 { source },
-            (Mode::Dnat, _) => steer::Mode::Dnat { port: pool.port },
-            (Mode::FullNat, _) => steer::Mode::FullNat { port: pool.port },
-            (Mode::L2 | Mode::Ip6Ip6, _) => steer::Mode::L2,
-        },
+        mode: mode(pool),
         sources: pool.sources.clone(),
         table_size: pool.table_size,
         servers: servers.collect(),
@@ -109,6 +105,24 @@ fn pool(pool: &Pool, overrides: &Overrides, is_healthy: IsHealthy<'_>) -> steer:
             WhenDown::Drop => steer::WhenDown::Drop,
             WhenDown::Fallback(other) => steer::WhenDown::Fallback(other),
         },
+    }
+}
+
+/// A tunnel has a source of its family: the configuration was judged.
+pub(crate) fn mode(pool: &Pool) -> steer::Mode {
+    match (pool.mode, pool.source) {
+        (Mode::Ip6Ip6, Some(IpNet::V6(source))) => steer::Mode::Ip6Ip6 {
+            source: source.addr(),
+        },
+        (Mode::Ipip, Some(IpNet::V4(source))) => steer::Mode::IpIp { source },
+        (Mode::Gue, Some(IpNet::V6(source))) => steer::Mode::Gue {
+            source: source.addr(),
+            port: pool.port.unwrap_or(GUE_PORT),
+            checksum: pool.udp_checksum,
+        },
+        (Mode::Dnat, _) => steer::Mode::Dnat { port: pool.port },
+        (Mode::FullNat, _) => steer::Mode::FullNat { port: pool.port },
+        (Mode::L2 | Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue, _) => steer::Mode::L2,
     }
 }
 

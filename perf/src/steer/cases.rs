@@ -7,6 +7,7 @@ use super::{MODES, Mode, SERVERS, SERVICE, remembered, server, server_mac};
 use crate::appliance::{SINK, SOURCE};
 use crate::beside;
 use crate::cases::{Flows, Point, Sizes};
+use crate::lisp::OUTSIDE_ADDRESS4;
 use crate::network as net;
 use crate::setup::Setup;
 use crate::traffic;
@@ -93,7 +94,7 @@ addresses = ["{inside}"]
 [[interfaces]]
 name = "{SINK}"
 port = "{SINK}"
-addresses = ["{outside}"]
+addresses = ["{outside}", "{OUTSIDE_ADDRESS4}"]
 [steering]
 flows = {flows}
 [[services]]
@@ -119,7 +120,11 @@ name = "web"
         );
         text += "servers = [";
         for number in 0..SERVERS {
-            let _ = write!(text, " {{ address = \"{}\" }},", server(number));
+            let _ = write!(
+                text,
+                " {{ address = \"{}\" }},",
+                server(self.mode.spec, number)
+            );
         }
         text += " ]\n";
         for number in 0..SERVERS {
@@ -129,7 +134,7 @@ name = "web"
             let _ = writeln!(
                 text,
                 "[[neighbors]]\ninterface = \"{SINK}\"\naddress = \"{}\"\nmac = \"{mac}\"",
-                server(number)
+                server(self.mode.spec, number)
             );
         }
         text

@@ -24,6 +24,7 @@ use rtrb::Producer;
 
 use super::{Mode, SERVERS, SERVICE, remembered, server, server_mac};
 use crate::cases::{Flows, Point, Sizes};
+use crate::lisp::OUTSIDE_ADDRESS4;
 use crate::network as net;
 use crate::replay::{EGRESS, INGRESS, Replay};
 use crate::traffic;
@@ -119,7 +120,10 @@ impl TxQueue for Keep {
 /// One service for everything to [`SERVICE`], and a server for each state.
 pub fn settings(mode: steer::Mode, flows: u32, states: &[State]) -> Settings {
     let servers = (0..).zip(states).map(|(number, state)| ServerSpec {
-        address: server(number),
+        address: match server(mode, number) {
+            IpAddr::V6(address) => address,
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+        },
         weight: 1,
         state: *state,
     });
@@ -162,21 +166,23 @@ fn tables_between(
     servers: usize,
 ) -> Result<Tables> {
     let mut builder = Builder::new();
-    let mut interface = |port: usize, mac: &str, address: &str| -> Result<_> {
+    let mut interface = |port: usize, mac: &str, addresses: &[&str]| -> Result<_> {
+        let addresses = addresses.iter().map(|address| address.parse());
         Ok(builder.interface(InterfaceSpec {
             port: PortId::new(port).context("port 0 or 1")?,
             vlan: Vec::new(),
             mac: mac.parse()?,
             mtu: 1500,
             vrf: VRF,
-            addresses: vec![address.parse()?],
+            addresses: addresses.collect::<Result<_, _>>()?,
             link_local: "fe80::1".parse()?,
             up: true,
         }))
     };
     let macs = [net::SOURCE_MAC, net::SINK_MAC];
-    let inside = interface(clients, macs[clients], net::INSIDE_ADDRESS)?;
-    let outside = interface(servers, macs[servers], net::OUTSIDE_ADDRESS)?;
+    let inside = interface(clients, macs[clients], &[net::INSIDE_ADDRESS])?;
+    let outside = [net::OUTSIDE_ADDRESS, OUTSIDE_ADDRESS4];
+    let outside = interface(servers, macs[servers], &outside)?;
     let router: IpAddr = net::INSIDE_ROUTER.parse()?;
     builder.neighbor(inside, router, net::INSIDE_ROUTER_MAC.parse()?);
     let hop = Hop {
@@ -187,8 +193,8 @@ fn tables_between(
     let hosts: IpNet = net::INSIDE_PREFIX.parse()?;
     builder.route(VRF, hosts, Route::Hops(vec![hop]));
     for (number, server) in (0..).zip(&settings.pools[0].servers) {
-        let mac = Mac::from_octets(server_mac(number));
-        builder.neighbor(outside, server.address.into(), mac);
+        let address = IpAddr::V6(server.address).to_canonical();
+        builder.neighbor(outside, address, Mac::from_octets(server_mac(number)));
     }
     rib.set_steering(Some(settings));
     let tables = builder.build_in(rib);

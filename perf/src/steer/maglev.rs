@@ -5,7 +5,6 @@ use std::time::Instant;
 use anyhow::Result;
 use dataplane::table::maglev::{Maglev, Member, SIZE_DEFAULT, SIZE_MAX};
 
-use super::server;
 use crate::interrupt;
 use crate::record::{Metric, Record};
 
@@ -47,7 +46,8 @@ pub fn run(rounds: usize, only: &str, say: &dyn Fn(&str)) -> Result<Vec<Record>>
 
 fn members(servers: u16) -> Vec<Member> {
     let member = |number| Member {
-        identity: server(number).into(),
+        // That of servers `2001:db8:ffff::1:0` and up.
+        identity: 0x2001_0db8_ffff << 80 | 1 << 16 | u128::from(number),
         weight: 1,
         number,
     };

@@ -13,7 +13,9 @@ pub mod flows;
 pub mod graph;
 pub mod maglev;
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::Ipv4Net;
 
 use pipelines::steer::{self, FLOWS_DEFAULT, FLOWS_MAX};
 
@@ -23,6 +25,8 @@ pub const SUITE: &str = "steer";
 pub const SERVICE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa11, 0, 0, 0, 0, 1);
 /// Our address towards the servers: what tunnels come from.
 const SOURCE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 2);
+/// What tunnels by IPv4 come from.
+const SOURCES4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 20);
 /// Servers of the pool.
 pub const SERVERS: u16 = 64;
 
@@ -40,7 +44,7 @@ pub struct Mode {
 }
 
 /// All modes; what is measured of a mode is measured of each.
-pub const MODES: [Mode; 4] = [
+pub const MODES: [Mode; 6] = [
     Mode {
         name: "steer-dsr-l2",
         spec: steer::Mode::L2,
@@ -52,6 +56,22 @@ pub const MODES: [Mode; 4] = [
         spec: steer::Mode::Ip6Ip6 { source: SOURCE },
         lines: "mode = \"ip6ip6\"\nsource = \"2001:db8:ffff::2\"",
         overhead: 40,
+    },
+    Mode {
+        name: "steer-dsr-ipip",
+        spec: steer::Mode::IpIp { source: SOURCES4 },
+        lines: "mode = \"ipip\"\nsource = \"198.18.0.0/20\"",
+        overhead: 20,
+    },
+    Mode {
+        name: "steer-dsr-gue",
+        spec: steer::Mode::Gue {
+            source: SOURCE,
+            port: 6080,
+            checksum: true,
+        },
+        lines: "mode = \"gue\"\nsource = \"2001:db8:ffff::2\"",
+        overhead: 52,
     },
     Mode {
         name: "steer-dnat",
@@ -90,8 +110,14 @@ impl Mode {
 
 /// The address of server `number`.
 #[must_use]
-pub fn server(number: u16) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 1, number)
+pub fn server(mode: steer::Mode, number: u16) -> IpAddr {
+    match mode {
+        steer::Mode::IpIp { .. } => {
+            let [upper, lower] = number.to_be_bytes();
+            Ipv4Addr::new(198, 51, 100 + upper, 128 + (lower & 0x7f)).into()
+        }
+        _ => Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 1, number).into(),
+    }
 }
 
 /// The MAC address of server `number`.

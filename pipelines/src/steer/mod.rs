@@ -13,6 +13,7 @@
 //! are in `sessions`.
 
 mod census;
+mod encap;
 pub(crate) mod flow;
 pub(crate) mod full;
 mod health;
@@ -27,6 +28,7 @@ mod spec;
 pub(crate) mod view;
 
 pub use census::{Census, FlowMemory};
+pub use encap::encapsulated;
 pub use health::{TOKENS, token};
 pub use limits::LIMITED_MAX;
 pub use registry::PoolState;

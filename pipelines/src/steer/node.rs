@@ -4,24 +4,19 @@ use dataplane::counters::WorkerCounters;
 use dataplane::frame::Frame;
 use dataplane::node::{Leaving, Node};
 use dataplane::reason::DropReason;
-use dataplane::wire::ipv6::{self, proto};
+use dataplane::wire::ipv6::proto;
 
+use super::encap::encapsulate;
 use super::flow;
 use super::full;
 use super::memory::Memory;
 use super::rewrite::{self, End, Ends};
 use super::spec::Mode;
-use super::view::{Server, Steer};
-use crate::fib::{self, HOP_LIMIT, Kind};
+use super::view::Steer;
+use crate::fib::{self, Kind};
 use crate::icmp_error::IcmpError;
-use crate::lisp::flow::label;
 use crate::meta::{Entry, Family, Meta, Next};
 use crate::tables::Tables;
-
-/// Hop limit of an outer header: it is a packet of ours.
-const OUTER_HOP_LIMIT: u8 = 64;
-/// Protocol number of IPv6 in IPv6 (RFC 2473).
-const IPV6: u8 = 41;
 
 /// After the lookup: what goes to a service address, and what comes back translated.
 pub(crate) struct Steering<'a> {
@@ -123,15 +118,10 @@ pub(crate) fn step<F: Frame>(
         }
     };
     meta.next_hop = server.next_hop;
-    match steer.mode(server) {
-        Some(Mode::Ip6Ip6 { source }) => {
-            let to = (server, source.octets());
-            encapsulate(tables, to, read.flow(), frame, meta)
-        }
-        Some(Mode::Dnat { .. }) => translate(tables, server.end(), frame, meta),
-        Some(Mode::L2 | Mode::FullNat { .. }) | None => {
-            fib::exceptional(tables, frame.bytes(), meta)
-        }
+    match (steer.tunnel(server), steer.mode(server)) {
+        (Some(tunnel), _) => encapsulate(tables, tunnel, read.flow(), frame, meta),
+        (None, Some(Mode::Dnat { .. })) => translate(tables, server.end(), frame, meta),
+        (None, _) => fib::exceptional(tables, frame.bytes(), meta),
     }
 }
 
@@ -192,79 +182,4 @@ fn refuse(reason: DropReason, protocol: u8) -> Next {
         DropReason::SteerNoServer => Next::Error(reason, IcmpError::AddressUnreachable),
         _ => Next::Drop(reason),
     }
-}
-
-/// Put a packet in one of ours to the server (RFC 2473): hop limit and MTU are looked at before, so that an error quotes
-/// what the client sent. The outer flow label is made of the inner addresses and ports, so that the server spreads flows
-/// over its cores (RFC 6438 3).
-fn encapsulate<F: Frame>(
-    tables: &Tables,
-    (server, source): (&Server, [u8; 16]),
-    hash: u64,
-    frame: &mut F,
-    meta: &mut Meta,
-) -> Next {
-    let l3 = meta.l3_offset();
-    let Some(packet) = frame.bytes_mut().get_mut(l3..) else {
-        return Next::Drop(DropReason::Truncated);
-    };
-    let inner_len = packet.len();
-    let Some(header) = packet.first_chunk_mut::<{ ipv6::HEADER_LEN }>() else {
-        return Next::Drop(DropReason::Truncated);
-    };
-    let next_hop = tables.next_hop(meta.next_hop);
-    let number = match next_hop.kind {
-        Kind::Group => fib::member(tables, next_hop, (hash >> 32) as u32), // `as`: the upper half
-        _ => meta.next_hop,
-    };
-    let next_hop = tables.next_hop(number);
-    if !matches!(next_hop.kind, Kind::Neighbor | Kind::Glean) {
-        return fib::exceptional(tables, frame.bytes(), meta);
-    }
-    let is_ours = meta.entry == Entry::Originated;
-    if !is_ours && header[HOP_LIMIT] <= 1 {
-        return Next::Error(DropReason::HopLimit, IcmpError::HopLimitExceeded);
-    }
-    let room = next_hop.mtu.saturating_sub(40); // ipv6::HEADER_LEN
-    if inner_len > usize::from(room) {
-        // RFC 2473 7.1 (b), RFC 8200 5: a host is never told less than it may always send.
-        return if usize::from(room) < ipv6::MIN_MTU {
-            Next::Drop(DropReason::PacketTooBig)
-        } else {
-            Next::Error(
-                DropReason::PacketTooBig,
-                IcmpError::PacketTooBig { mtu: room },
-            )
-        };
-    }
-    if !is_ours {
-        header[HOP_LIMIT] -= 1;
-    }
-    let class = header[0] << 4 | header[1] >> 4;
-    if frame.prepend(ipv6::HEADER_LEN).is_err() {
-        return Next::Drop(DropReason::NoHeadroom);
-    }
-    let Some(outer) = frame.bytes_mut().get_mut(l3..) else {
-        return Next::Drop(DropReason::Truncated);
-    };
-    let Some(outer) = outer.first_chunk_mut::<{ ipv6::HEADER_LEN }>() else {
-        return Next::Drop(DropReason::Truncated);
-    };
-    let first = 6 << 28 | u32::from(class) << 20 | label(hash);
-    outer[..4].copy_from_slice(&first.to_be_bytes());
-    let payload_len = u16::try_from(inner_len).unwrap_or(u16::MAX); // it fits the MTU
-    outer[4..6].copy_from_slice(&payload_len.to_be_bytes());
-    outer[6] = IPV6;
-    outer[7] = OUTER_HOP_LIMIT;
-    outer[8..24].copy_from_slice(&source);
-    outer[24..].copy_from_slice(&server.address);
-    *meta = Meta {
-        trace: meta.trace,
-        l3: meta.l3,
-        next_hop: number,
-        vrf: tables.interface(next_hop.interface).vrf,
-        family: Family::V6,
-        ..Meta::originate(next_hop.interface)
-    };
-    fib::exceptional(tables, frame.bytes(), meta)
 }

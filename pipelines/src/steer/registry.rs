@@ -11,6 +11,7 @@ use std::sync::Arc;
 use dataplane::table::maglev::{Maglev, Member};
 use ipnet::Ipv6Net;
 
+use super::encap::Tunnel;
 use super::health::Answers;
 use super::returns::{Answer, Returns};
 use super::rewrite::End;
@@ -225,6 +226,7 @@ impl Registry {
     /// What one version of the tables looks at. `next_hop_of`: the index of the next hop to a server.
     pub(crate) fn view(&self, mut next_hop_of: impl FnMut(VrfId, Mode, Ipv6Addr) -> u32) -> Steer {
         let mut servers: Vec<Option<Server>> = Vec::new();
+        let mut tunnels: Vec<Option<Tunnel>> = Vec::new();
         for (pool, position) in self.settings.pools.iter().zip(0..) {
             for server in &pool.servers {
                 let Some(number) = self.numbers.of(pool, server) else {
@@ -233,6 +235,7 @@ impl Registry {
                 let place = usize::from(number & ((1 << PLACE_BITS) - 1));
                 if servers.len() <= place {
                     servers.resize(place + 1, None);
+                    tunnels.resize(place + 1, None);
                 }
                 servers[place] = Some(Server {
                     number,
@@ -242,9 +245,12 @@ impl Registry {
                     next_hop: next_hop_of(pool.vrf, pool.mode, server.address),
                     translated: match pool.mode {
                         Mode::Dnat { port } | Mode::FullNat { port } => Some(port.unwrap_or(0)),
-                        Mode::L2 | Mode::Ip6Ip6 { .. } => None,
+                        Mode::L2 | Mode::Ip6Ip6 { .. } | Mode::IpIp { .. } | Mode::Gue { .. } => {
+                            None
+                        }
                     },
                 });
+                tunnels[place] = Tunnel::to(server.address, pool.mode);
             }
         }
         let pools = self.settings.pools.iter().map(|pool| Pool {
@@ -288,6 +294,7 @@ impl Registry {
             limits: limits.collect(),
             splits: splits.into(),
             servers: servers.into(),
+            tunnels: tunnels.into(),
             returns: self.returns(),
             sources: self
                 .sources

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 
 use dataplane::counters;
-use ipnet::Ipv6Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::limits::LIMITED_MAX;
 use crate::tables::VrfId;
@@ -165,6 +165,20 @@ pub enum Mode {
         /// Outer source.
         source: Ipv6Addr,
     },
+    /// In an IPv4 packet to its own address (RFC 4213).
+    IpIp {
+        /// Outer sources: each flow has one of them, so that the server's card tells flows apart.
+        source: Ipv4Net,
+    },
+    /// In a UDP datagram over IPv6 to its own address, behind a GUE header of variant 0.
+    Gue {
+        /// Outer source.
+        source: Ipv6Addr,
+        /// The server's UDP port.
+        port: u16,
+        /// Whether the UDP checksum is computed, or 0 (RFC 6935).
+        checksum: bool,
+    },
     /// Its own address, and this port, take the place of the service's. What it answers comes through us, and by an
     /// interface by which it is reached. Services are single addresses; a server's address, protocol and port belong to one.
     Dnat {
@@ -182,7 +196,7 @@ pub enum Mode {
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerSpec {
-    /// Its own address.
+    /// Its own address; an IPv4 address, of [`Mode::IpIp`], stands as IPv4-mapped (RFC 4291 2.5.5.2).
     pub address: Ipv6Addr,
     /// Its share of new flows among those of the pool, 1 to 256.
     pub weight: u16,

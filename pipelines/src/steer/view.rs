@@ -10,6 +10,7 @@ use dataplane::reason::DropReason;
 use dataplane::table::maglev::Maglev;
 use ipnet::Ipv6Net;
 
+use super::encap::Tunnel;
 use super::flow::{self, Read, Role};
 use super::health::Answers;
 use super::memory::{Kept, Memory, Stage};
@@ -103,7 +104,7 @@ pub(crate) struct Server {
     pub(super) number: u16,
     pub(super) pool: u16,
     pub(super) state: State,
-    pub(crate) address: [u8; 16],
+    pub(super) address: [u8; 16],
     /// Index of its next hop.
     pub(crate) next_hop: u32,
     /// Packets are sent to its address, and to this port unless it is 0; `None`: they stay as they are.
@@ -135,6 +136,8 @@ pub(crate) struct Steer {
     pub(super) limits: Box<[Limits]>,
     /// By place.
     pub(super) servers: Box<[Option<Server>]>,
+    /// What is put before packets to each, by place; `None`: nothing.
+    pub(super) tunnels: Box<[Option<Tunnel>]>,
     pub(crate) returns: Returns,
     /// Source addresses by number.
     pub(super) sources: Box<[Option<[u8; 16]>]>,
@@ -180,6 +183,12 @@ impl Steer {
     #[inline(always)]
     pub(crate) fn prefetch(&self, memory: &Memory, key: &Key) {
         memory.prefetch(key.spot, self.flows);
+    }
+
+    /// What is put before packets to the server, if anything is.
+    pub(super) fn tunnel(&self, server: &Server) -> Option<&Tunnel> {
+        let place = usize::from(server.number & PLACE_MASK);
+        self.tunnels.get(place)?.as_ref()
     }
 
     #[inline(always)]

@@ -377,7 +377,7 @@ impl Assembly<'_> {
             },
         ] = &hops[..]
         {
-            let number = self.hop(*interface, Some(server.into()));
+            let number = self.hop(*interface, Some(IpAddr::V6(server).to_canonical()));
             let is_known = self.next_hops[number as usize].kind != Kind::Glean; // `as`: u32 to index
             // Nobody could be told which server a packet to the service address waits for; servers are resolved at all times.
             return match mode {
@@ -390,7 +390,7 @@ impl Assembly<'_> {
         match mode {
             // Not on a link of ours.
             Mode::L2 => 0,
-            Mode::Ip6Ip6 { .. } => {
+            Mode::Ip6Ip6 { .. } | Mode::IpIp { .. } | Mode::Gue { .. } => {
                 let next_hop = self.group(&hops);
                 self.push(next_hop)
             }

@@ -88,7 +88,7 @@ pub struct PoolView {
     pub name: String,
     /// Its routing table.
     pub vrf: String,
-    /// `l2`, `ip6ip6`, `dnat` or `full-nat`.
+    /// `l2`, `ip6ip6`, `ipip`, `gue`, `dnat` or `full-nat`.
     pub mode: String,
     /// What becomes of new flows when no server is up: `refuse`, `drop` or `fallback to` a pool.
     pub when_down: String,

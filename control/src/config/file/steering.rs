@@ -1,14 +1,16 @@
 //! `[steering]`, `[[pools]]` and `[[services]]`.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use toml::de::DeValue;
 
 use super::super::error::{Place, Sink};
 use super::super::problem::Problem;
 use super::super::reader::{Field, List, Table, Value, list};
-use super::super::scalar::{address_v6, boolean, choice, integer, name, prefix_v6, reference};
+use super::super::scalar::{
+    address, address_v6, boolean, choice, integer, name, prefix, prefix_v6, reference,
+};
 use super::super::steering::{Affinity, Mode, Ports, Protocol};
 use super::health::{HealthTable, health};
 
@@ -47,8 +49,9 @@ pub(in crate::config) struct PoolTable {
     pub(in crate::config) name: Field<String>,
     pub(in crate::config) vrf: Field<String>,
     pub(in crate::config) mode: Field<Mode>,
-    pub(in crate::config) source: Field<Ipv6Addr>,
+    pub(in crate::config) source: Field<IpNet>,
     pub(in crate::config) port: Field<u16>,
+    pub(in crate::config) udp_checksum: Field<bool>,
     pub(in crate::config) sources: Field<List<Ipv6Addr>>,
     pub(in crate::config) table_size: Field<u32>,
     pub(in crate::config) servers: Field<List<ServerTable>>,
@@ -97,9 +100,11 @@ pub(super) fn section(mut table: Table<'_>, sink: &mut Sink<'_>) -> SectionTable
 }
 
 pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
-    const MODE: [(&str, Mode); 4] = [
+    const MODE: [(&str, Mode); 6] = [
         (Mode::L2.name(), Mode::L2),
         (Mode::Ip6Ip6.name(), Mode::Ip6Ip6),
+        (Mode::Ipip.name(), Mode::Ipip),
+        (Mode::Gue.name(), Mode::Gue),
         (Mode::Dnat.name(), Mode::Dnat),
         (Mode::FullNat.name(), Mode::FullNat),
     ];
@@ -114,8 +119,9 @@ pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
         name: table.required("name", "a name for the pool", sink, name),
         vrf: table.optional("vrf", sink, reference),
         mode: table.optional("mode", sink, choice(&MODE)),
-        source: table.optional("source", sink, address_v6),
+        source: table.optional("source", sink, source),
         port: table.optional("port", sink, integer(1..=65_535, "")),
+        udp_checksum: table.optional("udp_checksum", sink, boolean),
         sources: table.optional("sources", sink, |value, sink| {
             let (expected, most) = ("an array of addresses", pipelines::steer::SOURCES_MAX);
             list(value, expected, 1..=most, "sources", address_v6, sink)
@@ -143,12 +149,33 @@ fn server(value: Value<'_>, sink: &mut Sink<'_>) -> Option<ServerTable> {
     let mut table = value.table("a table such as { address = \"2001:db8::11\" }", sink)?;
     let read = ServerTable {
         name: table.optional("name", sink, name),
-        address: table.required("address", "the server's own address", sink, address_v6),
+        address: table.required(
+            "address",
+            "the server's own address",
+            sink,
+            |value, sink| address(value, sink).map(mapped),
+        ),
         weight: table.optional("weight", sink, integer(1..=256, "")),
         drained: table.optional("drained", sink, boolean),
     };
     table.finish(sink);
     Some(read)
+}
+
+/// IPv4 as IPv4-mapped: a server has one kind of address, whatever its family.
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V6(address) => address,
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+    }
+}
+
+/// An address, or an IPv4 prefix of many.
+fn source(value: Value<'_>, sink: &mut Sink<'_>) -> Option<IpNet> {
+    match &value.node {
+        DeValue::String(text) if text.contains('/') => prefix(value, sink),
+        _ => address(value, sink).map(IpNet::from),
+    }
 }
 
 pub(super) fn service(mut table: Table<'_>, sink: &mut Sink<'_>) -> ServiceTable {

@@ -18,6 +18,7 @@ use super::neighbors::check_other_host;
 use super::pools;
 use crate::config::error::{Place, Sink};
 use crate::config::file::{PoolTable, ServerTable, ServiceTable, SteeringTables};
+use crate::config::health::Target;
 use crate::config::model::{Npt66, Route};
 use crate::config::problem::Problem;
 use crate::config::reader::{Field, List};
@@ -144,8 +145,14 @@ fn pool(
     }
     let mode = (!table.mode.is_invalid()).then(|| table.mode.value().copied().unwrap_or_default());
     check_source(&table, mode, vrf, around.interfaces, sink);
-    if let (Some((_, place)), Some(Mode::L2 | Mode::Ip6Ip6)) = (table.port.given(), mode) {
-        let (found, other) = ("port", "mode = \"dnat\" or \"full-nat\"");
+    let is_without_port = matches!(mode, Some(Mode::L2 | Mode::Ip6Ip6 | Mode::Ipip));
+    if let (Some((_, place)), true) = (table.port.given(), is_without_port) {
+        let (found, other) = ("port", "mode = \"gue\", \"dnat\" or \"full-nat\"");
+        sink.push(place, Problem::Without { found, other });
+    }
+    let is_other = mode.is_some_and(|mode| mode != Mode::Gue);
+    if let (Some((_, place)), true) = (table.udp_checksum.given(), is_other) {
+        let (found, other) = ("udp_checksum", "mode = \"gue\"");
         sink.push(place, Problem::Without { found, other });
     }
     translation::check_sources(&table, mode, vrf, around, sink);
@@ -166,6 +173,14 @@ fn pool(
         );
         servers.push(server);
     }
+    if let (Some(Mode::Ipip), Some((health, place))) = (mode, table.health.given())
+        && !health.target.is_invalid()
+        && health.target.value() != Some(&Target::Service)
+    {
+        // Checks are IPv6 packets.
+        let (found, other) = ("health of mode = \"ipip\"", "target = \"service\"");
+        sink.push(place, Problem::Without { found, other });
+    }
     let health = health::health(
         table.health,
         index,
@@ -182,6 +197,7 @@ fn pool(
         mode: mode.unwrap_or_default(),
         source: table.source.optional(),
         port: table.port.optional(),
+        udp_checksum: table.udp_checksum.or(true),
         sources: table
             .sources
             .optional()
@@ -204,22 +220,71 @@ fn check_source(
     interfaces: &Interfaces,
     sink: &mut Sink<'_>,
 ) {
-    match (mode, table.source.given()) {
-        (Some(Mode::L2 | Mode::Dnat | Mode::FullNat), Some((_, place))) => {
-            let (found, other) = ("source", "mode = \"ip6ip6\"");
-            sink.push(place, Problem::Without { found, other });
+    let Some(mode) = mode else {
+        return;
+    };
+    let (source, place) = match (mode, table.source.given()) {
+        (Mode::L2 | Mode::Dnat | Mode::FullNat, None) => return,
+        (Mode::L2 | Mode::Dnat | Mode::FullNat, Some((_, place))) => {
+            let (found, other) = ("source", "mode = \"ip6ip6\", \"ipip\" or \"gue\"");
+            return sink.push(place, Problem::Without { found, other });
         }
-        (Some(Mode::Ip6Ip6), None) if table.source.is_absent() => {
-            let (found, other) = ("mode = \"ip6ip6\"", "source");
-            sink.push(&table.place, Problem::Without { found, other });
-        }
-        (Some(Mode::Ip6Ip6), Some((source, place))) => {
-            if let Some(vrf) = vrf {
-                interfaces.check_own(vrf, IpAddr::V6(*source), place, sink);
+        (Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue, None) => {
+            if table.source.is_absent() {
+                let found = match mode {
+                    Mode::Ipip => "mode = \"ipip\"",
+                    Mode::Gue => "mode = \"gue\"",
+                    _ => "mode = \"ip6ip6\"",
+                };
+                let other = "source";
+                sink.push(&table.place, Problem::Without { found, other });
             }
+            return;
         }
-        _ => {}
+        (Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue, Some((source, place))) => (*source, place),
+    };
+    let is_v4 = mode == Mode::Ipip;
+    if source.addr().is_ipv4() != is_v4 {
+        return refuse_family(source.addr(), place, is_v4, sink);
     }
+    if source.prefix_len() < source.max_prefix_len() {
+        let wrong = match touches_special(source) {
+            Some(kind) => Some((kind, "a prefix of unicast addresses")),
+            None if !is_v4 => Some(("is a prefix", "an own address")),
+            None => None,
+        };
+        if let Some((kind, expected)) = wrong {
+            let found = source.to_string();
+            let problem = Problem::WrongKind {
+                found,
+                kind,
+                expected,
+            };
+            sink.push(place, problem);
+        } else {
+            check_host_bits(source, place, sink);
+        }
+        return;
+    }
+    if let Some(vrf) = vrf {
+        interfaces.check_own(vrf, source.addr(), place, sink);
+    }
+}
+
+/// A tunnel's two ends are of one family, that of its mode.
+fn refuse_family(found: IpAddr, place: &Place, wants_v4: bool, sink: &mut Sink<'_>) {
+    let (kind, expected) = if wants_v4 {
+        ("is an IPv6 address", "an IPv4 address with mode = \"ipip\"")
+    } else {
+        ("is an IPv4 address", "an IPv6 address, or mode = \"ipip\"")
+    };
+    let found = found.to_string();
+    let problem = Problem::WrongKind {
+        found,
+        kind,
+        expected,
+    };
+    sink.push(place, problem);
 }
 
 fn server(
@@ -234,7 +299,7 @@ fn server(
         if let Some(first) = addresses.insert(*address, place) {
             let problem = Problem::Duplicate {
                 what: "server",
-                found: address.to_string(),
+                found: IpAddr::V6(*address).to_canonical().to_string(),
                 scope: "address once in a pool",
             };
             sink.push_related(place, problem, first, "first here");
@@ -254,7 +319,9 @@ fn server(
     }
     let address = table.address.or(Ipv6Addr::UNSPECIFIED);
     Server {
-        name: table.name.or(address.to_string()),
+        name: table
+            .name
+            .or(IpAddr::V6(address).to_canonical().to_string()),
         address,
         weight: table.weight.or(1),
         drained: table.drained.or(false),
@@ -273,7 +340,11 @@ fn on_link(
 ) -> Option<usize> {
     let interfaces = around.interfaces;
     let expected = "a server's own address";
-    let ip = IpAddr::V6(address);
+    let ip = IpAddr::V6(address).to_canonical();
+    if ip.is_ipv4() != (mode == Mode::Ipip) {
+        refuse_family(ip, place, mode == Mode::Ipip, sink);
+        return None;
+    }
     if !check_other_host(ip, place, vrf, interfaces, expected, sink) {
         return None;
     }

@@ -1,4 +1,5 @@
-//! Services of the network: by every mode, by flow and by source, with servers of every state.
+//! Services of the network: by every mode, by flow and by source, with servers of every state, pools that refuse, drop and
+//! have another step in, pools by source, and a limit.
 
 use anyhow::Result;
 use pipelines::steer::{
@@ -6,9 +7,9 @@ use pipelines::steer::{
 };
 use pipelines::tables::VrfId;
 
-/// Service addresses: by link and flow, by tunnel and source, of servers out of reach, of a pool without servers, by
-/// address translation, to another port, by translation of both ends.
-pub const SERVICES: [&str; 7] = [
+/// Service addresses: by link and flow, by tunnel and source, of servers out of reach, of pools without servers: one that
+/// refuses, one that drops, one that has others step in; by address translation, to another port, by translation of both ends.
+pub const SERVICES: [&str; 9] = [
     "2001:db8:5e::1",
     "2001:db8:5e::2",
     "2001:db8:5e::3",
@@ -16,6 +17,8 @@ pub const SERVICES: [&str; 7] = [
     "2001:db8:5e::5",
     "2001:db8:5e::6",
     "2001:db8:5e::7",
+    "2001:db8:5e::8",
+    "2001:db8:5e::9",
 ];
 
 /// Source addresses of full NAT: routed to us, and on a link.
@@ -64,6 +67,35 @@ pub fn settings() -> Result<Settings> {
                 "2001:db8:e::9",
             ],
         ),
+        (tunnel, &[]),
+        (tunnel, &[]),
+        (
+            Mode::IpIp {
+                source: "198.18.0.0/20".parse()?,
+            },
+            &[
+                "::ffff:192.0.2.2",
+                "::ffff:10.2.2.2",
+                "::ffff:203.0.113.200",
+                "::ffff:10.14.0.9",
+                "::ffff:10.10.0.9",
+                "::ffff:10.15.0.9",
+                "::ffff:10.12.0.9",
+            ],
+        ),
+        (
+            gue(true)?,
+            &["fd01:203:405:1::2", "2400:cb00::9", "2001:db8:2:2::2"],
+        ),
+        (
+            gue(false)?,
+            &[
+                "fd01:203:405:1::dead",
+                "2001:db8:a::1",
+                "2001:db8:f::1",
+                "2001:db8:e::9",
+            ],
+        ),
         // On links, behind a router, unresolved, behind a router that does not answer.
         (
             Mode::Dnat { port: None },
@@ -105,7 +137,8 @@ pub fn settings() -> Result<Settings> {
                 .map(|text| server(text))
                 .collect::<Result<_>>()?,
             when_down: match number {
-                3 => WhenDown::Fallback(1),
+                5 => WhenDown::Drop,
+                6 => WhenDown::Fallback(1),
                 _ => WhenDown::Refuse,
             },
         })
@@ -122,25 +155,30 @@ pub fn settings() -> Result<Settings> {
         (0, Protocol::Number(58), &[], 0, Affinity::Flow),
         (1, Protocol::Any, &[], 1, Affinity::Source),
         (2, Protocol::Number(UDP), &[], 2, Affinity::Flow),
+        (2, Protocol::Number(TCP), &[], 7, Affinity::Flow),
         (2, Protocol::Any, &[], 4, Affinity::Flow),
+        (3, Protocol::Number(TCP), &[], 8, Affinity::Flow),
+        (3, Protocol::Number(58), &[], 9, Affinity::Source),
         (3, Protocol::Any, &[], 3, Affinity::Flow),
+        (4, Protocol::Any, &[], 5, Affinity::Flow),
+        (5, Protocol::Any, &[], 6, Affinity::Source),
         (
-            4,
+            6,
             Protocol::Number(UDP),
             &[2..=2, 53..=4000],
-            5,
+            10,
             Affinity::Flow,
         ),
-        (4, Protocol::Number(TCP), &[2..=4000], 5, Affinity::Flow),
-        (4, Protocol::Number(58), &[], 5, Affinity::Flow),
-        (4, Protocol::Number(132), &[], 5, Affinity::Source),
-        (5, Protocol::Number(UDP), &[2..=2], 6, Affinity::Flow),
-        (5, Protocol::Number(TCP), &[2..=2], 6, Affinity::Source),
-        (6, Protocol::Number(UDP), &[], 7, Affinity::Flow),
-        (6, Protocol::Number(TCP), &[2..=79], 7, Affinity::Source),
-        (6, Protocol::Number(TCP), &[80..=80], 8, Affinity::Flow),
-        (6, Protocol::Number(58), &[], 7, Affinity::Flow),
-        (6, Protocol::Any, &[], 7, Affinity::Flow),
+        (6, Protocol::Number(TCP), &[2..=4000], 10, Affinity::Flow),
+        (6, Protocol::Number(58), &[], 10, Affinity::Flow),
+        (6, Protocol::Number(132), &[], 10, Affinity::Source),
+        (7, Protocol::Number(UDP), &[2..=2], 11, Affinity::Flow),
+        (7, Protocol::Number(TCP), &[2..=2], 11, Affinity::Source),
+        (8, Protocol::Number(UDP), &[], 12, Affinity::Flow),
+        (8, Protocol::Number(TCP), &[2..=79], 12, Affinity::Source),
+        (8, Protocol::Number(TCP), &[80..=80], 13, Affinity::Flow),
+        (8, Protocol::Number(58), &[], 12, Affinity::Flow),
+        (8, Protocol::Any, &[], 12, Affinity::Flow),
     ];
     let services = services.map(|(address, protocol, ports, pool, affinity)| {
         let address = SERVICES[address];
@@ -150,11 +188,14 @@ pub fn settings() -> Result<Settings> {
             protocol,
             ports: ports.to_vec(),
             pool,
-            pools_by_source: vec![],
+            pools_by_source: match pool {
+                6 => vec![("2600::/12".parse()?, 4), ("2600:1::/32".parse()?, 1)],
+                _ => vec![],
+            },
             affinity,
             limits: Limits {
-                new_per_second: (pool == 4).then_some(50),
-                flows: (pool == 1).then_some(200),
+                new_per_second: (pool == 0).then_some(400),
+                flows: None,
             },
         })
     });
@@ -163,7 +204,15 @@ pub fn settings() -> Result<Settings> {
         seed: 7,
         pools: pools.collect::<Result<_>>()?,
         services: services.into_iter().collect::<Result<_>>()?,
-        checked: vec![],
+        checked: vec![(VrfId(0), "fd01:203:405:1::2".parse()?)],
+    })
+}
+
+fn gue(checksum: bool) -> Result<Mode> {
+    Ok(Mode::Gue {
+        source: super::lisp::OWN6.parse()?,
+        port: 6080,
+        checksum,
     })
 }
 

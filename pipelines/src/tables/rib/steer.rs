@@ -3,7 +3,7 @@
 //! Nothing here takes effect by itself: services, states and weights come into force with the tables that are built next,
 //! all at once.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Rib, Target, VrfId};
 use crate::steer::registry::{Key, Registry};
@@ -63,9 +63,9 @@ impl Rib {
         mut way_to: impl FnMut(Option<Target>, Mode, Ipv6Addr) -> u32,
     ) -> Option<Steer> {
         let registry = self.steering.as_ref()?;
-        Some(
-            registry
-                .view(|vrf, mode, server| way_to(self.covering(vrf, server.into()), mode, server)),
-        )
+        Some(registry.view(|vrf, mode, server| {
+            let address = IpAddr::V6(server).to_canonical();
+            way_to(self.covering(vrf, address), mode, server)
+        }))
     }
 }
