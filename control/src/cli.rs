@@ -6,6 +6,7 @@ mod service;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -79,7 +80,8 @@ pub enum Command {
     /// Ask a LISP Map-Resolver for the mapping of an EID (RFC 6835)
     ///
     /// Prints the prefix, its TTL, its locators and how long the answer took, and ends with 0 even if the answer is negative;
-    /// ends with 1 if there was no answer.
+    /// ends with 1 if there was no answer. `sextant lig self` asks for each own EID prefix, and ends with 1 if one of them is
+    /// not known as it is configured.
     Lig(LigArgs),
     /// Follow the next packets through the running instance, step by step
     Trace(TraceArgs),
@@ -132,15 +134,44 @@ pub struct MapserverArgs {
     pub log: String,
 }
 
+/// What `lig` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LigTarget {
+    /// An EID.
+    Eid(IpAddr),
+    /// Own EID prefixes.
+    Own,
+}
+
+impl FromStr for LigTarget {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "self" => Ok(Self::Own),
+            address => match address.parse() {
+                Ok(address) => Ok(Self::Eid(address)),
+                Err(_) => Err("expected an address, or `self`"),
+            },
+        }
+    }
+}
+
 /// Arguments of `lig`.
 #[derive(Debug, Args)]
 pub struct LigArgs {
-    /// The EID, an address
-    #[arg(value_name = "EID")]
-    pub eid: IpAddr,
-    /// Address of the Map-Resolver
+    /// The EID, an address; or `self`: the own EID prefixes of the running instance, or of a configuration file
+    #[arg(value_name = "EID|self")]
+    pub eid: LigTarget,
+    /// Address of the Map-Resolver; of own EIDs those of the configuration are asked where it is left out
     #[arg(long, value_name = "RESOLVER")]
-    pub to: IpAddr,
+    pub to: Option<IpAddr>,
+    /// Of own EIDs: those of this configuration file, asked for by this host and not by the running instance
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Of own EIDs: which instance.
+    #[command(flatten)]
+    pub socket: SocketArgs,
     /// Own address, to which the answer comes
     #[arg(long, value_name = "ADDRESS")]
     pub from: Option<IpAddr>,

@@ -1,5 +1,6 @@
 //! Each command of the command line, and what the program then ends with.
 
+mod lig;
 mod lisp;
 mod map;
 mod service;
@@ -13,12 +14,12 @@ use clap::CommandFactory as _;
 use crate::admin::client::{Client, ClientError};
 use crate::admin::protocol::{self, Refusal};
 use crate::admin::view::Reloaded;
-use crate::cli::{CheckArgs, Cli, Command, DemoArgs, LigArgs, ManArgs, ReloadArgs};
+use crate::cli::{CheckArgs, Cli, Command, DemoArgs, ManArgs, ReloadArgs};
 use crate::config::{self, Config};
 use crate::demo::{self, Part};
 use crate::exit::Exit;
 use crate::lab::{LabError, peer};
-use crate::lig::{self, LigError};
+use crate::lig::LigError;
 use crate::mapserver::{self, MapserverError};
 use crate::run::{self, RunError};
 use crate::show::{self, ShowError, Traced};
@@ -35,6 +36,20 @@ pub enum Failure {
     /// `lig`.
     #[error(transparent)]
     Lig(#[from] LigError),
+    /// `lig` without a Map-Resolver.
+    #[error("nobody to ask: expected --to RESOLVER{}", but_for_self(*.is_own))]
+    LigNobodyToAsk {
+        /// Own EIDs were asked for.
+        is_own: bool,
+    },
+    /// `lig self` found something else than what is configured.
+    #[error("{wrong} of {count} own EID prefixes are not known as they are configured")]
+    LigSelf {
+        /// How many.
+        wrong: usize,
+        /// Of how many.
+        count: usize,
+    },
     /// `check` found errors.
     #[error("{0}")]
     Check(config::Errors),
@@ -98,12 +113,14 @@ impl Failure {
             Self::Mapserver(error) => error.exit(),
             Self::Lig(error) => error.exit(),
             Self::Check(_) => Exit::Configuration,
+            Self::LigNobodyToAsk { .. } => Exit::Usage,
             Self::Client(error) | Self::Show(ShowError::Client(error)) => error.exit(),
             Self::DemoNeedsRoot => Exit::Unable,
             Self::Show(ShowError::NotRegistrations) => Exit::Usage,
             Self::Show(ShowError::Output(_))
             | Self::TraceTimedOut { .. }
             | Self::ProbesUnanswered { .. }
+            | Self::LigSelf { .. }
             | Self::Changes { .. }
             | Self::Lab(_)
             | Self::Demo
@@ -135,6 +152,13 @@ impl Failure {
     }
 }
 
+fn but_for_self(is_own: bool) -> &'static str {
+    match is_own {
+        true => ", or map_resolvers in the configuration",
+        false => " (only `lig self` knows by itself)",
+    }
+}
+
 fn at_line(line: usize) -> String {
     match line {
         0 => String::new(),
@@ -155,7 +179,7 @@ pub fn execute(command: &Command) -> Result<(), Failure> {
         Command::Lisp(command) => lisp::execute(command),
         Command::Service(command) => service::execute(command),
         Command::Mapserver(args) => Ok(mapserver::run(args)?),
-        Command::Lig(args) => lig(args),
+        Command::Lig(args) => lig::execute(args),
         Command::Show(subject) => Ok(show::show(subject)?),
         Command::Trace(args) => match show::trace(args)? {
             Traced::All => Ok(()),
@@ -176,14 +200,6 @@ pub fn execute(command: &Command) -> Result<(), Failure> {
             print(format!("{report}\n").as_bytes())
         }
     }
-}
-
-fn lig(args: &LigArgs) -> Result<(), Failure> {
-    let found = lig::ask(args)?;
-    if args.json {
-        return print(format!("{}\n", lig::json(&found)).as_bytes());
-    }
-    print(lig::text(&found).as_bytes())
 }
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {

@@ -9,26 +9,24 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use serde_json::json;
 
-use crate::cli::LigArgs;
 use crate::exit::Exit;
 use crate::mapserver::random;
 use crate::proto::lisp::EidKey;
-use crate::proto::lisp::wire::{
-    self, CONTROL_PORT, EidAddress, Encapsulated, Message, Record, Request,
-};
+use crate::proto::lisp::wire::{self, CONTROL_PORT, Encapsulated, Message, Record, Request};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LigError {
     /// Nobody answered.
-    #[error("no answer from {resolver} for {eid} after {count} requests")]
+    #[error("no answer from {resolver} for {} after {count} requests", shown(.eid))]
     NoAnswer {
         /// Who was asked.
         resolver: IpAddr,
         /// For what.
-        eid: IpAddr,
+        eid: IpNet,
         /// How often.
         count: u32,
     },
@@ -57,6 +55,14 @@ impl LigError {
     }
 }
 
+/// A host as its address.
+fn shown(eid: &IpNet) -> String {
+    match eid.prefix_len() == eid.max_prefix_len() {
+        true => eid.addr().to_string(),
+        false => eid.to_string(),
+    }
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -68,13 +74,28 @@ pub struct Found {
     pub round_trip: Duration,
 }
 
+/// A question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// The Map-Resolver.
+    pub to: IpAddr,
+    /// Own address, to which the answer comes; none: the one packets to the resolver leave with.
+    pub from: Option<IpAddr>,
+    /// What is asked for.
+    pub key: EidKey,
+    /// How often.
+    pub count: u32,
+    /// How long an answer may take each time.
+    pub timeout: Duration,
+}
+
 /// Ask until there is an answer.
 ///
 /// # Errors
 /// When there is none.
-pub fn ask(args: &LigArgs) -> Result<Found, LigError> {
-    let resolver = SocketAddr::new(args.to, CONTROL_PORT);
-    let local = match args.from {
+pub fn ask(question: &Question) -> Result<Found, LigError> {
+    let resolver = SocketAddr::new(question.to, CONTROL_PORT);
+    let local = match question.from {
         Some(local) => local,
         None => local_address(resolver).map_err(LigError::system("find a way to the resolver"))?,
     };
@@ -83,34 +104,29 @@ pub fn ask(args: &LigArgs) -> Result<Found, LigError> {
     let own = socket
         .local_addr()
         .map_err(LigError::system("open a socket"))?;
-    let eid = EidAddress {
-        instance: args.instance,
-        address: args.eid,
-    }
-    .host();
-    let timeout = Duration::from_secs(args.timeout.into());
+    let eid = question.key;
     let mut sent: BTreeMap<u64, Instant> = BTreeMap::new();
-    for _ in 0..args.count {
+    for _ in 0..question.count {
         let nonce = random().map_err(LigError::system("read /dev/urandom"))?;
-        let question = wire::emit(&Message::Encapsulated(Encapsulated {
+        let message = wire::emit(&Message::Encapsulated(Encapsulated {
             ddt: false,
             source: own,
-            destination: SocketAddr::new(args.eid, CONTROL_PORT),
+            destination: SocketAddr::new(eid.eid.addr(), CONTROL_PORT),
             request: Request::new(nonce, vec![own.ip()], eid),
         }));
         socket
-            .send_to(&question, resolver)
+            .send_to(&message, resolver)
             .map_err(LigError::system("send"))?;
         let now = Instant::now();
         sent.insert(nonce, now);
-        if let Some(found) = wait(&socket, &sent, eid, now + timeout)? {
+        if let Some(found) = wait(&socket, &sent, eid, now + question.timeout)? {
             return Ok(found);
         }
     }
     Err(LigError::NoAnswer {
-        resolver: args.to,
-        eid: args.eid,
-        count: args.count,
+        resolver: question.to,
+        eid: question.key.eid,
+        count: question.count,
     })
 }
 
@@ -156,7 +172,7 @@ fn wait(
             continue;
         };
         let covers = |record: &Record| {
-            record.key.instance == eid.instance && record.key.eid.contains(&eid.eid)
+            record.key.instance == eid.instance && record.key.eid.contains(&eid.eid.addr())
         };
         if let Some(at) = sent.get(&reply.nonce)
             && reply.records.iter().any(covers)

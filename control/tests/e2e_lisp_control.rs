@@ -148,6 +148,39 @@ fn kinds(file: &Path) -> Vec<String> {
     kinds
 }
 
+/// O-01: by the box itself, and by another host that has its file; and what others know is not what a changed file says.
+fn own_eids_are_known(stage: &Stage, config: &str, folder: &Path) {
+    let said = stage
+        .box_a
+        .command(&["lig", "self"])
+        .expect("they are known");
+    for eid in ["fd00:a::/48", "10.1.0.0/16"] {
+        let line = said.lines().find(|line| line.contains(eid));
+        let line = line.unwrap_or_else(|| panic!("{said}"));
+        assert!(
+            line.contains("yes") && line.contains("registered here"),
+            "{said}"
+        );
+    }
+    let file = folder.join("a.toml");
+    let path = file.display().to_string();
+    let words = [SEXTANT, "lig", "self", "-c", &path, "--json"];
+    std::fs::write(&file, config).expect("a file");
+    let said = stage.core.run(&words).expect("they are known");
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(said["eids"][0]["said"], "as configured", "{said}");
+    assert_eq!(said["eids"][1]["known"], true, "{said}");
+    let other = config.replace("\"192.0.2.2\"]", "\"192.0.2.3\"]");
+    let other = other.replace("\"192.0.2.2/28\"", "\"192.0.2.3/28\"");
+    std::fs::write(&file, other).expect("a file");
+    let error = stage.core.run(&words).expect_err("something else is known");
+    let said = error.to_string();
+    assert!(
+        said.contains("2 of 2 own EID prefixes are not known"),
+        "{said}"
+    );
+}
+
 #[test]
 fn sites_find_each_other_by_a_map_server() {
     if !rustix::process::geteuid().is_root() {
@@ -178,6 +211,7 @@ fn sites_find_each_other_by_a_map_server() {
         Some(3),
         "{mapping}"
     );
+    own_eids_are_known(&stage, &a, folder.path());
     // What is known needs no Map-Server.
     server.signal(Signal::TERM);
     server
@@ -186,6 +220,13 @@ fn sites_find_each_other_by_a_map_server() {
     for pair in PAIRS {
         assert!(stage.pings(pair.a, pair.b), "{}", pair.name);
     }
+    let asked = ["lig", "self", "--count", "1", "--timeout", "1"];
+    let error = stage.box_a.command(&asked).expect_err("nobody answers");
+    let said = error.to_string();
+    assert!(
+        said.contains("2 of 2 own EID prefixes are not known"),
+        "{said}"
+    );
     capture.signal(Signal::INT);
     capture.wait(Duration::from_secs(5)).expect("tcpdump ends");
     assert_eq!(complaints(&file), "");
@@ -262,4 +303,75 @@ fn a_map_server_that_is_killed_and_restarted_costs_known_flows_nothing() {
     server.signal(Signal::TERM);
     server.wait(Duration::from_secs(5)).expect("it ends");
     traffic::conservation(&stage.box_a).expect("in = out + drops + punts");
+}
+
+/// The box is killed beside flows while the Map-Server is gone: when it is back, what it learned is in force at once, and
+/// the flows go on. A file that is damaged is said to be, and the box starts without.
+#[test]
+fn what_was_learned_is_kept_over_a_restart_without_a_map_server() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: namespaces and taps need root");
+        return;
+    }
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("map-cache");
+    let keeping = format!("map_cache = \"{}\"\nmap_resolvers", file.display());
+    let a = asking(CONFIG_A, "of a", "a").replace("map_resolvers", &keeping);
+    let b = asking(CONFIG_B, "of b", "b");
+    let mut stage = Stage::set(Path::new(SEXTANT), &a, &b).expect("the stage");
+    let server = start_server(&stage, folder.path());
+    wait_for_registrations(&stage);
+    all_ping(&stage, "by what was asked for");
+    wait_until("a file with both", Duration::from_secs(60), || {
+        let kept = std::fs::read_to_string(&file).unwrap_or_default();
+        ["fd00:b::/48", "10.2.0.0/16"]
+            .iter()
+            .all(|eid| kept.contains(eid))
+    })
+    .expect("it is written every half minute");
+    server.signal(Signal::KILL);
+    server.wait(Duration::from_secs(5)).expect("it is gone");
+    let flows: Vec<Process> = PAIRS
+        .iter()
+        .map(|pair| {
+            let words = ["ping", "-n", "-i0.1", "-c300", "-W2", "-I", pair.b, pair.a];
+            stage.host_b.spawn(&words).expect("ping")
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(2));
+    let killed = stage.box_a.process().expect("it runs");
+    killed.signal(Signal::KILL);
+    wait_until("its end", Duration::from_secs(5), || {
+        !stage.box_a.is_running()
+    })
+    .expect("nothing survives that");
+    stage.box_a.launch().expect("it starts again");
+    stage.reconnect_a().expect("it is connected again");
+    all_ping(&stage, "by what was kept");
+    let log = stage.box_a.log();
+    assert!(log.contains("map-cache hold still"), "{log}");
+    let mapping = stage.mapping("fd00:b::/48").expect("it is there");
+    assert_eq!(mapping["source"], "learned");
+    for (flow, pair) in flows.into_iter().zip(PAIRS) {
+        let finished = flow.wait(Duration::from_secs(60)).expect("ping ends");
+        let went_on = (250..=290).filter(|number| {
+            let sequence = format!("icmp_seq={number} ");
+            finished.stdout.contains(&sequence)
+        });
+        assert_eq!(went_on.count(), 41, "{}: {}", pair.name, finished.stdout);
+    }
+    traffic::conservation(&stage.box_a).expect("in = out + drops + punts");
+    assert_eq!(stage.box_a.stop().expect("it stops"), Some(0));
+    let mut kept = std::fs::read(&file).expect("it was written at the end");
+    kept[60] ^= 1;
+    std::fs::write(&file, kept).expect("it is damaged");
+    stage.box_a.launch().expect("it starts all the same");
+    let log = stage.box_a.log();
+    let said = "is not used, the map-cache begins empty: it is damaged";
+    assert!(log.contains(said), "{log}");
+    let text = stage
+        .box_a
+        .command(&["map", "show", "--json"])
+        .expect("map show");
+    assert!(!text.contains("learned"), "{text}");
 }

@@ -80,6 +80,14 @@ pub enum Command {
         /// Whether they are probed now.
         send: bool,
     },
+    /// Ask the mapping system for own EIDs, or see what became of it.
+    LispSelf {
+        /// Which Map-Resolver is asked; those of the configuration where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<IpAddr>,
+        /// Whether it is asked now.
+        ask: SelfAsk,
+    },
     /// Forget what was learned from the mapping system.
     LispClear {
         /// Of this instance; of all where there is none.
@@ -95,6 +103,18 @@ pub enum Command {
     RegistrationsShow(RegistrationsQuery),
     /// Change a server of a pool.
     ServiceChange(ServiceChange),
+}
+
+/// Which own EIDs the mapping system is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelfAsk {
+    /// All of them.
+    Anew,
+    /// Those of which nothing was said yet.
+    Again,
+    /// None.
+    No,
 }
 
 macro_rules! subjects {

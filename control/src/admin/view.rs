@@ -18,7 +18,7 @@ pub use lisp::{
 };
 pub use lisp_parts::{
     DatabaseRloc, LispCleared, LispDatabase, LispEvent, LispEvents, LispRegistrations, LispRlocs,
-    LispStatistics, OwnEid, RegisteredEid, RegisteredLocator, RegisteredPage,
+    LispSelf, LispStatistics, OwnEid, RegisteredEid, RegisteredLocator, RegisteredPage, SelfEid,
 };
 pub use service::{
     AgentView, AnnouncementView, DrainView, HealthView, OnChangeView, PoolBySourceView, PoolView,

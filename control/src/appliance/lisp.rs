@@ -8,6 +8,7 @@
 mod control;
 mod events;
 mod hosts;
+mod kept;
 mod liveness;
 mod nonces;
 mod parts;
@@ -41,6 +42,7 @@ use crate::proto::lisp::{
 };
 use crate::publish::{self, Hosts};
 use events::Events;
+use kept::Kept;
 use liveness::Verdict;
 
 /// Mappings that are asked in one tick whether they were used.
@@ -51,6 +53,10 @@ const USE_PER_TICK: usize = 64;
 enum Refused {
     #[error("there is no [lisp] in the configuration of this instance")]
     NotConfigured,
+    #[error(
+        "there are no map_resolvers in the configuration of this instance, expected --to RESOLVER"
+    )]
+    NobodyToAsk,
     #[error("{found} changes at once, expected at most {CHANGES_MAX}")]
     TooMany { found: usize },
     #[error("{}{what}: {why}", position(.number))]
@@ -111,6 +117,8 @@ pub(super) struct LispState<F> {
     usable: Vec<bool>,
     /// The file that keeps nonces.
     state: Option<PathBuf>,
+    /// The file that keeps what was learned.
+    kept: Kept,
     /// What happened lately.
     events: Events,
     /// Whether locators can be used, and why not.
@@ -139,6 +147,7 @@ impl<F> LispState<F> {
             xtr,
             usable: Vec::new(),
             state: None,
+            kept: Kept::default(),
             events: Events::default(),
             verdicts: BTreeMap::new(),
             looked_at: None,
@@ -410,6 +419,8 @@ impl<P: Platform> Appliance<P> {
         self.lisp.xtr.handle_timeout(now);
         self.do_lisp_outputs(now);
         self.look_at_away(now);
+        let LispState { kept, cache, .. } = &mut self.lisp;
+        kept.tick(now, cache);
     }
 
     /// An ICMP error that may be about a packet we encapsulated.

@@ -272,6 +272,7 @@ impl<P: Platform> Appliance<P> {
                 target,
                 send,
             } => self.probe_rlocs(now, target.map(|target| (instance, target)), send),
+            Command::LispSelf { to, ask } => self.ask_for_own_eids(now, to, ask),
             Command::LispClear { instance, prefix } => self.clear_learned(now, instance, prefix),
             Command::MapShow(query) => self.show_mappings(now, &query),
             Command::RegistrationsShow(_) => Answer::refused(
@@ -292,7 +293,7 @@ impl<P: Platform> Appliance<P> {
 
     /// It ends: others are told. To be called while the workers still run.
     pub fn shut_down(&mut self, now: Instant) {
-        self.withdraw_eids(now);
+        self.end_lisp(now);
         self.withdraw_services();
     }
 

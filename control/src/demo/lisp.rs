@@ -398,46 +398,58 @@ impl Stage {
         self.host_b.configure("sxl-site-b", &more, None)
     }
 
+    /// Box A was started anew: its taps are new ones.
+    ///
+    /// # Errors
+    /// When one is not there.
+    pub fn reconnect_a(&self) -> Result<(), LabError> {
+        self.connect_site_a()?;
+        self.connect_core_a()
+    }
+
     /// Give the router its links.
     fn connect_core(&self) -> Result<(), LabError> {
-        let core = &self.core;
-        for (appliance, link, addresses) in [
-            (
-                &self.box_a,
-                "sxl-core-a1",
-                &["2001:db8:a1::1/64", "192.0.2.1/28"][..],
-            ),
-            (
-                &self.box_b,
-                "sxl-core-b1",
-                &["2001:db8:b1::1/64", "192.0.2.33/28"],
-            ),
-            (&self.box_b, "sxl-core-b2", &["2001:db8:b2::1/64"]),
-            (&self.box_a, "sxl-net-a", &["2001:db8:f0::1/64"]),
+        for (link, addresses) in [
+            ("sxl-core-b1", &["2001:db8:b1::1/64", "192.0.2.33/28"][..]),
+            ("sxl-core-b2", &["2001:db8:b2::1/64"]),
         ] {
-            appliance.hand_over(link, core)?;
-            core.configure(link, addresses, None)?;
+            self.box_b.hand_over(link, &self.core)?;
+            self.core.configure(link, addresses, None)?;
         }
         let inside = self.box_a.namespace();
         inside.run(&["ip", "link", "add", "sxl-bridge", "type", "bridge"])?;
         let pair = "ip link add sxl-wire type veth peer name sxl-core-w2 netns";
-        let pair: Vec<&str> = pair.split(' ').chain([core.name()]).collect();
+        let pair: Vec<&str> = pair.split(' ').chain([self.core.name()]).collect();
         inside.run(&pair)?;
-        for link in ["sxl-core-a2", "sxl-wire"] {
-            inside.run(&["ip", "link", "set", link, "master", "sxl-bridge", "up"])?;
-        }
-        inside.run(&["ip", "link", "set", "sxl-bridge", "up"])?;
-        core.configure("sxl-core-w2", &["2001:db8:a2::1/64", "192.0.2.17/28"], None)?;
-        let provider = [
+        inside.run(&[
             "ip",
-            "-6",
-            "route",
-            "add",
-            OUTSIDE_A,
-            "via",
-            "2001:db8:f0::2",
-        ];
-        core.run(&provider).map(drop)
+            "link",
+            "set",
+            "sxl-wire",
+            "master",
+            "sxl-bridge",
+            "up",
+        ])?;
+        inside.run(&["ip", "link", "set", "sxl-bridge", "up"])?;
+        let addresses = ["2001:db8:a2::1/64", "192.0.2.17/28"];
+        self.core.configure("sxl-core-w2", &addresses, None)?;
+        self.connect_core_a()
+    }
+
+    fn connect_core_a(&self) -> Result<(), LabError> {
+        for (link, addresses) in [
+            ("sxl-core-a1", &["2001:db8:a1::1/64", "192.0.2.1/28"][..]),
+            ("sxl-net-a", &["2001:db8:f0::1/64"]),
+        ] {
+            self.box_a.hand_over(link, &self.core)?;
+            self.core.configure(link, addresses, None)?;
+        }
+        let bridged = "ip link set sxl-core-a2 master sxl-bridge up";
+        let bridged: Vec<&str> = bridged.split(' ').collect();
+        self.box_a.namespace().run(&bridged)?;
+        let provider = format!("ip -6 route add {OUTSIDE_A} via 2001:db8:f0::2");
+        let provider: Vec<&str> = provider.split(' ').collect();
+        self.core.run(&provider).map(drop)
     }
 }
 

@@ -42,6 +42,7 @@ impl Server {
                 refused("map-cache")
             }
             Command::LispProbe { .. } => refused("locators to probe"),
+            Command::LispSelf { .. } => refused("EIDs of its own"),
             Command::ServiceChange(_) => refused("services"),
         }
     }

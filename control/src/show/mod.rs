@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use map::mappings;
-pub use tables::probed;
+pub use tables::{own_eids, probed};
 pub use trace::{Traced, trace};
 
 use crate::admin::client::{Client, ClientError};

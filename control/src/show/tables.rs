@@ -9,7 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use lisp_parts::probed;
+pub use lisp_parts::{own_eids, probed};
 
 use super::grid::Side::{Left, Right};
 use super::grid::{Grid, Side, bit_rate, count, duration, list, or_dash, rate};

@@ -3,11 +3,13 @@
 //! A Map-Server without an edge answers with the same types what it has of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{MapServer, Rloc};
 use crate::proto::lisp::EidKey;
+use crate::proto::lisp::xtr::Said;
 
 /// `show lisp database`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +124,46 @@ pub struct LispRlocs {
 pub struct LispCleared {
     /// Mappings that are forgotten.
     pub forgotten: usize,
+}
+
+/// `lig self`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LispSelf {
+    /// Own EID prefixes that were asked for, by instance, then by prefix.
+    pub eids: Vec<SelfEid>,
+    /// Further ones, which were not: there are too many.
+    pub unasked: usize,
+}
+
+/// What the mapping system says of an own EID prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfEid {
+    /// Its instance.
+    pub instance: u32,
+    /// The prefix.
+    pub eid: String,
+    /// Whether it is known as it is configured; absent: nobody answered.
+    pub known: Option<bool>,
+    /// What was said.
+    pub said: Option<String>,
+    /// How long the answer took, microseconds.
+    pub round_trip_us: Option<u64>,
+}
+
+impl SelfEid {
+    /// Of what was said.
+    #[must_use]
+    pub fn new(key: EidKey, said: Option<(Said, Duration)>) -> Self {
+        let known = said.as_ref().map(|(said, _)| said.is_right());
+        let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            instance: key.instance.get(),
+            eid: key.eid.to_string(),
+            known,
+            round_trip_us: said.as_ref().map(|(_, time)| microseconds(*time)),
+            said: said.map(|(said, _)| said.to_string()),
+        }
+    }
 }
 
 /// `show lisp statistics`.

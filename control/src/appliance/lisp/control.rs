@@ -12,7 +12,7 @@ use pipelines::{Family, Meta};
 
 use super::super::Appliance;
 use super::super::discard::Discard;
-use super::{Refused, is_answer, nonces};
+use super::{LispState, Refused, is_answer, kept, nonces};
 use crate::admin::protocol::{Answer, Refusal};
 use crate::admin::view::LispCleared;
 use crate::config::lisp::rules::Rules;
@@ -52,8 +52,33 @@ impl<P: Platform> Appliance<P> {
         }
         self.lisp.usable = usable;
         self.lisp.xtr.set_settings(now, settings);
+        let kept = lisp.and_then(|lisp| lisp.map_cache.as_deref());
+        if self.lisp.kept.set_path(kept) {
+            self.restore_learned(now);
+        }
         self.do_lisp_outputs(now);
         self.look_at_away(now);
+    }
+
+    /// What was learned before a restart.
+    fn restore_learned(&mut self, now: Instant) {
+        let lisp = self.config.lisp.as_ref();
+        let Some(path) = lisp.and_then(|lisp| lisp.map_cache.as_deref()) else {
+            return;
+        };
+        let shown = path.display();
+        match kept::read(path) {
+            Ok(entries) => {
+                if !entries.is_empty() {
+                    let count = entries.len();
+                    tracing::info!("lisp: {count} mappings of {shown} hold still");
+                }
+                self.lisp.xtr.restore(now, entries);
+            }
+            Err(error) => {
+                tracing::error!("lisp: {shown} is not used, the map-cache begins empty: {error}");
+            }
+        }
     }
 
     /// Whether own RLOCs can be used and those of others reached, seen from time to time.
@@ -128,11 +153,13 @@ impl<P: Platform> Appliance<P> {
                     mapping,
                     expires,
                 } => {
+                    self.lisp.kept.note_change();
                     if self.learn(key, mapping, expires) {
                         answered.push(key);
                     }
                 }
                 Output::Forgotten(key) => {
+                    self.lisp.kept.note_change();
                     if self.lisp.cache.unlearn(key) && self.put_in_force(key) {
                         answered.push(key);
                     }
@@ -184,6 +211,7 @@ impl<P: Platform> Appliance<P> {
         });
         let wanted: Vec<EidKey> = wanted.collect();
         for key in &wanted {
+            self.lisp.kept.note_change();
             self.lisp.xtr.forget(*key);
             if self.lisp.cache.unlearn(*key) {
                 self.put_in_force(*key);
@@ -219,10 +247,12 @@ impl<P: Platform> Appliance<P> {
         self.originate(worker, &packet, Meta::originate(interface).of(family));
     }
 
-    /// Nothing is registered any more.
-    pub(in crate::appliance) fn withdraw_eids(&mut self, now: Instant) {
+    /// It ends: nothing is registered any more, and what was learned is kept.
+    pub(in crate::appliance) fn end_lisp(&mut self, now: Instant) {
         self.lisp.xtr.shut_down();
         self.do_lisp_outputs(now);
+        let LispState { kept, cache, .. } = &mut self.lisp;
+        kept.finish(now, cache);
     }
 
     fn keep_nonce(&self, nonce: u64) {

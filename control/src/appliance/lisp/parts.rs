@@ -1,13 +1,15 @@
 //! LISP as `sextant show lisp PART` sees it: one view for each part. Reading only.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::super::Appliance;
 use crate::admin::map::MapQuery;
-use crate::admin::protocol::{Answer, LispPart, Refusal};
+use crate::admin::protocol::{Answer, LispPart, Refusal, SelfAsk};
 use crate::admin::view::{
-    DatabaseRloc, LispDatabase, LispEvents, LispRegistrations, LispRlocs, LispStatistics, OwnEid,
+    DatabaseRloc, LispDatabase, LispEvents, LispRegistrations, LispRlocs, LispSelf, LispStatistics,
+    OwnEid, SelfEid,
 };
 use crate::platform::Platform;
 
@@ -46,6 +48,34 @@ impl<P: Platform> Appliance<P> {
                 forgotten: self.lisp.events.forgotten(),
             }),
         }
+    }
+
+    /// Own EIDs as the mapping system knows them.
+    pub(in crate::appliance) fn ask_for_own_eids(
+        &mut self,
+        now: Instant,
+        to: Option<IpAddr>,
+        ask: SelfAsk,
+    ) -> Answer {
+        let Some(lisp) = &self.config.lisp else {
+            return Answer::refused(Refusal::Failed, super::Refused::NotConfigured);
+        };
+        if to.is_none() && lisp.map_resolvers.is_empty() {
+            return Answer::refused(Refusal::Failed, super::Refused::NobodyToAsk);
+        }
+        let unasked = match ask {
+            SelfAsk::Anew => self.lisp.xtr.ask_for_own(now, to, true),
+            SelfAsk::Again => self.lisp.xtr.ask_for_own(now, to, false),
+            SelfAsk::No => 0,
+        };
+        self.do_lisp_outputs(now);
+        let eids = self.lisp.xtr.own_eids();
+        Answer::done(LispSelf {
+            eids: eids
+                .map(|checked| SelfEid::new(checked.key, checked.said))
+                .collect(),
+            unasked,
+        })
     }
 
     fn show_database(&self, now: Instant) -> LispDatabase {

@@ -64,6 +64,8 @@ pub struct Lisp {
     pub identity: Option<Identity>,
     /// `state`: the file that keeps what must not be forgotten over a restart. Default: none, and the clock serves.
     pub state: Option<PathBuf>,
+    /// `map_cache`: the file that keeps what was learned over a restart. Default: none.
+    pub map_cache: Option<PathBuf>,
     /// How locators of mappings are probed.
     #[serde(flatten)]
     pub probing: Probing,

@@ -40,6 +40,8 @@ pub(super) fn lisp(
     let rlocs = rlocs(&table.rlocs, vrf, interfaces, sink);
     let probing = probing::probing(&table, sink);
     let gpe = table.gpe.or(false);
+    let map_cache =
+        mapping_system::map_cache((&table.map_cache, &table.state), &table.map_resolvers, sink);
     let mut lisp = Lisp {
         roles,
         mode: table.mode.or_default(),
@@ -63,6 +65,7 @@ pub(super) fn lisp(
         map_servers: Vec::new(),
         identity: mapping_system::identity(&table.xtr_id, &table.site_id, sink),
         probing,
+        map_cache,
         state: table.state.optional(),
         instances: Vec::new(),
         mappings: Vec::new(),

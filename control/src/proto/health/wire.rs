@@ -153,15 +153,15 @@ pub(super) fn status(answer: &[u8]) -> Option<Result<u16, Failure>> {
     };
     let line = answer.get(..end)?;
     let status = match line {
-        [_, _, _, _, _, _, _, minor, b' ', digits @ ..] if minor.is_ascii_digit() => match digits {
-            [a, b, c] | [a, b, c, b' ' | b'\r', ..] => {
-                let digits = [a, b, c].map(|digit| char::from(*digit).to_digit(10));
-                digits.iter().try_fold(0_u16, |sum, digit| {
-                    Some(sum * 10 + u16::try_from((*digit)?).ok()?)
-                })
-            }
-            _ => None,
-        },
+        [_, _, _, _, _, _, _, minor, b' ', a, b, c]
+        | [_, _, _, _, _, _, _, minor, b' ', a, b, c, b' ' | b'\r', ..]
+            if minor.is_ascii_digit() =>
+        {
+            let digits = [a, b, c].map(|digit| char::from(*digit).to_digit(10));
+            digits.iter().try_fold(0_u16, |sum, digit| {
+                Some(sum * 10 + u16::try_from((*digit)?).ok()?)
+            })
+        }
         _ => None,
     };
     Some(status.ok_or(Failure::NotHttp))

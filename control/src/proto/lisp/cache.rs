@@ -248,6 +248,19 @@ impl MapCache {
         })
     }
 
+    /// The same behind one of them, with when it ends.
+    pub fn learned_behind(
+        &self,
+        after: Option<EidKey>,
+    ) -> impl Iterator<Item = (EidKey, &Mapping, Instant)> + '_ {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let slots = self.slots.range((from, Bound::Unbounded));
+        slots.filter_map(|(key, slot)| {
+            let learned = slot.learned.as_ref()?;
+            Some((*key, &learned.mapping, learned.expires))
+        })
+    }
+
     /// The configuration has these mappings now. Keys for which another mapping, or none, is in force afterwards.
     pub fn configure(
         &mut self,

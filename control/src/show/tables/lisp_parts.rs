@@ -8,7 +8,7 @@ use super::super::map;
 use super::lisp::map_servers;
 use super::{Earlier, Shown, with_rates};
 use crate::admin::view::{
-    LispDatabase, LispEvents, LispRegistrations, LispRlocs, LispStatistics, Mappings,
+    LispDatabase, LispEvents, LispRegistrations, LispRlocs, LispSelf, LispStatistics, Mappings,
     RegisteredPage, Rloc,
 };
 
@@ -176,6 +176,33 @@ pub fn probed(rlocs: &[Rloc]) -> String {
         ]);
     }
     grid.finish("no locators")
+}
+
+/// What the mapping system says of own EIDs.
+#[must_use]
+pub fn own_eids(found: &LispSelf) -> String {
+    let mut grid = Grid::new(&[
+        ("instance", Right),
+        ("own eid", Left),
+        ("known", Left),
+        ("mapping system", Left),
+        ("round trip", Right),
+    ]);
+    for own in &found.eids {
+        let known = own.known.map(|known| if known { "yes" } else { "no" });
+        grid.row([
+            own.instance.to_string(),
+            own.eid.clone(),
+            known.unwrap_or("?").to_owned(),
+            own.said.clone().unwrap_or_else(|| "no answer".to_owned()),
+            own.round_trip_us.map(milliseconds).unwrap_or_default(),
+        ]);
+    }
+    let grid = grid.finish("no own EIDs");
+    match found.unasked {
+        0 => grid,
+        unasked => format!("{grid}\n{unasked} more were not asked for\n"),
+    }
 }
 
 fn milliseconds(microseconds: u64) -> String {

@@ -1,4 +1,5 @@
-//! Services of the network: by every mode, by flow and by source, with servers of every state.
+//! Services of the network: by every mode, by flow and by source, with servers of every state, pools that refuse, drop and
+//! have another step in, pools by source, and a limit.
 
 use anyhow::Result;
 use pipelines::steer::{
@@ -6,12 +7,15 @@ use pipelines::steer::{
 };
 use pipelines::tables::VrfId;
 
-/// Service addresses: by link and flow, by tunnel and source, of servers out of reach, of a pool without servers.
-pub const SERVICES: [&str; 4] = [
+/// Service addresses: by link and flow, by tunnel and source, of servers out of reach, of pools without servers: one that
+/// refuses, one that drops, one that has others step in.
+pub const SERVICES: [&str; 6] = [
     "2001:db8:5e::1",
     "2001:db8:5e::2",
     "2001:db8:5e::3",
     "2001:db8:5e::4",
+    "2001:db8:5e::5",
+    "2001:db8:5e::6",
 ];
 
 const TCP: u8 = 6;
@@ -57,6 +61,8 @@ pub fn settings() -> Result<Settings> {
                 "2001:db8:e::9",
             ],
         ),
+        (tunnel, &[]),
+        (tunnel, &[]),
         (
             Mode::IpIp {
                 source: "198.18.0.0/20".parse()?,
@@ -96,7 +102,8 @@ pub fn settings() -> Result<Settings> {
                 .map(|text| server(text))
                 .collect::<Result<_>>()?,
             when_down: match number {
-                3 => WhenDown::Fallback(1),
+                5 => WhenDown::Drop,
+                6 => WhenDown::Fallback(1),
                 _ => WhenDown::Refuse,
             },
         })
@@ -113,11 +120,13 @@ pub fn settings() -> Result<Settings> {
         (0, Protocol::Number(58), &[], 0, Affinity::Flow),
         (1, Protocol::Any, &[], 1, Affinity::Source),
         (2, Protocol::Number(UDP), &[], 2, Affinity::Flow),
-        (2, Protocol::Number(TCP), &[], 5, Affinity::Flow),
+        (2, Protocol::Number(TCP), &[], 7, Affinity::Flow),
         (2, Protocol::Any, &[], 4, Affinity::Flow),
-        (3, Protocol::Number(TCP), &[], 6, Affinity::Flow),
-        (3, Protocol::Number(58), &[], 7, Affinity::Source),
+        (3, Protocol::Number(TCP), &[], 8, Affinity::Flow),
+        (3, Protocol::Number(58), &[], 9, Affinity::Source),
         (3, Protocol::Any, &[], 3, Affinity::Flow),
+        (4, Protocol::Any, &[], 5, Affinity::Flow),
+        (5, Protocol::Any, &[], 6, Affinity::Source),
     ];
     let services = services.map(|(address, protocol, ports, pool, affinity)| {
         let address = SERVICES[address];
@@ -127,11 +136,14 @@ pub fn settings() -> Result<Settings> {
             protocol,
             ports: ports.to_vec(),
             pool,
-            pools_by_source: vec![],
+            pools_by_source: match pool {
+                6 => vec![("2600::/12".parse()?, 4), ("2600:1::/32".parse()?, 1)],
+                _ => vec![],
+            },
             affinity,
             limits: Limits {
-                new_per_second: (pool == 4).then_some(50),
-                flows: (pool == 1).then_some(200),
+                new_per_second: (pool == 0).then_some(400),
+                flows: None,
             },
         })
     });
@@ -140,7 +152,7 @@ pub fn settings() -> Result<Settings> {
         seed: 7,
         pools: pools.collect::<Result<_>>()?,
         services: services.into_iter().collect::<Result<_>>()?,
-        checked: vec![],
+        checked: vec![(VrfId(0), "fd01:203:405:1::2".parse()?)],
     })
 }
 

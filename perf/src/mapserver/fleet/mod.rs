@@ -8,7 +8,7 @@
 //! ```
 //!
 //! All sites are switched on within ten seconds and register with both Map-Servers. Flows begin, and miss; a host moves
-//! when its new site says it has it, and its old one no longer. A provider an hour carries nothing for ten minutes, and
+//! when its new site hears it, and is silent at its old one soon after. A provider an hour carries nothing for ten minutes, and
 //! its sites say so within a second. A Map-Server is killed and starts with its nonces and nothing else. Tunnel routers
 //! start anew too. All the while some site asks for some EID again, and what it learns is compared with the truth: how
 //! long after the last change an answer can be untrue is the time in which the mapping system converges.

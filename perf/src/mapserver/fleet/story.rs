@@ -33,7 +33,7 @@ pub enum Happening {
     Flow(usize),
     /// A host moves to another site of its group.
     Move,
-    /// The site a host left says so.
+    /// The site a host left sees that it is silent.
     Left(usize, EidKey),
     /// A provider carries nothing any more.
     ProviderFails(usize),
@@ -91,6 +91,7 @@ pub fn happen(world: &mut World, happening: Happening) -> Result<()> {
             world.sites[site].cache.clear();
             world.sites[site].forget_asked();
             world.configure(site);
+            world.hosts_speak(site);
             world.site_acts(site)?;
         }
         Happening::Flow(site) => {
@@ -125,7 +126,7 @@ pub fn happen(world: &mut World, happening: Happening) -> Result<()> {
             // It may have come back meanwhile.
             if world.homes.get(&host).is_some_and(|home| home.0 != site) {
                 world.sites[site].eids.retain(|own| *own != host);
-                world.configure(site);
+                world.host(site, host, false);
                 world.site_acts(site)?;
             }
         }
@@ -228,7 +229,7 @@ fn move_host(world: &mut World, host: EidKey) -> Result<()> {
     if !world.sites[to].eids.contains(&host) {
         world.sites[to].eids.push(host);
     }
-    world.configure(to);
+    world.host(to, host, true);
     world.site_acts(to)?;
     let left = world.rng.u64(..SECOND / 10);
     world.after(left, Happening::Left(from, host));

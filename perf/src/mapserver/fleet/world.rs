@@ -11,6 +11,7 @@ use control::proto::lisp::wire::auth::{Algorithm, Secret};
 use control::proto::lisp::wire::{CONTROL_PORT, EidAddress, Identity, Message, parse};
 use control::proto::lisp::xtr::{MapServer, Output, Settings, Xtr};
 use control::proto::lisp::{EidKey, InstanceId, Locator, Mapping};
+use control::proto::ndp::InterfaceIndex;
 use ipnet::IpNet;
 
 use super::Plan;
@@ -23,6 +24,8 @@ pub const SERVERS: usize = 2;
 pub const PROVIDERS: usize = 8;
 /// Sites that share a prefix whose hosts move between them.
 pub const GROUP: usize = 4;
+/// Where the hosts of a site are.
+const LINK: InterfaceIndex = InterfaceIndex(1);
 /// How long a sampled answer is waited for: all tries (RFC 9301 5.3), and a little.
 const SAMPLE_WAIT: u64 = 15 * SECOND;
 /// Between two Map-Requests of one site for one prefix (RFC 9301 5.3).
@@ -83,7 +86,7 @@ pub struct Site {
     pub secret: Secret,
     /// Mappings in force; the machine knows which, and for how long.
     pub cache: HashMap<EidKey, Mapping>,
-    /// Own EID prefixes.
+    /// Own EID prefixes, and the hosts that are here.
     pub eids: Vec<EidKey>,
     /// Whether each provider's link is up, as the site knows it.
     pub is_up: [bool; 2],
@@ -149,6 +152,13 @@ pub fn prefix_v4(site: usize) -> EidKey {
 pub fn mobile(group: usize, host: usize) -> EidKey {
     let bits = (0x2a01 << 112) | ((group as u128) << 80) | host as u128; // `as`: widening
     key(IpAddr::from(Ipv6Addr::from(bits)).into())
+}
+
+/// The prefix of all of them.
+fn shared(group: usize) -> EidKey {
+    let host = mobile(group, 0).eid.addr();
+    let prefix = IpNet::new(host, 64).expect("64 is not too long");
+    key(prefix.trunc())
 }
 
 /// Providers of a site.
@@ -261,15 +271,13 @@ impl World {
     /// A Map-Server that knows who may register what, and nothing else.
     pub fn new_server(&mut self) -> Machine {
         let sites = self.sites.iter().zip(0..).map(|(site, number)| {
-            let shared = mobile(number / GROUP, 0);
-            let shared = IpNet::new(shared.eid.addr(), 64).expect("64 is not too long");
             let allowed = |key, more_specifics| Allowed::new(key, more_specifics);
             mapserver::Site {
                 keys: vec![(1, site.secret.clone())],
                 prefixes: vec![
                     allowed(prefix(number), false),
                     allowed(prefix_v4(number), false),
-                    allowed(key(shared.trunc()), true),
+                    allowed(shared(number / GROUP), true),
                 ],
                 ..mapserver::Site::new(&format!("site-{number}"))
             }
@@ -291,6 +299,7 @@ impl World {
             is_up,
             ..
         } = &self.sites[site];
+        let fixed = eids.iter().filter(|eid| !is_mobile(**eid));
         let links = providers(site).into_iter().zip(is_up);
         let rlocs = links.map(|(provider, is_up)| Locator {
             up: *is_up,
@@ -311,7 +320,8 @@ impl World {
                 .map(|turn| server_address((site + turn) % SERVERS))
                 .collect(),
             is_etr: true,
-            eids: eids.clone(),
+            eids: fixed.copied().collect(),
+            dynamic_eids: vec![shared(site / GROUP)],
             rlocs: rlocs.collect(),
             map_servers: map_servers.collect(),
             identity: Some(Identity {
@@ -321,6 +331,28 @@ impl World {
             ..Settings::default()
         };
         self.sites[site].xtr.set_settings(now, settings);
+    }
+
+    /// A host speaks at a site, or is silent there.
+    pub fn host(&mut self, site: usize, host: EidKey, is_heard: bool) {
+        let now = self.instant();
+        let eid = EidAddress {
+            instance: host.instance,
+            address: host.eid.addr(),
+        };
+        let xtr = &mut self.sites[site].xtr;
+        match is_heard {
+            true => xtr.host_heard(now, eid, LINK),
+            false => xtr.host_silent(now, eid, LINK),
+        }
+    }
+
+    /// All hosts of a site speak.
+    pub fn hosts_speak(&mut self, site: usize) {
+        let eids = self.sites[site].eids.clone();
+        for host in eids.into_iter().filter(|eid| is_mobile(*eid)) {
+            self.host(site, host, true);
+        }
     }
 
     /// So many nanoseconds from now.
@@ -421,7 +453,7 @@ impl World {
                     self.sites[site].cache.remove(&key);
                 }
                 Output::KeepNonce(nonce) => self.sites[site].kept = nonce,
-                // Nobody is probed, and hosts move with the settings.
+                // Nobody is probed, and packets to hosts go nowhere.
                 Output::Liveness { .. }
                 | Output::HostHere { .. }
                 | Output::HostGone(_)

@@ -1,6 +1,7 @@
 //! Whom the box asks for mappings and where it registers its own EIDs (RFC 9301).
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::addresses_once;
 use crate::config::error::Sink;
@@ -38,6 +39,30 @@ pub(super) fn map_resolvers(
         }
     }
     addresses_once(field, "Map-Resolver", sink)
+}
+
+/// The file of the map-cache: another than that of the nonces, for boxes that learn something.
+pub(super) fn map_cache(
+    (map_cache, state): (&Field<PathBuf>, &Field<PathBuf>),
+    map_resolvers: &Field<List<IpAddr>>,
+    sink: &mut Sink<'_>,
+) -> Option<PathBuf> {
+    let (path, place) = map_cache.given()?;
+    if matches!(map_resolvers, Field::Absent) {
+        let (found, other) = ("map_cache", "map_resolvers");
+        sink.push(place, Problem::Without { found, other });
+    }
+    if let Some((nonces, first)) = state.given()
+        && nonces == path
+    {
+        let problem = Problem::Duplicate {
+            what: "file",
+            found: path.display().to_string(),
+            scope: "once",
+        };
+        sink.push_related(place, problem, first, "first here");
+    }
+    Some(path.clone())
 }
 
 /// Map-Servers: each once, for boxes that have EIDs to register.

@@ -19,10 +19,11 @@ use super::learned::{Due, Learned};
 use super::question::{self, Action, Occurrence, State};
 use super::settings::{Settings, is_within};
 use super::{Context, Event, Output};
-use crate::proto::lisp::EidKey;
 use crate::proto::lisp::wire::{
-    CONTROL_PORT, EidAddress, Encapsulated, Record, Reply, Request, RequestFlags,
+    Act, CONTROL_PORT, EidAddress, Encapsulated, LocatorRecord, Record, Reply, Request,
+    RequestFlags,
 };
+use crate::proto::lisp::{EidKey, Mapping};
 
 /// Most questions.
 pub(super) const QUESTIONS_MAX: usize = 4096;
@@ -32,6 +33,9 @@ const RETRY: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a mapping holds, most, that a Map-Server told of without being asked.
 const TTL_OF_MOVED: Duration = Duration::from_secs(60);
+/// When what was learned before a restart is asked for, and how far apart.
+const RESTORED: Duration = Duration::from_secs(5);
+const RESTORED_APART: Duration = Duration::from_millis(50);
 /// How long a mapping holds whose TTL leaves that to us.
 const TTL_OF_OURS: Duration = Duration::from_secs(24 * 3600);
 
@@ -370,6 +374,43 @@ impl Itr {
         Some(asked)
     }
 
+    /// What was learned before a restart holds for the rest of its time, and is asked for soon, one after the other: it may
+    /// have changed meanwhile.
+    pub(super) fn restore(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        entries: Vec<(EidKey, Mapping, Duration)>,
+        context: &mut Context,
+    ) {
+        // Not all who start together ask together.
+        let mut asked = now + RESTORED.mul_f64(1.0 + context.rng.f64());
+        for (key, mapping, lifetime) in entries {
+            let locators = mapping.locators().iter();
+            let record = Record {
+                locators: locators.copied().map(LocatorRecord::new).collect(),
+                ..Record::negative(key, Act::default(), 0)
+            };
+            if settings.is_own_eid(&record) {
+                context.count("record_own_eid");
+                continue;
+            }
+            context.count("restored");
+            let is_positive = !record.locators.is_empty();
+            if let Some(evicted) = self.learned.insert(now, key, is_positive, lifetime) {
+                context.count("limit_learned");
+                context.outputs.push_back(Output::Forgotten(evicted));
+            }
+            self.learned.ask_early(key, asked);
+            asked += RESTORED_APART;
+            context.outputs.push_back(Output::Learned {
+                key,
+                mapping,
+                expires: now + lifetime,
+            });
+        }
+    }
+
     /// A Map-Server says that this is registered elsewhere now. Believed for a short time; in which the mapping system is
     /// asked.
     pub(super) fn handle_moved(
@@ -485,7 +526,7 @@ fn lifetime(record: &Record) -> Duration {
 }
 
 /// Of the inner packet, which has the family of the EID: an own RLOC, else the host whose packet was the reason.
-fn inner_source(
+pub(super) fn inner_source(
     settings: &Settings,
     eid: IpAddr,
     source: Option<EidAddress>,

@@ -47,7 +47,7 @@ pub(super) struct Standing {
 /// What is due for an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
-    /// It is used and will end soon.
+    /// It is used and will end soon, or is to be asked for early.
     Refresh(EidKey),
     /// It has ended, and is gone.
     Expired(EidKey),
@@ -95,6 +95,17 @@ impl Learned {
         self.by_due.insert((known.due, key));
         self.by_worth.insert((is_positive, known.used, key));
         evicted
+    }
+
+    /// An entry is asked for again then, if that is earlier than it would be, whether it is used or not.
+    pub(super) fn ask_early(&mut self, key: EidKey, at: Instant) {
+        if let Some(known) = self.known.get_mut(&key)
+            && at < known.due
+        {
+            self.by_due.remove(&(known.due, key));
+            known.due = at;
+            self.by_due.insert((known.due, key));
+        }
     }
 
     /// Whether there is an entry that was there at that time.
@@ -201,9 +212,11 @@ impl Learned {
                 return Some(Due::Expired(key));
             }
             self.by_due.remove(&(due, key));
-            known.due = known.expires;
+            let refresh = known.since + until_refresh(known.expires - known.since);
+            let is_early = due < refresh;
+            known.due = if is_early { refresh } else { known.expires };
             self.by_due.insert((known.due, key));
-            if known.is_used {
+            if known.is_used || is_early {
                 return Some(Due::Refresh(key));
             }
         }

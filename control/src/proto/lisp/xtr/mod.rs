@@ -12,6 +12,7 @@ mod hosts;
 mod itr;
 mod learned;
 mod liveness;
+mod own;
 mod probing;
 mod question;
 mod registration;
@@ -24,7 +25,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -36,12 +37,14 @@ use crate::proto::ndp::InterfaceIndex;
 use etr::Etr;
 use hosts::{Hosts, Occurrence};
 use itr::Itr;
+use own::Own;
 use probing::Probing;
 use registration::Registrar;
 use soliciting::Soliciting;
 
 pub use hosts::Place;
 pub use liveness::{Liveness, RlocState};
+pub use own::{Checked, Said};
 pub use registration::ServerState;
 pub use settings::{MapServer, Probing as ProbeSchedule, Settings};
 
@@ -217,6 +220,7 @@ pub struct Xtr {
     registrar: Registrar,
     probing: Probing,
     soliciting: Soliciting,
+    own: Own,
     context: Context,
 }
 
@@ -236,6 +240,7 @@ impl Xtr {
             registrar: Registrar::new(last_nonce),
             probing: Probing::new(now),
             soliciting: Soliciting::new(now),
+            own: Own::default(),
             context: Context {
                 counters: Counters::default(),
                 outputs: VecDeque::new(),
@@ -363,6 +368,9 @@ impl Xtr {
             }
             Message::Reply(reply) => {
                 context.count("received_map_reply");
+                if self.own.handle_reply(now, settings, &reply) {
+                    return;
+                }
                 if let Some(asked) = itr.handle_reply(now, settings, &reply, context) {
                     self.note_answered(now, asked, &reply.records);
                 }
@@ -384,6 +392,10 @@ impl Xtr {
                     self.note_answered(now, asked, &[]);
                     return;
                 }
+                if self.own.handle_own_request(now, request.nonce) {
+                    context.count("request_came_back");
+                    return;
+                }
                 let own = (&*settings, &*hosts);
                 etr.handle_request(now, own, &request, from, to, context);
             }
@@ -398,6 +410,26 @@ impl Xtr {
             }
             Message::Register(_) | Message::NotifyAck(_) => context.count("not_a_map_server"),
             Message::Other(_) => context.count("not_understood"),
+        }
+    }
+
+    /// Ask the mapping system for own EIDs, all of them anew or those of which nothing was said yet; by this Map-Resolver,
+    /// or by those that are set. How many are too many to be asked for.
+    pub fn ask_for_own(&mut self, now: Instant, to: Option<IpAddr>, is_anew: bool) -> usize {
+        let (settings, context) = (&self.settings, &mut self.context);
+        self.own.ask(now, settings, (to, is_anew), context)
+    }
+
+    /// What it says of them.
+    pub fn own_eids(&self) -> impl Iterator<Item = Checked> + '_ {
+        self.own.checked()
+    }
+
+    /// What was learned before a restart, and how long each of it holds. To be called when it knows whom to ask.
+    pub fn restore(&mut self, now: Instant, entries: Vec<(EidKey, Mapping, Duration)>) {
+        if self.settings.asks() {
+            let (settings, context) = (&self.settings, &mut self.context);
+            self.itr.restore(now, settings, entries, context);
         }
     }
 

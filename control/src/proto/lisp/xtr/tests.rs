@@ -5,10 +5,12 @@ mod asking;
 mod hosts;
 mod joined;
 mod liveness;
+mod own;
 mod probing;
 mod questions;
 mod registering;
 mod registrations;
+mod restored;
 mod soliciting;
 
 use std::net::{IpAddr, SocketAddr};
