@@ -8,6 +8,7 @@ pub(crate) mod steering;
 pub(crate) use health::targets as health_targets;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use dataplane::port::PortId;
 use dataplane::wire::ethernet::Mac;
@@ -72,6 +73,17 @@ pub(crate) fn neighbor_discovery(
         let away = away.iter().filter(|key| key.instance == instance.id);
         proxied.extend(away.map(|key| key.eid));
     }
+    // Source addresses of full NAT on this link: nobody else answers for them.
+    let vrf = interface.vrf;
+    let pools = config.steering.pools.iter();
+    let sources = pools
+        .filter(|pool| pool.vrf == vrf)
+        .flat_map(|pool| &pool.sources);
+    let mut sources: Vec<_> = sources
+        .map(|source| IpNet::from(IpAddr::V6(*source)))
+        .collect();
+    sources.retain(|source| interface.addresses.iter().any(|own| own.contains(source)));
+    proxied.extend(sources);
     let neighbors = config.neighbors.iter();
     let statics = neighbors.filter(|neighbor| neighbor.interface == position);
     InterfaceConfig {

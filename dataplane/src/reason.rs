@@ -119,6 +119,10 @@ reasons! {
         SteerFragment = "steer_fragment", "fragment of a flow, and the first one was not seen", "RFC 8200 4.5";
         SteerQuote = "steer_quote", "ICMPv6 error that quotes no packet of a service", "RFC 7690 3";
         SteerHeaders = "steer_headers", "headers do not say which flow it belongs to", "RFC 8200 4";
+        SteerProtocol = "steer_protocol", "to a server by address translation, and of a protocol that cannot be translated", "RFC 6146 3.4";
+        SteerChecksum = "steer_checksum", "UDP without a checksum cannot be translated", "RFC 8200 8.1";
+        SteerNoFlow = "steer_no_flow", "to a source address of a pool, and of no flow there", "RFC 6146 3.5";
+        SteerNoPort = "steer_no_port", "no port of the pool's source addresses is free for another flow", "RFC 6146 3.5.1.1";
         SteerCut = "steer_cut", "flow of a server that was cut", "RFC 9293 3.10.7.1";
         SteerRate = "steer_rate", "the service has had its new flows of this second", "-";
         SteerFlows = "steer_flows", "the service has as many flows as it may", "-";

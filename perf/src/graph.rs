@@ -286,6 +286,18 @@ fn steer_cases(flows: &[Flows], only: &str, cases: &mut Vec<Case>) -> Result<()>
             }
         }
     }
+    let flows = Flows::SixtyFourThousand;
+    for mode in steer::MODES.iter().filter(|mode| mode.is_both_ways()) {
+        let name = format!("{}-back/{}/{flows}", mode.name, Sizes::Small);
+        if name.contains(only) {
+            let replay = boxed(steer::graph::replay_back(mode, flows)?, BURSTS[0]);
+            cases.push(Case {
+                name,
+                replay,
+                figures: Vec::new(),
+            });
+        }
+    }
     Ok(())
 }
 

@@ -52,6 +52,14 @@ pub const TARGETS: &[Target] = &[
     at_most("lisp-decap/6in4/64B/1k", Metric::GraphClkPerPacket, 110.0),
     // Anycast steering, in process, over 65,536 flows.
     at_most("steer-dsr-l2/64B/64k", Metric::GraphClkPerPacket, 90.0),
+    at_most("steer-dnat/64B/64k", Metric::GraphClkPerPacket, 100.0),
+    at_most("steer-dnat-back/64B/64k", Metric::GraphClkPerPacket, 100.0),
+    at_most("steer-fullnat/64B/64k", Metric::GraphClkPerPacket, 120.0),
+    at_most(
+        "steer-fullnat-back/64B/64k",
+        Metric::GraphClkPerPacket,
+        120.0,
+    ),
     at_least("steer/new-flows", Metric::FlowsPerS, 2e6),
     at_most("steer/syn-flood", Metric::LostPackets, 0.0),
     at_most("steer/syn-flood", Metric::MisdirectedPackets, 0.0),

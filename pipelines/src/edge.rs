@@ -89,7 +89,13 @@ impl<F: Frame> Edge<F> {
     /// A pipeline with nothing in it.
     #[must_use]
     pub fn new() -> Self {
-        Self::remembering(FlowMemory::new())
+        Self::of_worker(0, 1)
+    }
+
+    /// That of worker `worker` of `workers`, who share the ports of full NAT among them.
+    #[must_use]
+    pub fn of_worker(worker: usize, workers: usize) -> Self {
+        Self::remembering(FlowMemory::of_worker(worker, workers))
     }
 
     /// The same, with a memory of flows that others may count.
@@ -113,9 +119,15 @@ impl<F: Frame> Edge<F> {
     /// A pipeline without the short way: what [`Edge::new`] is compared with.
     #[must_use]
     pub fn without_express() -> Self {
+        Self::new().by_nodes()
+    }
+
+    /// The same pipeline without the short way.
+    #[must_use]
+    pub fn by_nodes(self) -> Self {
         Self {
             express: None,
-            ..Self::new()
+            ..self
         }
     }
 
@@ -193,7 +205,7 @@ impl<F: Frame> Edge<F> {
             // Before anything is translated: it is the EIDs that are told.
             self.tell_all(out);
         }
-        if lookup.any_service {
+        if lookup.any_service || tables.turns_back() {
             lookup.any_rules |= self.steer(tables, out);
         }
         if lookup.any_rules {
@@ -226,7 +238,7 @@ impl<F: Frame> Edge<F> {
         }
     }
 
-    /// Packets to service addresses; whether some leave by an uplink with rules.
+    /// Packets to service addresses, and translated ones on their way back; whether some leave by an uplink with rules.
     fn steer(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) -> bool {
         let (counters, tracer) = out.counters_and_tracer();
         let mut node = Steering {
@@ -394,6 +406,11 @@ impl<F: Frame> Edge<F> {
             Next::Punt(reason) => out.punt(reason, frame, meta),
             Next::Local => self.local.push(frame, meta),
             Next::Hairpin => self.hairpin(frame, meta, tables, out),
+            Next::Again => self.again.push(frame, meta),
+            Next::HandOver(worker) => {
+                let port = tables.interface(meta.interface).port;
+                out.spread(usize::from(worker), port, frame);
+            }
             Next::Cut(room) => self.cut(room, frame, meta, tables, out),
             Next::Continue => debug_assert!(false, "a frame that continues stays in the batch"),
         }

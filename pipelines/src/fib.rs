@@ -40,6 +40,8 @@ pub enum Kind {
     Hairpin,
     /// A service address: `NextHop::first` is its number.
     Service,
+    /// A source address of full NAT: `NextHop::first` is its number.
+    Return,
     /// Discard, under `NextHop::reason`.
     Drop,
 }
@@ -65,7 +67,7 @@ pub struct NextHop {
     pub(crate) express_max_untranslated: u16,
     /// The bit of `port`, and [`HAS_RULES`] where there are.
     pub(crate) marks: u64,
-    /// Group: members. Service: its number, in `first`.
+    /// Group: members. Service, return: its number, in `first`.
     pub(crate) first: u32,
     pub(crate) count: u32,
     /// The interface is down.
@@ -75,6 +77,12 @@ pub struct NextHop {
 }
 
 impl NextHop {
+    /// Whether steering says where it goes: it is to a service address, or an answer by full NAT.
+    #[inline(always)]
+    pub(crate) fn is_steered(&self) -> bool {
+        matches!(self.kind, Kind::Service | Kind::Return)
+    }
+
     /// Discard under `reason`.
     pub(crate) fn drop(reason: DropReason) -> Self {
         Self {
@@ -184,7 +192,7 @@ impl<F: Frame> Node<F> for Lookup {
                     }
                     self.any_told |= meta.went_on();
                     let next_hop = tables.next_hop(meta.next_hop);
-                    self.any_service |= next_hop.kind == Kind::Service;
+                    self.any_service |= next_hop.is_steered();
                     next_hop.rule_set
                 }
             };
@@ -216,8 +224,8 @@ fn hop_limit(packet: &[u8], family: Family) -> Option<u8> {
     }
 }
 
-/// A packet that is not simply forwarded to the neighbour its leaf names: follow the leaf, then judge. One to a service
-/// address goes on as it is, for [`crate::steer::node::step`].
+/// A packet that is not simply forwarded to the neighbour its leaf names: follow the leaf, then judge. One that is
+/// steered goes on as it is, for [`crate::steer::node::step`].
 #[inline(never)]
 pub(crate) fn exceptional(tables: &Tables, bytes: &[u8], meta: &mut Meta) -> Next {
     let packet = bytes.get(meta.l3_offset()..).unwrap_or(&[]);
@@ -232,7 +240,7 @@ pub(crate) fn exceptional(tables: &Tables, bytes: &[u8], meta: &mut Meta) -> Nex
     }
     meta.next_hop = settle(tables, (meta.vrf, meta.family), packet, meta.next_hop);
     let next_hop = tables.next_hop(meta.next_hop);
-    if next_hop.kind == Kind::Service && tables.steer.is_some() {
+    if next_hop.is_steered() && tables.steer.is_some() {
         return Next::Continue;
     }
     judge(next_hop, hop_limit, packet, meta)
@@ -286,6 +294,25 @@ fn judge(next_hop: &NextHop, hop_limit: u8, packet: &[u8], meta: &mut Meta) -> N
         },
         _ => Next::Error(next_hop.reason, IcmpError::NoRoute),
     }
+}
+
+/// The neighbour that a received IPv6 packet is forwarded to, following its leaf, if nothing is in its way. `None`:
+/// whatever is, [`exceptional`] finds it.
+#[inline]
+pub(crate) fn neighbor_of(tables: &Tables, vrf: VrfId, packet: &[u8], leaf: u32) -> Option<u32> {
+    if leaf & LEAF != 0 {
+        return None;
+    }
+    let mut leaf = leaf;
+    let mut next_hop = tables.next_hop(leaf);
+    if next_hop.kind != Kind::Neighbor {
+        leaf = settle(tables, (vrf, Family::V6), packet, leaf);
+        next_hop = tables.next_hop(leaf);
+    }
+    let is_free = next_hop.kind == Kind::Neighbor
+        && hop_limit(packet, Family::V6)? > 1
+        && packet.len() <= usize::from(next_hop.mtu);
+    is_free.then_some(leaf)
 }
 
 fn may_be_cut(packet: &[u8], family: Family) -> bool {

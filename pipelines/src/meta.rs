@@ -209,6 +209,10 @@ pub enum Next {
     Cut(u16),
     /// Addressed to us.
     Local,
+    /// Translated: look up again.
+    Again,
+    /// It belongs to a flow of the worker with this number.
+    HandOver(u8),
     /// From inside to an outside prefix of ours: translate both ways and look up again (RFC 6296 4.3).
     Hairpin,
 }

@@ -100,7 +100,7 @@ impl<P: Platform> Appliance<P> {
         let meta = Meta::originate(interface);
         let target = pool.health.as_ref()?.target;
         Some(match (target, pool.mode) {
-            (Target::Server, _) => Way::Routed(meta),
+            (Target::Server, _) | (_, Mode::Dnat | Mode::FullNat) => Way::Routed(meta),
             (Target::Service, Mode::L2) => Way::Link(InterfaceIndex(interface.0)),
             (Target::Service, Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue) => {
                 Way::Tunnel(meta, publish::steering::mode(pool))

@@ -322,6 +322,16 @@ pub enum Problem {
         /// The one that is missing.
         other: &'static str,
     },
+    /// What a pool's mode does not allow its services.
+    #[error("{found} with a pool of mode = \"{mode}\", expected {expected}")]
+    NotInMode {
+        /// What there is.
+        found: String,
+        /// The mode.
+        mode: &'static str,
+        /// What would do.
+        expected: &'static str,
+    },
     /// EIDs of the site among those of hosts that move.
     #[error(
         "{found} is inside {dynamic}, one of dynamic_eids, expected own EIDs outside of it, or all of it"

@@ -38,15 +38,19 @@ pub struct Pool {
     pub name: String,
     /// `vrf`: where its servers and its services are, index into [`Config::vrfs`](super::Config::vrfs). Default `main`.
     pub vrf: usize,
-    /// `mode`: how packets reach the servers, which answer clients themselves. Default `l2`.
+    /// `mode`: how packets reach the servers, and whether these answer clients themselves. Default `l2`.
     pub mode: Mode,
     /// `source`: outer source of `ip6ip6` and `gue`, an own address; of `ipip` an own address, or a prefix: each flow has one
     /// of its addresses then, so that servers' cards tell flows apart.
     pub source: Option<IpNet>,
-    /// `port`: of `gue`, the servers' UDP port. Default 6080.
+    /// `port`: of `gue`, the servers' UDP port, 6080 unless given. Of `dnat` and `full-nat`, the servers' port, where it is
+    /// another than the service's; services by `dnat` have one port then.
     pub port: Option<u16>,
     /// `udp_checksum`: of `gue`, whether the outer UDP checksum is computed, or 0 (RFC 6935). Default true.
     pub udp_checksum: bool,
+    /// `sources`: of `full-nat`, addresses from which servers are asked, 1 to 32 of all pools together; routed to this box,
+    /// or on a link of it.
+    pub sources: Vec<Ipv6Addr>,
     /// `table_size`: cells of the Maglev table, a prime from 251 to 655,373. Default 65,537.
     pub table_size: u32,
     /// `servers`: 1 to 1,024, of all pools together.
@@ -83,6 +87,11 @@ pub enum Mode {
     Ipip,
     /// In a UDP datagram over IPv6 to its own address, behind a GUE header of variant 0.
     Gue,
+    /// Translated to its own address, and to `port`; it answers through this box.
+    Dnat,
+    /// The same, and from one of `sources`: it answers to this box, wherever it is.
+    #[serde(rename = "full-nat")]
+    FullNat,
 }
 
 impl Mode {
@@ -94,6 +103,8 @@ impl Mode {
             Self::Ip6Ip6 => "ip6ip6",
             Self::Ipip => "ipip",
             Self::Gue => "gue",
+            Self::Dnat => "dnat",
+            Self::FullNat => "full-nat",
         }
     }
 }
@@ -134,7 +145,7 @@ pub struct Service {
     pub name: String,
     /// `prefix`: the service address with /128, or a prefix; routed to this box, on no link of it.
     pub prefix: Ipv6Net,
-    /// `protocol`: `tcp`, `udp`, `sctp`, `icmpv6` or `any`. Default `any`.
+    /// `protocol`: `tcp`, `udp`, `udp-lite`, `sctp`, `icmpv6` or `any`. Default `any`.
     pub protocol: Protocol,
     /// `ports`: numbers such as 443 and ranges such as "8000-8999", at most 64. Default: all.
     pub ports: Vec<Ports>,
@@ -161,12 +172,14 @@ pub struct PoolBySource {
 
 /// Which packets of a service address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// TCP.
     Tcp,
     /// UDP.
     Udp,
+    /// UDP-Lite.
+    UdpLite,
     /// SCTP.
     Sctp,
     /// ICMPv6: echo; errors belong to the flows they are about.
@@ -183,6 +196,7 @@ impl Protocol {
         match self {
             Self::Tcp => Some(6),
             Self::Udp => Some(17),
+            Self::UdpLite => Some(136),
             Self::Sctp => Some(132),
             Self::Icmpv6 => Some(58),
             Self::Any => None,
@@ -192,7 +206,7 @@ impl Protocol {
     /// Whether its packets have ports.
     #[must_use]
     pub const fn has_ports(self) -> bool {
-        matches!(self, Self::Tcp | Self::Udp | Self::Sctp)
+        matches!(self, Self::Tcp | Self::Udp | Self::UdpLite | Self::Sctp)
     }
 
     /// The word of the file.
@@ -201,6 +215,7 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::UdpLite => "udp-lite",
             Self::Sctp => "sctp",
             Self::Icmpv6 => "icmpv6",
             Self::Any => "any",

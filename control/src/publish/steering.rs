@@ -97,6 +97,7 @@ fn pool(pool: &Pool, overrides: &Overrides, is_healthy: IsHealthy<'_>) -> steer:
         name: pool.name.clone(),
         vrf: vrf(pool.vrf),
         mode: mode(pool),
+        sources: pool.sources.clone(),
         table_size: pool.table_size,
         servers: servers.collect(),
         when_down: match pool.when_down {
@@ -119,6 +120,8 @@ pub(crate) fn mode(pool: &Pool) -> steer::Mode {
             port: pool.port.unwrap_or(GUE_PORT),
             checksum: pool.udp_checksum,
         },
+        (Mode::Dnat, _) => steer::Mode::Dnat { port: pool.port },
+        (Mode::FullNat, _) => steer::Mode::FullNat { port: pool.port },
         (Mode::L2 | Mode::Ip6Ip6 | Mode::Ipip | Mode::Gue, _) => steer::Mode::L2,
     }
 }

@@ -34,8 +34,12 @@ pub mod proto {
     pub const NO_NEXT: u8 = 59;
     /// Destination Options (RFC 8200 4.6).
     pub const DESTINATION_OPTIONS: u8 = 60;
+    /// SCTP (RFC 9260).
+    pub const SCTP: u8 = 132;
     /// Mobility header (RFC 6275 6.1).
     pub const MOBILITY: u8 = 135;
+    /// UDP-Lite (RFC 3828).
+    pub const UDP_LITE: u8 = 136;
     /// Host Identity Protocol (RFC 7401 5.1).
     pub const HIP: u8 = 139;
     /// Shim6 (RFC 5533 5).

@@ -10,7 +10,7 @@ use dataplane::wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, Mac};
 use dataplane::wire::icmpv6::{self, types};
 use dataplane::wire::ipv6::proto;
 
-use super::network::steer::SERVICES;
+use super::network::steer::{SERVICES, SOURCES as NAT};
 use super::network::{LINK_LOCAL, PORTS, mac_of};
 
 /// Where frames come from and how they are tagged.
@@ -24,7 +24,7 @@ const LINKS: [(usize, &[u16]); 7] = [
     (2, &[999]), // no such interface
 ];
 
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "fd01:203:405:77::10",
     "fd01:203:405:1::2",
     "fd01:203:405:ffff::10",              // a subnet RFC 6296 3.4 sets apart
@@ -34,13 +34,14 @@ const SOURCES: [&str; 13] = [
     "2001:db8:1:d550::1234",
     "2001:db8:ffff::1",
     "2400:cb00::1",
+    "2001:db8:2:2::2", // a server
     "fe80::77",
     "::",
     "::1",
     "ff02::1",
 ];
 
-const DESTINATIONS: [&str; 28] = [
+const DESTINATIONS: [&str; 33] = [
     "2400:cb00::1",
     "2001:db8:1:d550::1234", // outside address of a host inside
     "2001:db8:1:ffff::1",
@@ -69,6 +70,11 @@ const DESTINATIONS: [&str; 28] = [
     SERVICES[1],
     SERVICES[2],
     SERVICES[3],
+    SERVICES[4],
+    SERVICES[5],
+    SERVICES[6],
+    NAT[0],
+    NAT[1],
 ];
 
 /// Every combination, by the port it is meant for; more than a hundred thousand in all.

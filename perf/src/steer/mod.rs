@@ -44,7 +44,7 @@ pub struct Mode {
 }
 
 /// All modes; what is measured of a mode is measured of each.
-pub const MODES: [Mode; 4] = [
+pub const MODES: [Mode; 6] = [
     Mode {
         name: "steer-dsr-l2",
         spec: steer::Mode::L2,
@@ -73,7 +73,40 @@ pub const MODES: [Mode; 4] = [
         lines: "mode = \"gue\"\nsource = \"2001:db8:ffff::2\"",
         overhead: 52,
     },
+    Mode {
+        name: "steer-dnat",
+        spec: steer::Mode::Dnat { port: None },
+        lines: "mode = \"dnat\"",
+        overhead: 0,
+    },
+    Mode {
+        name: "steer-fullnat",
+        spec: steer::Mode::FullNat { port: None },
+        lines: "mode = \"full-nat\"\nsources = [\"2001:db8:a0::1\", \"2001:db8:a0::2\", \"2001:db8:a0::3\", \"2001:db8:a0::4\"]",
+        overhead: 0,
+    },
 ];
+
+impl Mode {
+    /// Whether what servers answer comes through us.
+    #[must_use]
+    pub const fn is_both_ways(&self) -> bool {
+        matches!(
+            self.spec,
+            steer::Mode::Dnat { .. } | steer::Mode::FullNat { .. }
+        )
+    }
+
+    /// From which addresses servers are asked: 65,536 flows take a quarter of their ports.
+    #[must_use]
+    pub fn sources(&self) -> Vec<Ipv6Addr> {
+        let source = |number| Ipv6Addr::new(0x2001, 0xdb8, 0xa0, 0, 0, 0, 0, number);
+        match self.spec {
+            steer::Mode::FullNat { .. } => (1..=4).map(source).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
 
 /// The address of server `number`.
 #[must_use]

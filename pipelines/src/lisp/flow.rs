@@ -1,14 +1,13 @@
 //! The hash that keeps a flow together: its locator, its source port and its flow label come from it (RFC 9300 12, RFC
 //! 6438; D-20 to D-22).
 //!
-//! TCP, UDP and SCTP go by addresses, protocol and ports, everything else by addresses and flow label. A fragment has no
+//! TCP, UDP, UDP-Lite and SCTP go by addresses, protocol and ports, everything else by addresses and flow label. A fragment has no
 //! ports: all pieces of an IPv6 packet go by addresses and fragment identification, all IPv4 fragments by addresses. The
 //! seed makes every box choose differently, so that boxes in a row do not use the same few paths.
 
 use dataplane::wire::ext;
 use dataplane::wire::ipv6::{self, proto};
 
-const SCTP: u8 = 132;
 /// Odd, with about as many ones as zeros.
 const MULTIPLIERS: [u64; 3] = [
     0x9e37_79b9_7f4a_7c15,
@@ -38,7 +37,10 @@ fn fold(a: u64, b: u64) -> u64 {
 /// Whether packets of this protocol begin with two ports.
 #[inline(always)]
 pub(crate) fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, proto::TCP | proto::UDP | SCTP)
+    matches!(
+        protocol,
+        proto::TCP | proto::UDP | proto::SCTP | proto::UDP_LITE
+    )
 }
 
 /// The hash of an IPv6 packet.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::memory::Memory;
+use super::sessions::Shares;
 use super::spec::SERVERS_MAX;
 use super::view::place_of;
 
@@ -31,7 +32,13 @@ impl FlowMemory {
     /// Empty. Takes address space and no memory.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Memory::new()))
+        Self::of_worker(0, 1)
+    }
+
+    /// That of worker `worker` of `workers`, who share the ports of full NAT among them.
+    #[must_use]
+    pub fn of_worker(worker: usize, workers: usize) -> Self {
+        Self(Arc::new(Memory::new(Shares::new(worker, workers))))
     }
 
     /// Begin to count a memory of so many flows.

@@ -73,7 +73,7 @@ impl Tunnel {
     pub(super) fn to(server: Ipv6Addr, mode: Mode) -> Option<Self> {
         let mut headers = [0; LEN_MAX];
         let outer = match mode {
-            Mode::L2 => return None,
+            Mode::L2 | Mode::Dnat { .. } | Mode::FullNat { .. } => return None,
             Mode::Ip6Ip6 { source } => {
                 write_v6(&mut headers, IPV6, source, server);
                 Outer::Ipv6

@@ -7,6 +7,7 @@
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{ext, icmpv6, tcp};
 
+use super::sessions::Tuple;
 use crate::lisp::flow::{Hashed, has_ports};
 
 /// The same on every box: boxes behind one router steer alike.
@@ -55,6 +56,13 @@ impl Read {
     #[inline(always)]
     pub(crate) fn source(&self, salt: u64) -> u64 {
         self.addresses.with(salt)
+    }
+
+    /// The client's port or identifier, and the service's port.
+    #[inline(always)]
+    pub(crate) fn ports(&self) -> [u16; 2] {
+        let [a, b, c, d] = (self.last as u32).to_ne_bytes(); // `as`: the lower half
+        [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])]
     }
 
     /// The hash of all fragments of this packet.
@@ -167,6 +175,31 @@ fn about(header: &[u8; ipv6::HEADER_LEN], quote: &[u8]) -> Option<Read> {
     })
 }
 
+/// The key of the flow of a packet that was read: of an error, that of what it quotes. Of a fragment without ports nobody
+/// knows it.
+#[inline(always)]
+pub(crate) fn tuple(packet: &[u8], read: &Read) -> Option<Tuple> {
+    let header = packet.first_chunk::<{ ipv6::HEADER_LEN }>()?;
+    let (client, service) = match read.role {
+        Role::Error => {
+            let upper = ext::walk(header[6], packet.get(ipv6::HEADER_LEN..)?).ok()?;
+            let at = ipv6::HEADER_LEN + upper.offset + icmpv6::ERROR_HEADER_LEN;
+            let quoted = packet.get(at..)?.first_chunk::<{ ipv6::HEADER_LEN }>()?;
+            (*quoted[24..].first_chunk()?, *quoted[8..].first_chunk()?)
+        }
+        Role::Later => return None,
+        _ => (*header[8..].first_chunk()?, *header[24..].first_chunk()?),
+    };
+    let [client_port, service_port] = read.ports();
+    Some(Tuple {
+        client,
+        service,
+        client_port,
+        service_port,
+        protocol: read.protocol,
+    })
+}
+
 /// The client of a packet that was read: where an error is about what a server sent, whom that was sent to.
 pub(crate) fn client(read: &Read, packet: &[u8]) -> Option<[u8; 16]> {
     let (header, payload) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
@@ -198,7 +231,7 @@ fn ports_of(protocol: u8, message: &[u8]) -> Option<[u8; 4]> {
 }
 
 #[inline(always)]
-fn role_of_tcp(flags: u8) -> Role {
+pub(super) fn role_of_tcp(flags: u8) -> Role {
     use tcp::flags::{ACK, FIN, RST, SYN};
     if flags & (FIN | RST) != 0 {
         Role::Ends

@@ -17,10 +17,11 @@ use dataplane::prefetch;
 use dataplane::table::region::{Line, Region};
 
 use super::limits::Counts;
+use super::sessions::{Sessions, Shares};
 
-const LINES_BITS: u32 = 21;
+pub(super) const LINES_BITS: u32 = 21;
 /// Slots of a line.
-const SLOTS: u32 = 8;
+pub(super) const SLOTS: u32 = 8;
 /// Most flows of one worker.
 pub(crate) const FLOWS_MAX: u32 = SLOTS << LINES_BITS;
 
@@ -44,7 +45,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    fn of(bits: u64) -> Self {
+    pub(super) fn of(bits: u64) -> Self {
         match bits & 7 {
             0 => Self::New,
             1 => Self::Connected,
@@ -56,7 +57,7 @@ impl Stage {
 
     /// Seconds without a packet after which it is forgotten: two hours and four minutes for a connection, four minutes
     /// when it was ended (RFC 5382 REQ-5), five for datagrams (RFC 4787 REQ-5), a minute for reassembly (RFC 8200 4.5).
-    fn lifetime(self) -> u16 {
+    pub(super) fn lifetime(self) -> u16 {
         match self {
             Self::New | Self::Fragments => 60,
             Self::Connected => 7440,
@@ -66,7 +67,7 @@ impl Stage {
     }
 
     /// Whether another flow may have its slot.
-    fn is_displaced(self) -> bool {
+    pub(super) fn is_displaced(self) -> bool {
         matches!(self, Self::New | Self::Fragments)
     }
 }
@@ -133,15 +134,19 @@ fn word(signature: u32, server: u16, stage: Stage, now: u16) -> u64 {
 /// The memory of one worker: address space from the start, memory as flows come, in huge pages where the system has some.
 pub(crate) struct Memory {
     lines: Region<Line, LINES_BITS>,
+    /// What else is known of flows by full NAT.
+    pub(crate) sessions: Sessions,
     /// Flows that begin, of services with limits.
     pub(super) limits: Counts,
 }
 
 impl Memory {
-    pub(crate) fn new() -> Self {
+    /// That of a worker which owns these ports.
+    pub(crate) fn new(shares: Shares) -> Self {
         let reserved = "the system gives address space: 130 MiB, and no memory yet";
         Self {
             lines: Region::reserve_huge().expect(reserved),
+            sessions: Sessions::new(shares),
             limits: Counts::new(),
         }
     }
@@ -202,6 +207,7 @@ impl Memory {
                     visit((word >> 16) as u16); // `as`: the second 16 bits
                 }
             }
+            self.sessions.for_each(line, now, &mut visit);
         }
         (end < count).then_some(end)
     }
@@ -313,7 +319,7 @@ mod tests {
         fn agrees_with_its_twin(
             steps in prop::collection::vec((0_u64..6, 0_u64..5, 1_u16..9, 0_u8..5, prop_oneof![Just(0_u32), 0_u32..25]), 1..300),
         ) {
-            let memory = Memory::new();
+            let memory = Memory::new(Shares::new(0, 1));
             let mut twin = Twin::default();
             let mut now = 5000_u32;
             for (line, flow, server, stage, passes) in steps {
@@ -346,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_openings_displaces_no_flow_that_goes_on() {
-        let memory = Memory::new();
+        let memory = Memory::new(Shares::new(0, 1));
         let flow = |number: u64| (number + 1) << 32;
         for number in 0..7 {
             assert_eq!(
@@ -382,7 +388,7 @@ mod tests {
             (Stage::Ended, 240),
             (Stage::Fragments, 60),
         ] {
-            let memory = Memory::new();
+            let memory = Memory::new(Shares::new(0, 1));
             let start = 60_000_u16;
             memory.keep(1 << 32, FLOWS, 1, stage, start);
             let at = |after: u16| {

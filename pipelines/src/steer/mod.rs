@@ -8,16 +8,22 @@
 //!
 //! `health` knows the answers to health checks, which go to the control thread.
 //!
-//! The servers answer clients themselves: what comes here is one direction of a flow.
+//! Servers answer clients themselves, and what comes here is one direction of a flow; or the packet is translated: then
+//! `rewrite` is what is done to it. Of destination NAT `returns` knows what servers answer; full NAT is `full`, and its flows
+//! are in `sessions`.
 
 mod census;
 mod encap;
 pub(crate) mod flow;
+pub(crate) mod full;
 mod health;
 mod limits;
 pub(crate) mod memory;
 pub(crate) mod node;
 pub(crate) mod registry;
+pub(crate) mod returns;
+pub(crate) mod rewrite;
+pub(crate) mod sessions;
 mod spec;
 pub(crate) mod view;
 
@@ -28,5 +34,5 @@ pub use limits::LIMITED_MAX;
 pub use registry::PoolState;
 pub use spec::{
     Affinity, FLOWS_DEFAULT, FLOWS_MAX, Limits, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX,
-    ServerSpec, ServiceSpec, Settings, State, WhenDown,
+    SOURCES_MAX, ServerSpec, ServiceSpec, Settings, State, WhenDown,
 };

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::Ipv6Addr;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use dataplane::table::maglev::{Maglev, Member};
@@ -14,8 +13,11 @@ use ipnet::Ipv6Net;
 
 use super::encap::Tunnel;
 use super::health::Answers;
+use super::returns::{Answer, Returns};
+use super::rewrite::End;
 use super::spec::{
-    Affinity, Mode, PoolSpec, Protocol, SERVERS_MAX, ServerSpec, ServiceSpec, Settings, State,
+    Affinity, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, SOURCES_MAX, ServerSpec, ServiceSpec,
+    Settings, State,
 };
 use super::view::{Address, Clock, Entry, PLACE_BITS, Pool, Server, Split, Steer, place_of};
 use crate::tables::VrfId;
@@ -104,6 +106,8 @@ pub(crate) struct Registry {
     settings: Settings,
     clock: Clock,
     numbers: Numbers,
+    /// Source addresses by number, which flows are remembered by: who stays keeps it.
+    sources: Vec<Option<(VrfId, Ipv6Addr)>>,
     made: HashMap<String, Made>,
 }
 
@@ -113,6 +117,7 @@ impl Registry {
             settings: settings.clone(),
             clock: Clock::default(),
             numbers: Numbers::new(),
+            sources: vec![None; SOURCES_MAX],
             made: HashMap::new(),
         };
         registry.configure(settings);
@@ -122,6 +127,7 @@ impl Registry {
     /// These settings from now on.
     pub(crate) fn configure(&mut self, settings: Settings) {
         self.numbers.assign(&settings.pools);
+        self.number_sources(&settings.pools);
         let mut before = std::mem::take(&mut self.made);
         for pool in &settings.pools {
             let members = self.members(pool);
@@ -145,6 +151,33 @@ impl Registry {
     /// Seconds since any moment.
     pub(crate) fn set_time(&self, seconds: u32) {
         self.clock.set(seconds);
+    }
+
+    fn number_sources(&mut self, pools: &[PoolSpec]) {
+        let of_pool = |pool: &PoolSpec| {
+            let vrf = pool.vrf;
+            let sources = pool.sources.clone().into_iter();
+            sources.map(move |source| (vrf, source))
+        };
+        let wanted: Vec<_> = pools.iter().flat_map(of_pool).collect();
+        for known in &mut self.sources {
+            *known = known.filter(|source| wanted.contains(source));
+        }
+        for source in wanted {
+            if !self.sources.contains(&Some(source))
+                && let Some(free) = self.sources.iter_mut().find(|known| known.is_none())
+            {
+                *free = Some(source);
+            }
+        }
+    }
+
+    /// Every source address with its number.
+    pub(crate) fn sources(&self) -> Vec<(VrfId, Ipv6Addr, u16)> {
+        let numbered = self.sources.iter().zip(0..);
+        numbered
+            .filter_map(|(source, number)| source.map(|(vrf, address)| (vrf, address, number)))
+            .collect()
     }
 
     /// Who takes new flows.
@@ -208,7 +241,14 @@ impl Registry {
                     number,
                     pool: position,
                     state: server.state,
+                    address: server.address.octets(),
                     next_hop: next_hop_of(pool.vrf, pool.mode, server.address),
+                    translated: match pool.mode {
+                        Mode::Dnat { port } | Mode::FullNat { port } => Some(port.unwrap_or(0)),
+                        Mode::L2 | Mode::Ip6Ip6 { .. } | Mode::IpIp { .. } | Mode::Gue { .. } => {
+                            None
+                        }
+                    },
                 });
                 tunnels[place] = Tunnel::to(server.address, pool.mode);
             }
@@ -220,6 +260,15 @@ impl Registry {
             ),
             salt: salt(&pool.name),
             mode: pool.mode,
+            sources: pool
+                .sources
+                .iter()
+                .filter_map(|source| {
+                    let known = Some((pool.vrf, *source));
+                    let number = self.sources.iter().position(|other| *other == known)?;
+                    u16::try_from(number).ok()
+                })
+                .collect(),
             when_down: pool.when_down,
         });
         let splits = self.splits();
@@ -246,11 +295,47 @@ impl Registry {
             splits: splits.into(),
             servers: servers.into(),
             tunnels: tunnels.into(),
+            returns: self.returns(),
+            sources: self
+                .sources
+                .iter()
+                .map(|source| source.map(|(_, address)| address.octets()))
+                .collect(),
             flows: self.settings.flows,
             seed: self.settings.seed,
             clock: self.clock.clone(),
             answers: self.answers(),
         }
+    }
+
+    /// What servers answer whose packets are translated.
+    fn returns(&self) -> Returns {
+        let mut of_servers: BTreeMap<_, Vec<Answer>> = BTreeMap::new();
+        for (service, pool) in self.settings.services.iter().flat_map(|service| {
+            let pools = self.settings.pools_of(service).into_iter();
+            pools.map(move |pool| (service, pool))
+        }) {
+            let Mode::Dnat { port: mapped } = pool.mode else {
+                continue;
+            };
+            let answers: Vec<_> = ranges(service)
+                .iter()
+                .map(|ports| Answer {
+                    protocol: service.protocol,
+                    first: mapped.unwrap_or(*ports.start()),
+                    last: mapped.unwrap_or(*ports.end()),
+                    service: End {
+                        address: service.prefix.network().octets(),
+                        port: mapped.map(|_| *ports.start()),
+                    },
+                })
+                .collect();
+            for server in &pool.servers {
+                let key = (pool.vrf, server.address.octets());
+                of_servers.entry(key).or_default().extend(&answers);
+            }
+        }
+        Returns::new(of_servers.into_iter().collect())
     }
 
     fn answers(&self) -> Answers {
@@ -291,15 +376,19 @@ impl Registry {
     }
 }
 
-/// What a service takes: one entry for each range of ports.
-fn entries(service: &ServiceSpec, split: u16, limit: u16) -> Vec<Entry> {
-    let all = [0..=u16::MAX];
-    let ports = if service.ports.is_empty() {
-        &all[..]
+/// The ports of a service: all of them where none is named.
+fn ranges(service: &ServiceSpec) -> &[Ports] {
+    const ALL: &[Ports] = &[0..=u16::MAX];
+    if service.ports.is_empty() {
+        ALL
     } else {
         &service.ports
-    };
-    let entry = |ports: &RangeInclusive<u16>| Entry {
+    }
+}
+
+/// What a service takes: one entry for each range of ports.
+fn entries(service: &ServiceSpec, split: u16, limit: u16) -> Vec<Entry> {
+    let entry = |ports: &Ports| Entry {
         protocol: service.protocol,
         first: *ports.start(),
         last: *ports.end(),
@@ -308,7 +397,7 @@ fn entries(service: &ServiceSpec, split: u16, limit: u16) -> Vec<Entry> {
         limit,
         affinity: service.affinity,
     };
-    ports.iter().map(entry).collect()
+    ranges(service).iter().map(entry).collect()
 }
 
 /// Pools by source of a service, the longest prefix first.

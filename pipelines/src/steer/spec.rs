@@ -16,6 +16,9 @@ pub const FLOWS_DEFAULT: u32 = 1 << 20;
 /// Most of them.
 pub const FLOWS_MAX: u32 = super::memory::FLOWS_MAX;
 
+/// Most source addresses of all pools together.
+pub const SOURCES_MAX: usize = super::sessions::SOURCES_MAX;
+
 /// Everything there is to steer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -75,6 +78,28 @@ impl Settings {
         let limited = services.filter(|(_, service)| service.limits.are_any());
         limited.map(|(position, _)| position).take(LIMITED_MAX)
     }
+
+    /// Every pool that may answer for a service: its own, those of some clients, and those that take their places.
+    pub(super) fn pools_of(&self, service: &ServiceSpec) -> Vec<&PoolSpec> {
+        let by_source = service.pools_by_source.iter().map(|(_, pool)| *pool);
+        let mut found = Vec::new();
+        let mut open: Vec<usize> = by_source.chain([service.pool]).collect();
+        while let Some(number) = open.pop() {
+            if found.contains(&number) {
+                continue;
+            }
+            found.push(number);
+            if let Some(WhenDown::Fallback(other)) =
+                self.pools.get(number).map(|pool| pool.when_down)
+            {
+                open.push(other);
+            }
+        }
+        found
+            .into_iter()
+            .filter_map(|number| self.pools.get(number))
+            .collect()
+    }
 }
 
 /// Ports from the first to the last.
@@ -108,6 +133,8 @@ pub struct PoolSpec {
     pub vrf: VrfId,
     /// How packets reach them.
     pub mode: Mode,
+    /// Of full NAT: addresses from which servers are asked, routed to us. At most [`SOURCES_MAX`] of all pools.
+    pub sources: Vec<Ipv6Addr>,
     /// Cells of the Maglev table, a prime.
     pub table_size: u32,
     /// The servers; no address stands twice.
@@ -128,12 +155,12 @@ pub enum WhenDown {
     Fallback(usize),
 }
 
-/// How packets reach a server, which answers the client itself.
+/// How packets reach a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// By its MAC address: it is on a link of ours, and has the service address without announcing it there.
+    /// By its MAC address, and it answers the client itself: it is on a link of ours, and has the service address without announcing it there.
     L2,
-    /// In an IPv6 packet to its own address (RFC 2473), from this address of ours.
+    /// In an IPv6 packet to its own address (RFC 2473), from this address of ours; it answers the client itself.
     Ip6Ip6 {
         /// Outer source.
         source: Ipv6Addr,
@@ -151,6 +178,18 @@ pub enum Mode {
         port: u16,
         /// Whether the UDP checksum is computed, or 0 (RFC 6935).
         checksum: bool,
+    },
+    /// Its own address, and this port, take the place of the service's. What it answers comes through us, and by an
+    /// interface by which it is reached. Services are single addresses; a server's address, protocol and port belong to one.
+    Dnat {
+        /// The server's port; `None`: the same as the service's. Where it is another, services have one port.
+        port: Option<u16>,
+    },
+    /// The same, and one of [`PoolSpec::sources`] with a port takes the client's place: what the server answers comes to us
+    /// from wherever it is. Of TCP, UDP, UDP-Lite and ICMPv6 echo.
+    FullNat {
+        /// The server's port; `None`: the same as the service's.
+        port: Option<u16>,
     },
 }
 

@@ -14,6 +14,8 @@ use super::encap::Tunnel;
 use super::flow::{self, Read, Role};
 use super::health::Answers;
 use super::memory::{Kept, Memory, Stage};
+use super::returns::Returns;
+use super::rewrite::{self, End};
 use super::spec::{Affinity, Limits, Mode, Protocol, State, WhenDown};
 use crate::lisp::flow::scatter;
 
@@ -91,6 +93,8 @@ pub(crate) struct Pool {
     /// What its name adds to a hash.
     pub(super) salt: u64,
     pub(super) mode: Mode,
+    /// Numbers of its source addresses.
+    pub(super) sources: Box<[u16]>,
     pub(super) when_down: WhenDown,
 }
 
@@ -100,8 +104,27 @@ pub(crate) struct Server {
     pub(super) number: u16,
     pub(super) pool: u16,
     pub(super) state: State,
+    pub(super) address: [u8; 16],
     /// Index of its next hop.
     pub(crate) next_hop: u32,
+    /// Packets are sent to its address, and to this port unless it is 0; `None`: they stay as they are.
+    pub(super) translated: Option<u16>,
+}
+
+impl Server {
+    /// Its port, where it is not the service's.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.translated.filter(|port| *port != 0)
+    }
+
+    /// What takes the place of the service, if anything does.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> Option<End> {
+        self.translated.map(|port| End {
+            address: self.address,
+            port: (port != 0).then_some(port),
+        })
+    }
 }
 
 /// Everything of steering one version of the tables knows.
@@ -115,6 +138,9 @@ pub(crate) struct Steer {
     pub(super) servers: Box<[Option<Server>]>,
     /// What is put before packets to each, by place; `None`: nothing.
     pub(super) tunnels: Box<[Option<Tunnel>]>,
+    pub(crate) returns: Returns,
+    /// Source addresses by number.
+    pub(super) sources: Box<[Option<[u8; 16]>]>,
     pub(super) flows: u32,
     pub(super) seed: u64,
     pub(super) clock: Clock,
@@ -125,15 +151,26 @@ pub(crate) struct Steer {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
     /// The flow's hash, the same on every box.
-    hash: u64,
+    pub(super) hash: u64,
     /// The same as this box remembers it.
-    spot: u64,
+    pub(super) spot: u64,
     /// The hash of its fragments, to remember the server by as well.
-    fragments: Option<NonZeroU64>,
-    pool: u16,
+    pub(super) fragments: Option<NonZeroU64>,
+    pub(super) pool: u16,
     /// Which of [`Steer::limits`] holds if it begins a flow, from 1; 0: none.
-    limit: u16,
-    role: Role,
+    pub(super) limit: u16,
+    pub(super) role: Role,
+}
+
+/// How a packet's server is found, and what is then done to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By what is remembered; plain translation at most.
+    Memory,
+    /// By a session; plain translation of both ends.
+    Session,
+    /// Anything else.
+    Odd,
 }
 
 impl Steer {
@@ -154,11 +191,44 @@ impl Steer {
         self.tunnels.get(place)?.as_ref()
     }
 
-    /// Whether the server only needs another next hop.
     #[inline(always)]
-    pub(crate) fn is_by_next_hop(&self, key: &Key) -> bool {
-        let pool = self.pools.get(usize::from(key.pool));
-        pool.is_some_and(|pool| pool.mode == Mode::L2)
+    pub(crate) fn prefetch_session(&self, memory: &Memory, key: &Key) {
+        memory.sessions.prefetch(key.spot, self.flows);
+    }
+
+    /// The place of a session whose index has come.
+    #[inline(always)]
+    pub(crate) fn prefetch_place(&self, memory: &Memory, key: &Key) {
+        if let Some(place) = memory.sessions.guess(key.spot, self.flows) {
+            memory.sessions.prefetch_place(place);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn mode(&self, server: &Server) -> Option<Mode> {
+        self.pools
+            .get(usize::from(server.pool))
+            .map(|pool| pool.mode)
+    }
+
+    /// What a packet with this key needs, of [`flow::read_common`](super::flow::read_common).
+    #[inline(always)]
+    pub(crate) fn way(&self, key: &Key, read: &Read, packet: &[u8]) -> Way {
+        let mode = self.pools.get(usize::from(key.pool)).map(|pool| pool.mode);
+        match mode {
+            Some(Mode::L2) => Way::Memory,
+            Some(Mode::Dnat { .. }) if rewrite::is_common(packet) => Way::Memory,
+            Some(Mode::FullNat { .. }) if key.hash == read.flow() && rewrite::is_common(packet) => {
+                Way::Session
+            }
+            _ => Way::Odd,
+        }
+    }
+
+    /// A source address.
+    #[inline(always)]
+    pub(super) fn source(&self, number: u16) -> Option<[u8; 16]> {
+        *self.sources.get(usize::from(number))?
     }
 
     /// Which pool a packet to a service address goes to, and what it is remembered by.
@@ -251,7 +321,7 @@ impl Steer {
     }
 
     #[inline(always)]
-    fn by_source(&self, pool: u16, read: &Read) -> u64 {
+    pub(super) fn by_source(&self, pool: u16, read: &Read) -> u64 {
         read.source(
             self.pools
                 .get(usize::from(pool))
@@ -261,7 +331,7 @@ impl Steer {
 
     /// The server with this number, if there is still one.
     #[inline(always)]
-    fn server(&self, number: u16) -> Option<&Server> {
+    pub(super) fn server(&self, number: u16) -> Option<&Server> {
         let server = self.servers.get(place_of(number))?.as_ref();
         server.filter(|server| server.number == number)
     }
@@ -297,12 +367,9 @@ impl Steer {
             _ => self.choose_anew(memory, key, now, counters)?,
         };
         if let Some(fragments) = key.fragments {
-            self.remember_fragments(memory, fragments.get(), server, now, counters);
+            self.remember_fragments(memory, fragments.get(), server.number, now, counters);
         }
-        if let Some(of_server) = counters.servers.get(place_of(server.number)) {
-            of_server.traffic.packets.add(1);
-            of_server.traffic.bytes.add(bytes as u64); // `as`: a frame's length
-        }
+        count_packet(server, bytes, counters);
         Ok(server)
     }
 
@@ -316,7 +383,7 @@ impl Steer {
     }
 
     /// A pool, and those that take its place one after the other.
-    fn pools_from(&self, first: u16) -> impl Iterator<Item = (u16, &Pool)> {
+    pub(super) fn pools_from(&self, first: u16) -> impl Iterator<Item = (u16, &Pool)> {
         let mut next = Some(first);
         let pools = std::iter::from_fn(move || {
             let number = next.take()?;
@@ -379,44 +446,42 @@ impl Steer {
             {
                 memory.limits.begin(number, limits, now)?;
             }
-            let kept = self.keep(memory, key.spot, server, Stage::New, now, counters);
+            let kept = self.keep(memory, key.spot, server.number, Stage::New, now, counters);
             if kept == Kept::Full && key.role != Role::Opens {
                 // It may have begun long ago.
                 return Ok(server);
             }
         }
-        if let Some(of_server) = counters.servers.get(place_of(server.number)) {
-            of_server.flows.add(1);
-        }
+        count_flow(server, counters);
         Ok(server)
     }
 
     #[cold]
-    fn remember_fragments(
+    pub(super) fn remember_fragments(
         &self,
         memory: &Memory,
         hash: u64,
-        server: &Server,
+        value: u16,
         now: u16,
         counters: &WorkerCounters,
     ) {
         if let Some(found) = memory.find(hash, self.flows, now) {
-            found.move_to(server.number, Stage::Fragments, now);
+            found.move_to(value, Stage::Fragments, now);
         } else {
-            self.keep(memory, hash, server, Stage::Fragments, now, counters);
+            self.keep(memory, hash, value, Stage::Fragments, now, counters);
         }
     }
 
-    fn keep(
+    pub(super) fn keep(
         &self,
         memory: &Memory,
         hash: u64,
-        server: &Server,
+        value: u16,
         stage: Stage,
         now: u16,
         counters: &WorkerCounters,
     ) -> Kept {
-        let kept = memory.keep(hash, self.flows, server.number, stage, now);
+        let kept = memory.keep(hash, self.flows, value, stage, now);
         match kept {
             Kept::Free => {}
             Kept::Displaced => counters.steer.displaced.add(1),
@@ -426,9 +491,25 @@ impl Steer {
     }
 }
 
+/// A packet goes to this server.
+#[inline(always)]
+pub(super) fn count_packet(server: &Server, bytes: usize, counters: &WorkerCounters) {
+    if let Some(of_server) = counters.servers.get(place_of(server.number)) {
+        of_server.traffic.packets.add(1);
+        of_server.traffic.bytes.add(bytes as u64); // `as`: a frame's length
+    }
+}
+
+/// A flow begins with this server, or comes from another.
+pub(super) fn count_flow(server: &Server, counters: &WorkerCounters) {
+    if let Some(of_server) = counters.servers.get(place_of(server.number)) {
+        of_server.flows.add(1);
+    }
+}
+
 /// How far a remembered flow is when one more packet comes.
 #[inline(always)]
-fn stage(known: Stage, role: Role) -> Stage {
+pub(super) fn stage(known: Stage, role: Role) -> Stage {
     match (known, role) {
         (_, Role::Ends) => Stage::Ended,
         // A connection that was over begins again.

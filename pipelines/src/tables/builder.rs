@@ -1,6 +1,6 @@
 //! From interfaces, neighbours, rules and routes to [`Tables`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dataplane::port::PortId;
@@ -111,6 +111,10 @@ impl Builder {
             let key = (*vrf, IpNet::V6(*prefix));
             (key, Target::Service(*vrf, *prefix))
         }));
+        derived.extend(rib.sources().into_iter().map(|(vrf, source, number)| {
+            let key = (vrf, IpNet::from(IpAddr::V6(source)));
+            (key, Target::Source(number))
+        }));
         rib.plan(derived, &self.own_addresses(), is_up);
         let rule_sets = self.rule_sets();
         let mut assembly = Assembly {
@@ -125,6 +129,7 @@ impl Builder {
                 .collect(),
             builder: &self,
             services: &services,
+            server_side: BTreeSet::new(),
         };
         for (number, target) in (1..).zip(rib.targets()) {
             if let Some(target) = target {
@@ -140,6 +145,7 @@ impl Builder {
             members,
             hosts,
             rule_set_of,
+            server_side,
             ..
         } = assembly;
 
@@ -156,6 +162,7 @@ impl Builder {
             match spec.vlan[..] {
                 [] => {
                     port.untagged = Some(id);
+                    port.has_servers = server_side.contains(&id);
                     port.expected = Expected::to(spec.mac);
                     port.expected_v4 = Expected::to_v4(spec.mac);
                     port.start = Meta::received(id, spec.vrf);
@@ -171,6 +178,7 @@ impl Builder {
                 link_local: spec.link_local.octets(),
                 error_source: self.error_source(spec).octets(),
                 error_source_v4: self.error_source_v4(spec).map(|address| address.octets()),
+                has_servers: server_side.contains(&id),
             });
         }
         if interfaces.is_empty() {
@@ -184,6 +192,7 @@ impl Builder {
                 link_local: none,
                 error_source: none,
                 error_source_v4: None,
+                has_servers: false,
             });
         }
         let interface_of = |vrf: VrfId| {
@@ -199,6 +208,7 @@ impl Builder {
             ports: ports.into(),
             lisp: rib.lisp(interface_of),
             steer,
+            turns_back: !server_side.is_empty(),
             vrfs: rib.views(VrfId(last_vrf)),
             hosts: ExactTable::new(hosts),
             next_hops: next_hops.into(),
@@ -305,6 +315,8 @@ struct Assembly<'a> {
     /// Next hops made so far, so that a neighbour has one.
     via: BTreeMap<(InterfaceId, Option<IpAddr>), u32>,
     rule_set_of: BTreeMap<InterfaceId, u16>,
+    /// Interfaces by which servers are reached whose answers are translated.
+    server_side: BTreeSet<InterfaceId>,
 }
 
 impl Assembly<'_> {
@@ -325,6 +337,11 @@ impl Assembly<'_> {
                 ..NextHop::drop(DropReason::NoRoute)
             },
             Target::Service(vrf, prefix) => self.service(&(*vrf, *prefix)),
+            Target::Source(number) => NextHop {
+                kind: Kind::Return,
+                first: u32::from(*number),
+                ..NextHop::drop(DropReason::SteerNoFlow)
+            },
             Target::Own => own(),
         }
     }
@@ -348,6 +365,10 @@ impl Assembly<'_> {
         let Some(Target::Route(Route::Hops(hops))) = way else {
             return 0;
         };
+        if let Mode::Dnat { .. } = mode {
+            self.server_side
+                .extend(hops.iter().map(|hop| hop.interface));
+        }
         if let [
             Hop {
                 interface,
@@ -360,8 +381,10 @@ impl Assembly<'_> {
             let is_known = self.next_hops[number as usize].kind != Kind::Glean; // `as`: u32 to index
             // Nobody could be told which server a packet to the service address waits for; servers are resolved at all times.
             return match mode {
-                Mode::L2 if !is_known => self.push(NextHop::drop(DropReason::SteerUnresolved)),
-                Mode::L2 | Mode::Ip6Ip6 { .. } | Mode::IpIp { .. } | Mode::Gue { .. } => number,
+                Mode::L2 | Mode::Dnat { .. } | Mode::FullNat { .. } if !is_known => {
+                    self.push(NextHop::drop(DropReason::SteerUnresolved))
+                }
+                _ => number,
             };
         }
         match mode {
@@ -369,6 +392,17 @@ impl Assembly<'_> {
             Mode::L2 => 0,
             Mode::Ip6Ip6 { .. } | Mode::IpIp { .. } | Mode::Gue { .. } => {
                 let next_hop = self.group(&hops);
+                self.push(next_hop)
+            }
+            // By routers that are known: routers are resolved at all times too.
+            Mode::Dnat { .. } | Mode::FullNat { .. } => {
+                let is_known =
+                    |hop: &Hop| self.make_hop(hop.interface, hop.via).kind == Kind::Neighbor;
+                let hops: Vec<_> = hops.into_iter().filter(is_known).collect();
+                let next_hop = match hops.is_empty() {
+                    true => NextHop::drop(DropReason::SteerUnresolved),
+                    false => self.group(&hops),
+                };
                 self.push(next_hop)
             }
         }

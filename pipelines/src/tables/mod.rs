@@ -108,6 +108,8 @@ pub(crate) struct Interface {
     pub(crate) error_source: [u8; 16],
     /// Source of ICMPv4 errors; `None`: none is sent.
     pub(crate) error_source_v4: Option<[u8; 4]>,
+    /// Servers are reached by it whose answers are translated.
+    pub(crate) has_servers: bool,
 }
 
 /// Which interfaces a port has.
@@ -124,6 +126,8 @@ pub(crate) struct PortTable {
     pub(crate) tagged: Vec<((u16, u16), InterfaceId)>,
     /// Some interface of it is an uplink.
     pub(crate) has_rules: bool,
+    /// Untagged frames may be answers of servers that are translated.
+    pub(crate) has_servers: bool,
 }
 
 /// The prefix tables of one VRF, of both families. Their leaves are numbers of the same next hops.
@@ -160,6 +164,8 @@ pub struct Tables {
     pub(crate) lisp: Option<Lisp>,
     /// Services, if there are any.
     pub(crate) steer: Option<Steer>,
+    /// Some interface has servers whose answers are translated.
+    turns_back: bool,
     pub(crate) icmp: IcmpLimits,
 }
 
@@ -216,6 +222,12 @@ impl Tables {
     pub(crate) fn opens(&self, port: &PortTable) -> Option<&Lisp> {
         let opens = |lisp: &&Lisp| lisp.roles.decapsulates() && lisp.underlay == port.start.vrf;
         self.lisp.as_ref().filter(opens)
+    }
+
+    /// Whether anything that comes in may be an answer of a server that is translated.
+    #[inline]
+    pub(crate) fn turns_back(&self) -> bool {
+        self.turns_back
     }
 
     /// The VRF of a packet that was punted under older tables: that of its interface, or of the instance by which it came,

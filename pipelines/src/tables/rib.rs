@@ -33,6 +33,8 @@ pub(super) enum Target {
     Hairpin(InterfaceId),
     /// A service address.
     Service(VrfId, Ipv6Net),
+    /// A source address of full NAT, by number.
+    Source(u16),
     /// One of our own addresses.
     Own,
 }
@@ -66,7 +68,7 @@ impl Target {
     pub(super) fn asks_hosts(&self) -> bool {
         match self {
             Self::Route(Route::Hops(hops)) => matches!(&hops[..], [Hop { via: None, .. }]),
-            Self::Route(_) | Self::Service(..) | Self::Own => false,
+            Self::Route(_) | Self::Service(..) | Self::Source(_) | Self::Own => false,
             Self::Hairpin(_) => true,
         }
     }

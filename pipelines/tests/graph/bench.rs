@@ -10,7 +10,7 @@ use dataplane::frame::{BURST_MAX, Burst, Frame};
 use dataplane::outputs::{Outputs, TxPath};
 use dataplane::port::{PortId, TxQueue};
 use dataplane::reason::{DropReason, PuntReason};
-use dataplane::ring::{Punted, ring};
+use dataplane::ring::{Handoff, Punted, ring};
 use dataplane::testing::HeapFrame;
 use dataplane::testing::builder::Packet;
 use dataplane::trace::Tracer;
@@ -19,6 +19,7 @@ use dataplane::worker::Pipeline;
 use ipnet::{IpNet, Ipv6Net};
 use pipelines::tables::{Builder, Hop, InterfaceId, InterfaceSpec, Route, VrfId};
 use pipelines::{Edge, Meta, Tables, npt66};
+use rtrb::Producer;
 
 /// Ports and interfaces of the usual box.
 pub const INSIDE: usize = 0;
@@ -144,6 +145,15 @@ impl Bench {
 
     /// With tables and graph of one's choice.
     pub fn with(tables: Arc<Tables>, edge: Edge<HeapFrame>) -> Self {
+        Self::beside(tables, edge, vec![None])
+    }
+
+    /// The same for one of several workers, with the rings to the others, in their order.
+    pub fn beside(
+        tables: Arc<Tables>,
+        edge: Edge<HeapFrame>,
+        workers: Vec<Option<Producer<Handoff<HeapFrame>>>>,
+    ) -> Self {
         let wire = Arc::new(Mutex::new(Vec::new()));
         let counters = Arc::new(WorkerCounters::new());
         let (producer, punts) = ring(4096);
@@ -153,7 +163,7 @@ impl Bench {
         let rates = [(1_000_000, 1_000_000); PuntReason::COUNT];
         let out = Outputs::new(
             ports,
-            vec![None],
+            workers,
             producer,
             rates,
             Arc::clone(&counters),
@@ -231,8 +241,8 @@ impl Bench {
             self.received + self.counters.injected.read() + self.counters.generated.read();
         assert_eq!(
             entered,
-            self.sent + drops + punts,
-            "in = out + drops + punts"
+            self.sent + drops + punts + self.counters.spread_out.read(),
+            "in = out + drops + punts + handed over"
         );
     }
 }

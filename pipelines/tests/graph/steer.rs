@@ -1,7 +1,9 @@
 //! Anycast steering: which server, by what way, and what is in the way.
 
+mod dnat;
 mod errors;
 mod flows;
+mod full_nat;
 mod health;
 mod limits;
 mod refusals;
@@ -9,6 +11,7 @@ mod tunnel;
 
 use std::sync::Arc;
 
+use dataplane::testing::HeapFrame;
 use dataplane::testing::builder::Packet;
 use dataplane::wire::tcp;
 use pipelines::Edge;
@@ -52,6 +55,7 @@ fn pool(servers: Vec<ServerSpec>, mode: Mode) -> PoolSpec {
         name: "web".to_owned(),
         vrf: VrfId(0),
         mode,
+        sources: vec![],
         table_size: 65_537,
         servers,
         when_down: WhenDown::Refuse,
@@ -92,6 +96,16 @@ fn network(known: u8) -> Builder {
 
 impl Site {
     fn new(pool: PoolSpec, services: Vec<ServiceSpec>) -> Self {
+        let memory = FlowMemory::new();
+        let edge = Edge::remembering(memory.clone());
+        Self {
+            memory,
+            ..Self::with(pool, services, edge)
+        }
+    }
+
+    /// With a graph of one's choice.
+    fn with(pool: PoolSpec, services: Vec<ServiceSpec>, edge: Edge<HeapFrame>) -> Self {
         let settings = Settings {
             flows: 1 << 16,
             seed: 7,
@@ -107,7 +121,7 @@ impl Site {
         Self {
             rib,
             settings,
-            bench: Bench::with(Arc::new(tables), Edge::remembering(memory.clone())),
+            bench: Bench::with(Arc::new(tables), edge),
             memory,
         }
     }

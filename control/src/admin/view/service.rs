@@ -32,7 +32,7 @@ pub struct ServiceView {
     pub name: String,
     /// The service address.
     pub prefix: String,
-    /// `tcp`, `udp`, `sctp`, `icmpv6` or `any`.
+    /// `tcp`, `udp`, `udp-lite`, `sctp`, `icmpv6` or `any`.
     pub protocol: String,
     /// Ports and ranges; none means all.
     pub ports: Vec<String>,
@@ -88,7 +88,7 @@ pub struct PoolView {
     pub name: String,
     /// Its routing table.
     pub vrf: String,
-    /// `l2`, `ip6ip6`, `ipip` or `gue`.
+    /// `l2`, `ip6ip6`, `ipip`, `gue`, `dnat` or `full-nat`.
     pub mode: String,
     /// What becomes of new flows when no server is up: `refuse`, `drop` or `fallback to` a pool.
     pub when_down: String,

@@ -8,7 +8,9 @@ use toml::de::DeValue;
 use super::super::error::{Place, Sink};
 use super::super::problem::Problem;
 use super::super::reader::{Field, List, Table, Value, list};
-use super::super::scalar::{address, boolean, choice, integer, name, prefix, prefix_v6, reference};
+use super::super::scalar::{
+    address, address_v6, boolean, choice, integer, name, prefix, prefix_v6, reference,
+};
 use super::super::steering::{Affinity, Mode, Ports, Protocol};
 use super::health::{HealthTable, health};
 
@@ -50,6 +52,7 @@ pub(in crate::config) struct PoolTable {
     pub(in crate::config) source: Field<IpNet>,
     pub(in crate::config) port: Field<u16>,
     pub(in crate::config) udp_checksum: Field<bool>,
+    pub(in crate::config) sources: Field<List<Ipv6Addr>>,
     pub(in crate::config) table_size: Field<u32>,
     pub(in crate::config) servers: Field<List<ServerTable>>,
     pub(in crate::config) health: Field<HealthTable>,
@@ -97,11 +100,13 @@ pub(super) fn section(mut table: Table<'_>, sink: &mut Sink<'_>) -> SectionTable
 }
 
 pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
-    const MODE: [(&str, Mode); 4] = [
+    const MODE: [(&str, Mode); 6] = [
         (Mode::L2.name(), Mode::L2),
         (Mode::Ip6Ip6.name(), Mode::Ip6Ip6),
         (Mode::Ipip.name(), Mode::Ipip),
         (Mode::Gue.name(), Mode::Gue),
+        (Mode::Dnat.name(), Mode::Dnat),
+        (Mode::FullNat.name(), Mode::FullNat),
     ];
     const WHEN_DOWN: [(&str, WhenDownWord); 3] = [
         ("refuse", WhenDownWord::Refuse),
@@ -117,6 +122,10 @@ pub(super) fn pool(mut table: Table<'_>, sink: &mut Sink<'_>) -> PoolTable {
         source: table.optional("source", sink, source),
         port: table.optional("port", sink, integer(1..=65_535, "")),
         udp_checksum: table.optional("udp_checksum", sink, boolean),
+        sources: table.optional("sources", sink, |value, sink| {
+            let (expected, most) = ("an array of addresses", pipelines::steer::SOURCES_MAX);
+            list(value, expected, 1..=most, "sources", address_v6, sink)
+        }),
         table_size: table.optional("table_size", sink, integer(251..=most, "cells")),
         servers: table.required("servers", "who answers", sink, |value, sink| {
             list(
@@ -170,9 +179,10 @@ fn source(value: Value<'_>, sink: &mut Sink<'_>) -> Option<IpNet> {
 }
 
 pub(super) fn service(mut table: Table<'_>, sink: &mut Sink<'_>) -> ServiceTable {
-    const PROTOCOLS: [(&str, Protocol); 5] = [
+    const PROTOCOLS: [(&str, Protocol); 6] = [
         (Protocol::Tcp.name(), Protocol::Tcp),
         (Protocol::Udp.name(), Protocol::Udp),
+        (Protocol::UdpLite.name(), Protocol::UdpLite),
         (Protocol::Sctp.name(), Protocol::Sctp),
         (Protocol::Icmpv6.name(), Protocol::Icmpv6),
         (Protocol::Any.name(), Protocol::Any),

@@ -9,7 +9,7 @@ use crate::config::file::{HealthKind, HealthTable};
 use crate::config::health::{Health, Target};
 use crate::config::problem::Problem;
 use crate::config::reader::Field;
-use crate::config::steering::{Pool, Service};
+use crate::config::steering::{Mode, Pool, Service};
 use crate::proto::health::{Pace, Probe};
 
 const INTERVAL: u32 = 2000;
@@ -174,7 +174,15 @@ pub(super) fn complete(
             continue;
         };
         let mut of_pool = services.iter().filter(|service| service.pool == index);
-        if health.target == Target::Service {
+        let is_translated = matches!(pool.mode, Mode::Dnat | Mode::FullNat);
+        if health.target == Target::Service && is_translated {
+            // Servers do not have the address.
+            let (found, other) = (
+                "target = \"service\"",
+                "a mode that leaves the service address",
+            );
+            sink.push(&place, Problem::Without { found, other });
+        } else if health.target == Target::Service {
             let address = of_pool.clone().find(|one| one.prefix.prefix_len() == 128);
             health.service = address.map(|service| service.prefix.addr());
             if health.service.is_none() {
@@ -182,12 +190,13 @@ pub(super) fn complete(
                 sink.push(&place, Problem::Without { found, other });
             }
         }
+        let own_port = pool.port.filter(|_| is_translated);
         let first = of_pool.find_map(|service| service.ports.first());
         match (&mut health.probe, first) {
             (
                 Probe::Tcp { port } | Probe::Http { port, .. } | Probe::Udp { port, .. },
                 Some(ports),
-            ) if !has_port => *port = ports.first,
+            ) if !has_port => *port = own_port.unwrap_or(ports.first),
             (_, None) if !has_port => {
                 let (found, other) = ("health", "port, or a service of the pool with ports");
                 sink.push(&place, Problem::Without { found, other });

@@ -74,6 +74,23 @@ pub(super) fn resolve(
     }
 }
 
+/// These pools and those that take their places, each once.
+pub(super) fn with_fallbacks(chosen: impl Iterator<Item = usize>, pools: &[Pool]) -> Vec<&Pool> {
+    let mut found = Vec::new();
+    let mut open: Vec<usize> = chosen.collect();
+    while let Some(number) = open.pop() {
+        if found.contains(&number) {
+            continue;
+        }
+        found.push(number);
+        if let Some(WhenDown::Fallback(next)) = pools.get(number).map(|pool| pool.when_down) {
+            open.push(next);
+        }
+    }
+    let pools = found.into_iter().filter_map(|number| pools.get(number));
+    pools.collect()
+}
+
 /// Whether flows of pool `from` come to pool `to` at last. There is no circle among those before.
 fn leads_to(pools: &[Pool], from: usize, to: usize) -> bool {
     let next = |pool: &usize| match pools.get(*pool)?.when_down {

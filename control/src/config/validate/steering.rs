@@ -1,11 +1,14 @@
 //! Steering: servers can be reached the way their pool says, services are addresses of nobody else.
 
+mod translation;
+
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use dataplane::table::maglev::{self, is_prime};
 use ipnet::{IpNet, Ipv6Net};
-use pipelines::steer::{FLOWS_DEFAULT, SERVERS_MAX};
+use pipelines::steer::{FLOWS_DEFAULT, SERVERS_MAX, SOURCES_MAX};
 
 use super::addresses::{check_host_bits, touches_special};
 use super::health;
@@ -88,6 +91,7 @@ fn pools(
         names.note_incomplete();
     }
     let mut count = 0;
+    let mut sources = BTreeSet::new();
     let mut pools = Vec::new();
     for (index, table) in tables.or(Vec::new()).into_iter().enumerate() {
         let name = table.name.given();
@@ -105,6 +109,18 @@ fn pools(
                     found: count,
                     what,
                     maximum: SERVERS_MAX,
+                };
+                sink.push(place, problem);
+            }
+        }
+        if let Some((list, place)) = table.sources.given() {
+            let before = sources.len();
+            sources.extend(list.items.iter().map(|(source, _)| *source));
+            if before <= SOURCES_MAX && sources.len() > SOURCES_MAX {
+                let problem = Problem::TooMany {
+                    found: sources.len(),
+                    what: "sources of all pools",
+                    maximum: SOURCES_MAX,
                 };
                 sink.push(place, problem);
             }
@@ -129,20 +145,17 @@ fn pool(
     }
     let mode = (!table.mode.is_invalid()).then(|| table.mode.value().copied().unwrap_or_default());
     check_source(&table, mode, vrf, around.interfaces, sink);
-    if mode.is_some_and(|mode| mode != Mode::Gue) {
-        let other = "mode = \"gue\"";
-        for (found, place) in [
-            ("port", table.port.given().map(|(_, place)| place)),
-            (
-                "udp_checksum",
-                table.udp_checksum.given().map(|(_, place)| place),
-            ),
-        ] {
-            if let Some(place) = place {
-                sink.push(place, Problem::Without { found, other });
-            }
-        }
+    let is_without_port = matches!(mode, Some(Mode::L2 | Mode::Ip6Ip6 | Mode::Ipip));
+    if let (Some((_, place)), true) = (table.port.given(), is_without_port) {
+        let (found, other) = ("port", "mode = \"gue\", \"dnat\" or \"full-nat\"");
+        sink.push(place, Problem::Without { found, other });
     }
+    let is_other = mode.is_some_and(|mode| mode != Mode::Gue);
+    if let (Some((_, place)), true) = (table.udp_checksum.given(), is_other) {
+        let (found, other) = ("udp_checksum", "mode = \"gue\"");
+        sink.push(place, Problem::Without { found, other });
+    }
+    translation::check_sources(&table, mode, vrf, around, sink);
     let mut servers = Vec::new();
     let (mut names, mut addresses) = (Seen::default(), Seen::default());
     for (table, _) in table
@@ -185,6 +198,13 @@ fn pool(
         source: table.source.optional(),
         port: table.port.optional(),
         udp_checksum: table.udp_checksum.or(true),
+        sources: table
+            .sources
+            .optional()
+            .into_iter()
+            .flat_map(|list| list.items)
+            .map(|(source, _)| source)
+            .collect(),
         table_size: table.table_size.or(maglev::SIZE_DEFAULT),
         servers,
         health,
@@ -204,8 +224,8 @@ fn check_source(
         return;
     };
     let (source, place) = match (mode, table.source.given()) {
-        (Mode::L2, None) => return,
-        (Mode::L2, Some((_, place))) => {
+        (Mode::L2 | Mode::Dnat | Mode::FullNat, None) => return,
+        (Mode::L2 | Mode::Dnat | Mode::FullNat, Some((_, place))) => {
             let (found, other) = ("source", "mode = \"ip6ip6\", \"ipip\" or \"gue\"");
             return sink.push(place, Problem::Without { found, other });
         }
@@ -214,7 +234,7 @@ fn check_source(
                 let found = match mode {
                     Mode::Ipip => "mode = \"ipip\"",
                     Mode::Gue => "mode = \"gue\"",
-                    Mode::L2 | Mode::Ip6Ip6 => "mode = \"ip6ip6\"",
+                    _ => "mode = \"ip6ip6\"",
                 };
                 let other = "source";
                 sink.push(&table.place, Problem::Without { found, other });
@@ -344,7 +364,7 @@ fn on_link(
         let problem = Problem::OffLink {
             found: ip,
             owner: format!("an interface in VRF {:?}", interfaces.vrf_name(vrf)),
-            expected: "a server on a link, or mode = \"ip6ip6\"".to_owned(),
+            expected: "a server on a link, or another mode than \"l2\"".to_owned(),
         };
         sink.push(place, problem);
     }
@@ -360,6 +380,7 @@ fn services(
 ) -> Vec<Service> {
     let mut names = Names::new("service");
     let mut taken: Vec<(usize, Ipv6Net, Protocol, Ports, Place)> = Vec::new();
+    let mut translated = translation::Answers::default();
     let mut services = Vec::new();
     let mut counted = Vec::new();
     for (index, table) in tables.or(Vec::new()).into_iter().enumerate() {
@@ -374,12 +395,18 @@ fn services(
         let prefix = table.prefix.given();
         let prefix =
             prefix.filter(|(prefix, place)| check_prefix(**prefix, place, vrf, around, sink));
+        if let Some((prefix, place)) = prefix {
+            translation::check_apart(*prefix, place, vrf, pools, sink);
+        }
         let protocol = table.protocol.value().copied().unwrap_or_default();
         if let Some((_, place)) = table.ports.given()
             && !table.protocol.is_invalid()
             && !protocol.has_ports()
         {
-            let (found, other) = ("ports", "protocol = \"tcp\", \"udp\" or \"sctp\"");
+            let (found, other) = (
+                "ports",
+                "protocol = \"tcp\", \"udp\", \"udp-lite\" or \"sctp\"",
+            );
             sink.push(place, Problem::Without { found, other });
         }
         if let (Some((prefix, place)), Some(vrf), false) =
@@ -421,6 +448,12 @@ fn services(
         if let (Some((_, place)), Some(pool)) = (table.flows_max.given(), pool) {
             let of_service = by_source.iter().map(|one| one.pool).chain([pool]);
             counted.push((index, of_service.collect(), place.clone()));
+        }
+        if let Some(pool) = pool {
+            let chosen = by_source.iter().map(|one| one.pool).chain([pool]);
+            for pool in pools::with_fallbacks(chosen, pools) {
+                translated.check((index, &table), pool, sink);
+            }
         }
         let ports = table.ports.optional().into_iter();
         services.push(Service {

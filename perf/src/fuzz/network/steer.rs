@@ -8,15 +8,21 @@ use pipelines::steer::{
 use pipelines::tables::VrfId;
 
 /// Service addresses: by link and flow, by tunnel and source, of servers out of reach, of pools without servers: one that
-/// refuses, one that drops, one that has others step in.
-pub const SERVICES: [&str; 6] = [
+/// refuses, one that drops, one that has others step in; by address translation, to another port, by translation of both ends.
+pub const SERVICES: [&str; 9] = [
     "2001:db8:5e::1",
     "2001:db8:5e::2",
     "2001:db8:5e::3",
     "2001:db8:5e::4",
     "2001:db8:5e::5",
     "2001:db8:5e::6",
+    "2001:db8:5e::7",
+    "2001:db8:5e::8",
+    "2001:db8:5e::9",
 ];
+
+/// Source addresses of full NAT: routed to us, and on a link.
+pub const SOURCES: [&str; 2] = ["2001:db8:50::1", "fd01:203:405:1::50"];
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -90,12 +96,41 @@ pub fn settings() -> Result<Settings> {
                 "2001:db8:e::9",
             ],
         ),
+        // On links, behind a router, unresolved, behind a router that does not answer.
+        (
+            Mode::Dnat { port: None },
+            &[
+                "fd01:203:405:1::2",
+                "fd05:0:0:64::2",
+                "fd01:203:405:77::10",
+                "fd01:203:405:1::dead",
+                "2001:db8:f::1",
+            ],
+        ),
+        (Mode::Dnat { port: Some(1) }, &["2001:db8:2:2::2"]),
+        (
+            Mode::FullNat { port: None },
+            &[
+                "fd01:203:405:1::2",
+                "2001:db8:ffff::1",
+                "2001:db8:e::9",
+                "2001:db8:a::1",
+            ],
+        ),
+        (Mode::FullNat { port: Some(4000) }, &["2001:db8:2:2::2"]),
     ];
     let pools = servers.iter().zip(0..).map(|((mode, servers), number)| {
         Ok(PoolSpec {
             name: format!("pool-{number}"),
             vrf: VrfId(0),
             mode: *mode,
+            sources: match mode {
+                Mode::FullNat { .. } => SOURCES
+                    .iter()
+                    .map(|text| text.parse())
+                    .collect::<Result<_, _>>()?,
+                _ => Vec::new(),
+            },
             table_size: 251,
             servers: servers
                 .iter()
@@ -127,6 +162,23 @@ pub fn settings() -> Result<Settings> {
         (3, Protocol::Any, &[], 3, Affinity::Flow),
         (4, Protocol::Any, &[], 5, Affinity::Flow),
         (5, Protocol::Any, &[], 6, Affinity::Source),
+        (
+            6,
+            Protocol::Number(UDP),
+            &[2..=2, 53..=4000],
+            10,
+            Affinity::Flow,
+        ),
+        (6, Protocol::Number(TCP), &[2..=4000], 10, Affinity::Flow),
+        (6, Protocol::Number(58), &[], 10, Affinity::Flow),
+        (6, Protocol::Number(132), &[], 10, Affinity::Source),
+        (7, Protocol::Number(UDP), &[2..=2], 11, Affinity::Flow),
+        (7, Protocol::Number(TCP), &[2..=2], 11, Affinity::Source),
+        (8, Protocol::Number(UDP), &[], 12, Affinity::Flow),
+        (8, Protocol::Number(TCP), &[2..=79], 12, Affinity::Source),
+        (8, Protocol::Number(TCP), &[80..=80], 13, Affinity::Flow),
+        (8, Protocol::Number(58), &[], 12, Affinity::Flow),
+        (8, Protocol::Any, &[], 12, Affinity::Flow),
     ];
     let services = services.map(|(address, protocol, ports, pool, affinity)| {
         let address = SERVICES[address];

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{Rib, Target};
+use super::{Rib, Target, VrfId};
 use crate::steer::registry::{Key, Registry};
 use crate::steer::view::Steer;
 use crate::steer::{Mode, PoolState, Settings};
@@ -49,6 +49,12 @@ impl Rib {
     pub(in crate::tables) fn services(&self) -> Vec<Key> {
         let registry = self.steering.as_ref();
         registry.map_or(Vec::new(), |registry| registry.addresses())
+    }
+
+    /// Source addresses of full NAT, with their numbers.
+    pub(in crate::tables) fn sources(&self) -> Vec<(VrfId, Ipv6Addr, u16)> {
+        let registry = self.steering.as_ref();
+        registry.map_or(Vec::new(), |registry| registry.sources())
     }
 
     /// What one version of the tables looks at. `way_to`: from what leads to a server's address to the index of a next hop.

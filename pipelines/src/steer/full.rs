@@ -1,0 +1,540 @@
+//! Full NAT: a packet to a service goes on to a server from one of our source addresses, with a port that stands for its
+//! client, so that what the server answers comes to us wherever it is.
+//!
+//! Both directions find the flow in [`super::sessions`]; here is what is read of a packet, and what becomes of it. What
+//! clients send is judged before it is translated, so that an error quotes what was sent. What servers answer is looked up
+//! once more when it is translated: an error of ours about it is then one about what the service sent, and goes the way of
+//! every such error, back through here to its server.
+
+use dataplane::counters::WorkerCounters;
+use dataplane::frame::Frame;
+use dataplane::reason::DropReason;
+use dataplane::wire::ipv6::{self, proto};
+use dataplane::wire::{ext, icmpv6, tcp};
+
+use super::flow::{self, Read, Role};
+use super::memory::{Memory, Stage};
+use super::rewrite::{self, End, Ends};
+use super::sessions::{Place, Session, Taken, Target, Tuple};
+use super::spec::{Mode, State};
+use super::view::{Key, Server, Steer, count_flow, count_packet, stage};
+use crate::fib;
+use crate::lisp::flow::{Hashed, has_ports, scatter};
+use crate::meta::{Entry, Meta, Next};
+use crate::tables::Tables;
+
+/// Tells the hashes of answers' fragments from others.
+const SEED: u64 = 0xbb67_ae85_84ca_a73b;
+/// Tells what port fragments have from which server they go to.
+const PORT_SALT: u64 = 0x3c6e_f372_fe94_f82b;
+
+/// What leads a packet of a client to its server.
+#[derive(Clone, Copy)]
+pub(super) struct Outward<'a> {
+    pub(super) tables: &'a Tables,
+    pub(super) steer: &'a Steer,
+    pub(super) memory: &'a Memory,
+    pub(super) now: u16,
+    pub(super) counters: &'a WorkerCounters,
+}
+
+impl Outward<'_> {
+    /// Lead a packet on and translate it.
+    ///
+    /// # Errors
+    /// Where it goes instead.
+    pub(super) fn lead<F: Frame>(
+        self,
+        key: &Key,
+        read: &Read,
+        frame: &mut F,
+        meta: &mut Meta,
+    ) -> Result<(), Next> {
+        let (steer, sessions) = (self.steer, &self.memory.sessions);
+        let l3 = meta.l3_offset();
+        let packet = frame.bytes().get(l3..).unwrap_or(&[]);
+        let session = match read.role {
+            Role::Later => Some(self.of_fragment(key, read, packet)?),
+            _ => {
+                let tuple = tuple_of(packet, read)?;
+                let spot = (scatter(read.flow(), steer.seed), steer.flows);
+                let found = sessions.find(spot, &tuple, self.now);
+                found.filter(|session| steer.source(session.place.source).is_some())
+            }
+        };
+        if let Some(session) = &session
+            && matches!(read.role, Role::Goes | Role::Ends)
+            && let Some(server) = steer.server(session.target().number)
+            && server.state == State::Cut
+        {
+            session.forget();
+            return Err(Next::Drop(DropReason::SteerCut));
+        }
+        let kept = session.and_then(|session| {
+            let server = steer.server(session.target().number)?;
+            steer.keeps(server, read.role).then_some((session, server))
+        });
+        let (session, server) = match (kept, read.role) {
+            (Some(kept), _) => {
+                self.judge(kept.1, frame, meta)?;
+                kept
+            }
+            (None, Role::Later) => return Err(Next::Drop(DropReason::SteerFragment)),
+            // Nothing says which server it would be.
+            (None, Role::Error) => return Err(Next::Drop(DropReason::SteerQuote)),
+            (None, _) => self.begin(session, key, read, frame, meta)?,
+        };
+        if !matches!(read.role, Role::Error | Role::Later) {
+            session.renew(stage(session.stage(), read.role), self.now);
+        }
+        count_packet(server, frame.bytes().len(), self.counters);
+        if let Some(id) = read.fragment.filter(|_| read.role != Role::Later) {
+            // Whoever comes behind has no ports: which server, and which port.
+            let spot = scatter(read.fragments(id), steer.seed);
+            let remember = |spot, value| {
+                steer.remember_fragments(self.memory, spot, value, self.now, self.counters);
+            };
+            remember(spot, server.number);
+            remember(scatter(spot, PORT_SALT), session.place.port);
+        }
+        let ends = outward(steer, &session).ok_or(Next::Drop(DropReason::SteerNoFlow))?;
+        let packet = frame.bytes_mut().get_mut(l3..).unwrap_or(&mut []);
+        rewrite::translate(packet, &ends).map_err(Next::Drop)
+    }
+
+    /// What is in the way to this server.
+    fn judge<F: Frame>(self, server: &Server, frame: &F, meta: &mut Meta) -> Result<(), Next> {
+        meta.next_hop = server.next_hop;
+        match fib::exceptional(self.tables, frame.bytes(), meta) {
+            Next::Continue => Ok(()),
+            next => Err(next),
+        }
+    }
+
+    /// A flow that nobody knows, or whose server is gone: another server, and a port if it has none.
+    fn begin<'a, F: Frame>(
+        &'a self,
+        known: Option<Session<'a>>,
+        key: &Key,
+        read: &Read,
+        frame: &F,
+        meta: &mut Meta,
+    ) -> Result<(Session<'a>, &'a Server), Next> {
+        let steer = self.steer;
+        let packet = frame.bytes().get(meta.l3_offset()..).unwrap_or(&[]);
+        let tuple = tuple_of(packet, read)?;
+        let is_translated = match read.protocol {
+            proto::TCP | proto::UDP | proto::UDP_LITE => true,
+            proto::ICMPV6 => is_echo_request(packet),
+            _ => false,
+        };
+        if !is_translated {
+            return Err(Next::Drop(DropReason::SteerProtocol));
+        }
+        // Nobody sends from there but us.
+        if steer.sources.contains(&Some(tuple.client)) {
+            return Err(Next::Drop(DropReason::SteerNoFlow));
+        }
+        let server = steer
+            .pick(self.memory, key, read, self.now, self.counters)
+            .map_err(Next::Drop)?;
+        self.judge(server, frame, meta)?;
+        let target = Target {
+            number: server.number,
+            address: server.address,
+            port: match has_ports(tuple.protocol) {
+                true => server.port().unwrap_or(tuple.service_port),
+                false => 0,
+            },
+        };
+        if known.is_none()
+            && let Some(number) = usize::from(key.limit).checked_sub(1)
+            && let Some(limits) = steer.limits.get(number)
+        {
+            let begun = self.memory.limits.begin(number, limits, self.now);
+            begun.map_err(Next::Drop)?;
+        }
+        count_flow(server, self.counters);
+        if let Some(session) = known {
+            session.move_to(&target, Stage::New, self.now);
+            if read.role != Role::Opens {
+                self.counters.steer.moved.add(1);
+            }
+            return Ok((session, server));
+        }
+        let no_port = Next::Drop(DropReason::SteerNoPort);
+        let source = steer.source_for(key.pool, read).ok_or(no_port)?;
+        let sessions = &self.memory.sessions;
+        let spot = (scatter(read.flow(), steer.seed), steer.flows);
+        let place = match sessions.begin(spot, (&tuple, &target), source, self.now) {
+            Taken::Free(place) => place,
+            Taken::Displaced(place) => {
+                self.counters.steer.displaced.add(1);
+                place
+            }
+            Taken::Full => return Err(no_port),
+        };
+        let session = sessions.of_place(place, self.now).ok_or(no_port)?;
+        Ok((session, server))
+    }
+
+    /// The flow of a fragment without ports: what its first one had.
+    fn of_fragment(&self, key: &Key, read: &Read, packet: &[u8]) -> Result<Session<'_>, Next> {
+        let (steer, memory) = (self.steer, self.memory);
+        let unknown = Next::Drop(DropReason::SteerFragment);
+        let id = read.fragment.ok_or(Next::Drop(DropReason::SteerQuote))?;
+        let spot = scatter(read.fragments(id), steer.seed);
+        let pool = steer.pool_of_fragments(memory, spot, self.now);
+        let source = steer
+            .source_for(pool.unwrap_or(key.pool), read)
+            .ok_or(unknown)?;
+        let found = memory.find(scatter(spot, PORT_SALT), steer.flows, self.now);
+        let port = found.ok_or(unknown)?.server();
+        let session = memory.sessions.of_place(Place { source, port }, self.now);
+        let session = session.ok_or(unknown)?;
+        let tuple = session.tuple();
+        let is_same = packet.get(8..24) == Some(&tuple.client[..])
+            && packet.get(24..40) == Some(&tuple.service[..]);
+        if is_same { Ok(session) } else { Err(unknown) }
+    }
+}
+
+impl Steer {
+    /// Whether a packet with this key goes to its server by full NAT. Of a fragment without ports its first one tells.
+    pub(super) fn is_full(&self, memory: &Memory, key: &Key, now: u16) -> bool {
+        let pool = match key.role {
+            Role::Later => self.pool_of_fragments(memory, key.spot, now),
+            _ => Some(key.pool),
+        };
+        let pool = pool.and_then(|pool| self.pools.get(usize::from(pool)));
+        pool.is_some_and(|pool| matches!(pool.mode, Mode::FullNat { .. }))
+    }
+
+    fn pool_of_fragments(&self, memory: &Memory, spot: u64, now: u16) -> Option<u16> {
+        let number = memory.find(spot, self.flows, now)?.server();
+        self.server(number).map(|server| server.pool)
+    }
+
+    /// Whether a flow stays with its server when such a packet comes.
+    #[inline(always)]
+    pub(super) fn keeps(&self, server: &Server, role: Role) -> bool {
+        server.state.keeps_flows() && (role != Role::Opens || server.state == State::Up)
+    }
+
+    /// The server of a new flow: by the table, or that of its source.
+    fn pick(
+        &self,
+        memory: &Memory,
+        key: &Key,
+        read: &Read,
+        now: u16,
+        counters: &WorkerCounters,
+    ) -> Result<&Server, DropReason> {
+        if key.hash != read.flow()
+            && let Some(found) = memory.find(key.spot, self.flows, now)
+            && let Some(server) = self.server(found.server())
+            && self
+                .pools_from(key.pool)
+                .any(|(number, _)| number == server.pool)
+            && self.keeps(server, Role::Goes)
+        {
+            found.renew(stage(found.stage(), key.role), now);
+            return Ok(server);
+        }
+        let mut pools = self.pools_from(key.pool);
+        let number = pools.find_map(|(_, pool)| pool.table.lookup(key.hash));
+        let server = number.and_then(|number| self.server(number));
+        let server = server.ok_or(DropReason::SteerNoServer)?;
+        if key.hash != read.flow() {
+            match memory.find(key.spot, self.flows, now) {
+                Some(found) => found.move_to(server.number, Stage::New, now),
+                None => {
+                    self.keep(memory, key.spot, server.number, Stage::New, now, counters);
+                }
+            }
+        }
+        Ok(server)
+    }
+
+    /// The source address of everything a client sends to a pool (RFC 4787 REQ-2), by number.
+    fn source_for(&self, pool: u16, read: &Read) -> Option<u16> {
+        let sources = &self.pools.get(usize::from(pool))?.sources;
+        let hash = self.by_source(pool, read) >> 32;
+        let position = (hash * sources.len() as u64) >> 32; // `as`: widening; the product's upper half is below the length
+        sources.get(position as usize).copied() // `as`: a position
+    }
+}
+
+/// What both ends of a client's packet become.
+#[inline(always)]
+pub(crate) fn outward(steer: &Steer, session: &Session<'_>) -> Option<Ends> {
+    let target = session.target();
+    Some(Ends {
+        source: Some(End {
+            address: steer.source(session.place.source)?,
+            port: Some(session.place.port),
+        }),
+        destination: Some(End {
+            address: target.address,
+            port: has_ports(session.tuple().protocol).then_some(target.port),
+        }),
+    })
+}
+
+/// What both ends of an answer become.
+#[inline(always)]
+pub(crate) fn homeward(tuple: &Tuple) -> Ends {
+    Ends {
+        source: Some(End {
+            address: tuple.service,
+            port: has_ports(tuple.protocol).then_some(tuple.service_port),
+        }),
+        destination: Some(End {
+            address: tuple.client,
+            port: Some(tuple.client_port),
+        }),
+    }
+}
+
+/// How far a flow is when its server answers. Only who asks again has a connection: what a server says to an opening is
+/// said to floods too.
+#[inline(always)]
+pub(crate) fn answered(known: Stage, role: Role) -> Stage {
+    match (known, role) {
+        (Stage::New, Role::Datagram) => Stage::Datagrams,
+        (Stage::New, _) => Stage::New,
+        (_, Role::Ends) => Stage::Ended,
+        (known, _) => known,
+    }
+}
+
+/// Where the flow of a common answer to source address `source` is; `None`: it is none.
+#[inline(always)]
+pub(crate) fn place_of(packet: &[u8], source: u32) -> Option<Place> {
+    if !rewrite::is_common(packet) {
+        return None;
+    }
+    let [high, low] = *packet.get(ipv6::HEADER_LEN + 2..)?.first_chunk()?;
+    Some(Place {
+        source: source as u16, // `as`: it was one
+        port: u16::from_be_bytes([high, low]),
+    })
+}
+
+/// What a common answer to source address `source` becomes, if its flow is known here.
+#[inline(always)]
+pub(crate) fn answer(memory: &Memory, source: u32, packet: &[u8], now: u16) -> Option<Ends> {
+    let place = place_of(packet, source)?;
+    let session = memory.sessions.of_place(place, now)?;
+    let (tuple, target) = (session.tuple(), session.target());
+    let (header, payload) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
+    let port = u16::from_be_bytes(*payload.first_chunk()?);
+    let is_from_server =
+        (header[6], port) == (tuple.protocol, target.port) && header[8..24] == target.address;
+    if !is_from_server {
+        return None;
+    }
+    let role = match header[6] {
+        proto::TCP => flow::role_of_tcp(*payload.get(tcp::FLAGS_OFFSET)?),
+        _ => Role::Datagram,
+    };
+    session.renew(answered(session.stage(), role), now);
+    Some(homeward(&tuple))
+}
+
+/// The flow of a common packet of a client, and its server, if it stays with it.
+#[inline(always)]
+pub(crate) fn known<'s>(
+    steer: &'s Steer,
+    memory: &'s Memory,
+    key: &Key,
+    packet: &[u8],
+    now: u16,
+) -> Option<(Session<'s>, &'s Server)> {
+    let (header, payload) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
+    let [a, b, c, d] = *payload.first_chunk()?;
+    let tuple = Tuple {
+        client: *header[8..].first_chunk()?,
+        service: *header[24..].first_chunk()?,
+        client_port: u16::from_be_bytes([a, b]),
+        service_port: u16::from_be_bytes([c, d]),
+        protocol: header[6],
+    };
+    let session = memory.sessions.find((key.spot, steer.flows), &tuple, now)?;
+    let server = steer.server(session.target().number)?;
+    steer.keeps(server, key.role).then_some((session, server))
+}
+
+/// One more packet of `bytes` of a flow goes to its server.
+#[inline(always)]
+pub(crate) fn go_on(
+    session: &Session<'_>,
+    key: &Key,
+    server: &Server,
+    (now, bytes): (u16, usize),
+    counters: &WorkerCounters,
+) {
+    session.renew(stage(session.stage(), key.role), now);
+    count_packet(server, bytes, counters);
+}
+
+/// What an answer, or an error about what a server was sent, says.
+struct Answer {
+    protocol: u8,
+    /// Ours; `None`: a fragment without ports.
+    port: Option<u16>,
+    /// Who answers, or was sent what the error is about.
+    server: [u8; 16],
+    server_port: u16,
+    role: Role,
+    fragment: Option<u32>,
+}
+
+/// Translate what a server answers to its source address `source`; it is then looked up again.
+pub(super) fn back<F: Frame>(
+    steer: &Steer,
+    (memory, now): (&Memory, u16),
+    frame: &mut F,
+    meta: &mut Meta,
+    source: u32,
+    counters: &WorkerCounters,
+) -> Next {
+    let unknown = Next::Drop(DropReason::SteerNoFlow);
+    if meta.hairpinned {
+        return Next::Drop(DropReason::TranslationLoop);
+    }
+    let packet = frame.bytes_mut().get_mut(meta.l3_offset()..);
+    let packet = packet.unwrap_or(&mut []);
+    let answer = match read_answer(packet) {
+        Ok(answer) => answer,
+        Err(reason) => return Next::Drop(reason),
+    };
+    let spot = |id: u32| {
+        let addresses = packet.get(8..40).unwrap_or(&[]);
+        scatter(Hashed::new(SEED, addresses).with(u64::from(id)), steer.seed)
+    };
+    let port = match (answer.port, answer.fragment) {
+        (Some(port), None) => port,
+        (Some(port), Some(id)) => {
+            // Here too, if the others of it come by here and their flow is another worker's.
+            steer.remember_fragments(memory, spot(id), port, now, counters);
+            port
+        }
+        (None, id) => match id.and_then(|id| memory.find(spot(id), steer.flows, now)) {
+            Some(found) => found.server(),
+            None => return Next::Drop(DropReason::SteerFragment),
+        },
+    };
+    let sessions = &memory.sessions;
+    if !sessions.shares().is_own(port) {
+        let is_as_it_came = meta.entry == Entry::Received && !meta.is_decapsulated;
+        return match u8::try_from(sessions.shares().owner(port)) {
+            Ok(owner) if is_as_it_came => Next::HandOver(owner),
+            _ => unknown,
+        };
+    }
+    let Ok(source) = u16::try_from(source) else {
+        return unknown;
+    };
+    let Some(session) = sessions.of_place(Place { source, port }, now) else {
+        return unknown;
+    };
+    let (tuple, target) = (session.tuple(), session.target());
+    let is_from_server = (answer.server, answer.protocol) == (target.address, tuple.protocol)
+        && (answer.port.is_none() || answer.server_port == target.port);
+    if !is_from_server {
+        return unknown;
+    }
+    if !matches!(answer.role, Role::Error | Role::Later) {
+        session.renew(answered(session.stage(), answer.role), now);
+    }
+    if let Err(reason) = rewrite::translate(packet, &homeward(&tuple)) {
+        return Next::Drop(reason);
+    }
+    meta.hairpinned = true;
+    Next::Again
+}
+
+fn read_answer(packet: &[u8]) -> Result<Answer, DropReason> {
+    let unreadable = DropReason::SteerHeaders;
+    let (header, payload) = packet
+        .split_first_chunk::<{ ipv6::HEADER_LEN }>()
+        .ok_or(unreadable)?;
+    let upper = ext::walk(header[6], payload).map_err(|_| unreadable)?;
+    let mut answer = Answer {
+        protocol: upper.protocol,
+        port: None,
+        server: *header[8..].first_chunk().ok_or(unreadable)?,
+        server_port: 0,
+        role: Role::Datagram,
+        fragment: None,
+    };
+    let fragment = upper.fragment.filter(|fragment| !fragment.is_atomic());
+    answer.fragment = fragment.map(|fragment| fragment.id);
+    if fragment.is_some_and(|fragment| fragment.offset_bytes > 0) {
+        answer.role = Role::Later;
+        return Ok(answer);
+    }
+    let message = payload.get(upper.offset..).unwrap_or(&[]);
+    if upper.protocol == proto::ICMPV6 {
+        let kind = *message.first().ok_or(unreadable)?;
+        if icmpv6::is_error(kind) {
+            return read_quote(header, message);
+        }
+        let [icmpv6::types::ECHO_REPLY, _, _, _, a, b, ..] = message else {
+            return Err(DropReason::SteerNoFlow);
+        };
+        answer.port = Some(u16::from_be_bytes([*a, *b]));
+        return Ok(answer);
+    }
+    if !has_ports(upper.protocol) {
+        return Err(DropReason::SteerNoFlow);
+    }
+    let [a, b, c, d] = *message.first_chunk().ok_or(unreadable)?;
+    answer.server_port = u16::from_be_bytes([a, b]);
+    answer.port = Some(u16::from_be_bytes([c, d]));
+    if upper.protocol == proto::TCP {
+        let flags = message.get(tcp::FLAGS_OFFSET);
+        answer.role = flags.map_or(Role::Goes, |flags| flow::role_of_tcp(*flags));
+    }
+    Ok(answer)
+}
+
+/// An error about what we sent to a server.
+fn read_quote(header: &[u8; ipv6::HEADER_LEN], message: &[u8]) -> Result<Answer, DropReason> {
+    let foreign = DropReason::SteerQuote;
+    let quote = message.get(icmpv6::ERROR_HEADER_LEN..).ok_or(foreign)?;
+    let (quoted, payload) = quote
+        .split_first_chunk::<{ ipv6::HEADER_LEN }>()
+        .ok_or(foreign)?;
+    let upper = ext::walk(quoted[6], payload).map_err(|_| foreign)?;
+    if quoted[8..24] != header[24..] || !crate::ingress::is_first(&upper) {
+        return Err(foreign);
+    }
+    let inner = payload.get(upper.offset..).unwrap_or(&[]);
+    let (port, server_port) = match (upper.protocol, inner) {
+        (proto::ICMPV6, [icmpv6::types::ECHO_REQUEST, _, _, _, a, b, ..]) => ([*a, *b], [0, 0]),
+        (protocol, [a, b, c, d, ..]) if has_ports(protocol) => ([*a, *b], [*c, *d]),
+        _ => return Err(foreign),
+    };
+    Ok(Answer {
+        protocol: upper.protocol,
+        port: Some(u16::from_be_bytes(port)),
+        server: *quoted[24..].first_chunk().ok_or(foreign)?,
+        server_port: u16::from_be_bytes(server_port),
+        role: Role::Error,
+        fragment: None,
+    })
+}
+
+fn tuple_of(packet: &[u8], read: &Read) -> Result<Tuple, Next> {
+    flow::tuple(packet, read).ok_or(Next::Drop(DropReason::SteerHeaders))
+}
+
+fn is_echo_request(packet: &[u8]) -> bool {
+    let Some((header, payload)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
+        return false;
+    };
+    let upper = ext::walk(header[6], payload);
+    upper.is_ok_and(|upper| payload.get(upper.offset) == Some(&icmpv6::types::ECHO_REQUEST))
+}

@@ -1,0 +1,427 @@
+//! Which client a port of ours stands for: what one worker knows of flows by full NAT.
+//!
+//! A source address of a pool has 65,536 ports, and each worker the same share of them, by their upper bits: so a port
+//! alone tells who owns its flow ([`Shares`]), and no worker ever asks another. A flow is one cache line, found in two ways:
+//! what servers answer names its place, source address and port, without any search; what clients send finds it by the hash
+//! of the flow, in an index whose lines have eight slots. An index slot is half of the hash and the place, and only right
+//! when that place says the same flow, so nothing has to be tidied up.
+//!
+//! Bounded, and never scanned: a new flow takes a port that nobody has, or whose time is over, else one of a flow of
+//! which only one packet came, and else none: it is refused. So a flood of openings displaces other openings alone.
+//!
+//! Key: addresses, ports and protocol; 64 bytes a flow, and 16 of the index. Owned by one worker; its atomics are for the
+//! type's sake alone.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use dataplane::prefetch;
+use dataplane::table::region::{Line, Region};
+
+use super::memory::{LINES_BITS, SLOTS, Stage};
+
+/// Most source addresses of all pools together.
+pub(crate) const SOURCES_MAX: usize = 1 << SOURCES_BITS;
+const SOURCES_BITS: u32 = 5;
+/// Places of one worker.
+const PLACES_BITS: u32 = 16 + SOURCES_BITS;
+/// Ports that are tried for a new flow.
+const TRIES: u32 = 16;
+/// Ports below this one are never taken (RFC 6056 3.2).
+const PORT_MIN: u32 = 1024;
+
+/// Who owns which ports: each worker the same number of them, in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shares {
+    worker: u32,
+    workers: u32,
+}
+
+impl Shares {
+    /// Those of worker `worker` of `workers`.
+    pub(crate) fn new(worker: usize, workers: usize) -> Self {
+        let number = |count: usize| u32::try_from(count).expect("few workers");
+        Self {
+            worker: number(worker),
+            workers: number(workers.max(1)),
+        }
+    }
+
+    /// The worker that owns this port.
+    #[inline(always)]
+    pub(crate) fn owner(self, port: u16) -> usize {
+        ((u32::from(port) * self.workers) >> 16) as usize // `as`: below the number of workers
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_own(self, port: u16) -> bool {
+        self.owner(port) == self.worker as usize // `as`: u32 to index
+    }
+
+    /// Own ports: the first, and how many.
+    fn own(self) -> (u32, u32) {
+        let first = |worker: u32| (worker << 16).div_ceil(self.workers);
+        let start = first(self.worker).max(PORT_MIN);
+        (start, first(self.worker + 1).saturating_sub(start))
+    }
+}
+
+/// What a client sends by: the key of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tuple {
+    pub(crate) client: [u8; 16],
+    pub(crate) service: [u8; 16],
+    /// Of an echo the identifier.
+    pub(crate) client_port: u16,
+    pub(crate) service_port: u16,
+    pub(crate) protocol: u8,
+}
+
+/// A server by its number, address and port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) number: u16,
+    pub(crate) address: [u8; 16],
+    pub(crate) port: u16,
+}
+
+/// Where a flow is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Number of the source address.
+    pub(crate) source: u16,
+    pub(crate) port: u16,
+}
+
+impl Place {
+    fn number(self) -> u32 {
+        u32::from(self.source) << 16 | u32::from(self.port)
+    }
+
+    fn of(number: u32) -> Self {
+        Self {
+            source: (number >> 16) as u16, // `as`: both halves
+            port: number as u16,
+        }
+    }
+}
+
+/// Why a flow gets no port, or whose it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// One that was free.
+    Free(Place),
+    /// That of a flow of which one packet came.
+    Displaced(Place),
+    /// None.
+    Full,
+}
+
+/// A flow, in its place.
+#[derive(Clone, Copy)]
+pub(crate) struct Session<'s> {
+    line: &'s Line,
+    pub(crate) place: Place,
+}
+
+/// Words of a line: both addresses of the client's side, the server's, ports and number, and state.
+const PORTS: usize = 6;
+const STATE: usize = 7;
+
+impl Session<'_> {
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        self.line.0[index].load(Relaxed)
+    }
+
+    #[inline(always)]
+    fn address(&self, index: usize) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.word(index).to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.word(index + 1).to_ne_bytes());
+        bytes
+    }
+
+    #[inline(always)]
+    pub(crate) fn tuple(&self) -> Tuple {
+        let ports = self.word(PORTS);
+        Tuple {
+            client: self.address(0),
+            service: self.address(2),
+            client_port: (ports >> 48) as u16, // `as`: four of 16 bits
+            service_port: (ports >> 32) as u16,
+            protocol: (self.word(STATE) >> 24) as u8, // `as`: the fourth byte
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn target(&self) -> Target {
+        let ports = self.word(PORTS);
+        Target {
+            number: ports as u16, // `as`: four of 16 bits
+            address: self.address(4),
+            port: (ports >> 16) as u16,
+        }
+    }
+
+    /// The upper half of the flow's hash.
+    fn signature(&self) -> u32 {
+        (self.word(STATE) >> 32) as u32 // `as`: the upper half
+    }
+
+    #[inline(always)]
+    pub(crate) fn stage(&self) -> Stage {
+        Stage::of(self.word(STATE) >> 16)
+    }
+
+    /// Seconds since the last packet. After 18 hours it begins again: a place that nobody asked for in all that time may
+    /// be taken for a young one, until it is over once more.
+    #[inline(always)]
+    fn age(&self, now: u16) -> u16 {
+        now.wrapping_sub(self.word(STATE) as u16) // `as`: the lowest bits
+    }
+
+    /// Whether it is one whose time is not over. A free place has neither protocol nor signature.
+    #[inline(always)]
+    fn is_live(&self, now: u16) -> bool {
+        self.word(STATE) >> 24 != 0 && self.age(now) <= self.stage().lifetime()
+    }
+
+    /// A packet came `now`, and the flow is this far. Writes only what changes.
+    #[inline(always)]
+    pub(crate) fn renew(&self, stage: Stage, now: u16) {
+        let known = self.word(STATE);
+        let state = known & !0xff_ffff | state_of(stage, now);
+        if state != known {
+            self.line.0[STATE].store(state, Relaxed);
+        }
+    }
+
+    /// The flow is over, and its port free.
+    pub(crate) fn forget(&self) {
+        self.line.0[STATE].store(0, Relaxed);
+    }
+
+    /// Another server from now on.
+    pub(crate) fn move_to(&self, target: &Target, stage: Stage, now: u16) {
+        self.set_target(target, self.word(PORTS) >> 32);
+        self.renew(stage, now);
+    }
+
+    fn set_target(&self, target: &Target, client_side: u64) {
+        self.set_address(4, &target.address);
+        let server_side = u64::from(target.port) << 16 | u64::from(target.number);
+        self.line.0[PORTS].store(client_side << 32 | server_side, Relaxed);
+    }
+
+    fn set_address(&self, index: usize, address: &[u8; 16]) {
+        for (word, bytes) in self.line.0[index..].iter().zip(address.as_chunks().0) {
+            word.store(u64::from_ne_bytes(*bytes), Relaxed);
+        }
+    }
+
+    fn set(&self, tuple: &Tuple, target: &Target, signature: u32, stage: Stage, now: u16) {
+        self.set_address(0, &tuple.client);
+        self.set_address(2, &tuple.service);
+        let client_side = u64::from(tuple.client_port) << 16 | u64::from(tuple.service_port);
+        self.set_target(target, client_side);
+        let state =
+            u64::from(signature) << 32 | u64::from(tuple.protocol) << 24 | state_of(stage, now);
+        self.line.0[STATE].store(state, Relaxed);
+    }
+}
+
+/// The lower half of a state, but for the protocol.
+fn state_of(stage: Stage, now: u16) -> u64 {
+    (stage as u64) << 16 | u64::from(now) // `as`: a fieldless enum
+}
+
+/// All flows of one worker: address space from the start, memory as they come.
+pub(crate) struct Sessions {
+    shares: Shares,
+    places: Region<Line, PLACES_BITS>,
+    index: Region<Line, LINES_BITS>,
+}
+
+impl Sessions {
+    pub(crate) fn new(shares: Shares) -> Self {
+        let reserved = "the system gives address space: 256 MiB, and no memory yet";
+        Self {
+            shares,
+            places: Region::reserve_huge().expect(reserved),
+            index: Region::reserve_huge().expect(reserved),
+        }
+    }
+
+    pub(crate) fn shares(&self) -> Shares {
+        self.shares
+    }
+
+    #[inline(always)]
+    fn at(&self, place: Place) -> Session<'_> {
+        let line = self.places.at(place.number() & ((1 << PLACES_BITS) - 1));
+        Session { line, place }
+    }
+
+    #[inline(always)]
+    fn slots(&self, hash: u64, flows: u32) -> &Line {
+        let mask = (flows / SLOTS).wrapping_sub(1);
+        self.index.at(hash as u32 & mask) // `as`: the lower half
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, hash: u64, flows: u32) {
+        prefetch::read(self.slots(hash, flows));
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefetch_place(&self, place: Place) {
+        prefetch::read(self.at(place).line);
+    }
+
+    /// Where the flow with this hash most likely is.
+    #[inline(always)]
+    pub(crate) fn guess(&self, hash: u64, flows: u32) -> Option<Place> {
+        let signature = hash >> 32;
+        let slots = self
+            .slots(hash, flows)
+            .0
+            .iter()
+            .map(|slot| slot.load(Relaxed));
+        let mut slots = slots.filter(|slot| slot >> 32 == signature && *slot as u32 != 0); // `as`: the lower half
+        slots.next().map(|slot| Place::of(slot as u32)) // `as`: the lower half
+    }
+
+    /// The flow of what a server answers to this place.
+    #[inline(always)]
+    pub(crate) fn of_place(&self, place: Place, now: u16) -> Option<Session<'_>> {
+        let session = self.at(place);
+        (self.shares.is_own(place.port) && session.is_live(now)).then_some(session)
+    }
+
+    /// The flow with this hash and key.
+    #[inline(always)]
+    pub(crate) fn find(
+        &self,
+        (hash, flows): (u64, u32),
+        tuple: &Tuple,
+        now: u16,
+    ) -> Option<Session<'_>> {
+        let signature = hash >> 32;
+        for slot in &self.slots(hash, flows).0 {
+            let slot = slot.load(Relaxed);
+            if slot >> 32 == signature && slot as u32 != 0 {
+                // `as`: the lower half
+                let session = self.at(Place::of(slot as u32));
+                if session.tuple() == *tuple && session.is_live(now) {
+                    return Some(session);
+                }
+            }
+        }
+        None
+    }
+
+    /// The server of each flow that goes on and has its slot in this line of the index.
+    pub(super) fn for_each(&self, line: u32, now: u16, visit: &mut impl FnMut(u16)) {
+        for slot in &self.index.at(line).0 {
+            let slot = slot.load(Relaxed);
+            if slot as u32 == 0 {
+                continue; // `as`: the lower half
+            }
+            let session = self.at(Place::of(slot as u32)); // `as`: the lower half
+            let is_its = u64::from(session.signature()) == slot >> 32;
+            if is_its && session.is_live(now) && session.stage() != Stage::Ended {
+                visit(session.target().number);
+            }
+        }
+    }
+
+    /// Give a flow that [`Sessions::find`] does not know a port of one source address. Which ports are tried nobody
+    /// guesses who does not know the hash's seed (RFC 6056 3.3.3).
+    pub(crate) fn begin(
+        &self,
+        (hash, flows): (u64, u32),
+        (tuple, target): (&Tuple, &Target),
+        source: u16,
+        now: u16,
+    ) -> Taken {
+        let Some((slot, displaced_slot)) = self.free_slot(hash, flows, now) else {
+            return Taken::Full;
+        };
+        let Some((place, displaced_place)) = self.free_place(hash, source, now) else {
+            return Taken::Full;
+        };
+        if displaced_slot {
+            // Nobody finds it any more: its port is free too.
+            let displaced = Place::of(slot.load(Relaxed) as u32); // `as`: the lower half
+            self.at(displaced).forget();
+        }
+        let signature = (hash >> 32) as u32; // `as`: the upper half
+        slot.store(
+            u64::from(signature) << 32 | u64::from(place.number()),
+            Relaxed,
+        );
+        self.at(place)
+            .set(tuple, target, signature, Stage::New, now);
+        if displaced_slot || displaced_place {
+            Taken::Displaced(place)
+        } else {
+            Taken::Free(place)
+        }
+    }
+
+    /// A slot that leads nowhere, else that of the oldest flow of which one packet came; and whether it is one. One that
+    /// this flow had before comes first: else it might lead to it again, and take room twice.
+    fn free_slot(&self, hash: u64, flows: u32, now: u16) -> Option<(&AtomicU64, bool)> {
+        let (mut free, mut oldest) = (None, None);
+        for slot in &self.slots(hash, flows).0 {
+            let known = slot.load(Relaxed);
+            let had_it = known >> 32 == hash >> 32;
+            if free.is_some() && !had_it {
+                continue;
+            }
+            let session = self.at(Place::of(known as u32)); // `as`: the lower half
+            let is_taken = known as u32 != 0
+                && u64::from(session.signature()) == known >> 32
+                && session.is_live(now);
+            if !is_taken {
+                if had_it {
+                    return Some((slot, false));
+                }
+                free = Some(slot);
+                continue;
+            }
+            let age = session.age(now);
+            if session.stage().is_displaced() && oldest.is_none_or(|(oldest, _)| age > oldest) {
+                oldest = Some((age, slot));
+            }
+        }
+        free.map(|slot| (slot, false))
+            .or(oldest.map(|(_, slot)| (slot, true)))
+    }
+
+    /// The same of places.
+    fn free_place(&self, hash: u64, source: u16, now: u16) -> Option<(Place, bool)> {
+        let (first, count) = self.shares.own();
+        let start = (hash >> 32) % u64::from(count.max(1));
+        let mut oldest = None;
+        for step in 0..TRIES.min(count) {
+            let port = first + (start as u32 + step) % count; // `as`: below the count
+            let place = Place {
+                source,
+                port: u16::try_from(port).ok()?,
+            };
+            let session = self.at(place);
+            if !session.is_live(now) {
+                return Some((place, false));
+            }
+            let age = session.age(now);
+            if session.stage().is_displaced() && oldest.is_none_or(|(oldest, _)| age > oldest) {
+                oldest = Some((age, place));
+            }
+        }
+        oldest.map(|(_, place)| (place, true))
+    }
+}
+
+#[cfg(test)]
+mod tests;
