@@ -7,8 +7,9 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 
 use super::Plan;
+use super::addresses::{key, mobile, prefix, prefix_v4, providers};
 use super::tally::SECOND;
-use super::world::{GROUP, PROVIDERS, SERVERS, World, key, mobile, prefix, prefix_v4, providers};
+use super::world::{GROUP, PROVIDERS, SERVERS, World};
 
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
