@@ -18,7 +18,7 @@ const UNDER_WAY: Duration = Duration::from_millis(1500);
 /// All of them, in order.
 pub(super) const ALL: &[Check<Stage>] = &[
     Check {
-        name: "both boxes have one table, every server answers",
+        name: "two boxes, one table, every server answers",
         run: alike,
     },
     Check {
