@@ -113,9 +113,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     // Never met by a packet: workers start after the first publication.
     let mut publisher = Publisher::new(Builder::new().build());
     let queues = devices.take_queues();
-    let workers = config.workers.cores.len();
-    let memories = (0..workers).map(|worker| FlowMemory::of_worker(worker, workers));
-    let memories: Vec<FlowMemory> = memories.collect();
+    let memories = FlowMemory::of_workers(config.workers.cores.len());
     let (workers, handles) =
         Crew::build::<Mbuf, Edge<Mbuf>>(&crew_config(&config), queues, &mut publisher, |worker| {
             Edge::remembering(memories[worker].clone())

@@ -69,6 +69,42 @@ name = "rest"
 mode = "dnat"
 servers = [{ address = "2001:db8:5:1::11" }, { address = "2001:db8:5:2::11" }]
 
+[[pools]]
+name = "full"
+mode = "full-nat"
+sources = ["2001:db8:a0::1"]
+port = 8080
+servers = [
+    { name = "web-1", address = "2001:db8:5:1::11" },
+    { name = "web-2", address = "2001:db8:5:2::11" },
+]
+
+[[pools]]
+name = "full-rest"
+mode = "full-nat"
+sources = ["2001:db8:5:1::50"]
+servers = [{ address = "2001:db8:5:1::11" }, { address = "2001:db8:5:2::11" }]
+
+[[services]]
+name = "full-http"
+prefix = "2001:db8:a11::4/128"
+protocol = "tcp"
+ports = [80]
+pool = "full"
+
+[[services]]
+name = "full-echo"
+prefix = "2001:db8:a11::4/128"
+protocol = "udp"
+ports = [7]
+pool = "full-rest"
+
+[[services]]
+name = "full-ping"
+prefix = "2001:db8:a11::4/128"
+protocol = "icmpv6"
+pool = "full-rest"
+
 [[services]]
 name = "http"
 prefix = "2001:db8:a11::3/128"
@@ -286,7 +322,10 @@ impl Stage {
         let drops = shown["drops"].as_array().expect("drops").iter();
         let steer = drops.filter(|drop| {
             let name = drop["name"].as_str().unwrap_or("");
-            name.starts_with("steer") && drop["count"] != 0
+            // Behind a first fragment that is too big for our links come others that are not; and of errors only those
+            // about first ones say whose they are.
+            let of_fragments = ["steer_fragment", "steer_quote"].contains(&name);
+            name.starts_with("steer") && !of_fragments && drop["count"] != 0
         });
         assert_eq!(steer.collect::<Vec<_>>(), Vec::<&serde_json::Value>::new());
     }
@@ -303,7 +342,8 @@ fn kernel(host: &Namespace, counter: &str) -> u64 {
 /// What tshark has to say of a capture that it would not say of sound packets.
 fn complaints(capture: &Path) -> String {
     let path = capture.display().to_string();
-    let strange = "_ws.malformed || icmpv6.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0";
+    // A quote is cut, so its checksum says nothing.
+    let strange = "_ws.malformed || icmpv6.checksum.status == 0 || (!icmpv6 && (tcp.checksum.status == 0 || udp.checksum.status == 0))";
     run(&[
         "tshark",
         "-n",
@@ -323,13 +363,8 @@ fn complaints(capture: &Path) -> String {
     .expect("tshark")
 }
 
-/// Issue 6, 6.2 and 6.4: TCP both ways past paths that are too narrow, UDP in fragments, echo; and every packet that
-/// servers and clients get is sound.
-#[test]
-fn destination_nat_carries_everything_both_ways() {
-    if !root() {
-        return;
-    }
+/// Use a service in every way, with captures of what servers and clients get; as whom servers know the client.
+fn judge(service: &str) -> BTreeSet<String> {
     let stage = Stage::new();
     let captures: Vec<_> = [(&stage.servers[0], "sx-one"), (&stage.router, "sx-up")]
         .into_iter()
@@ -343,8 +378,7 @@ fn destination_nat_carries_everything_both_ways() {
             (tcpdump, file)
         })
         .collect();
-    let clients = stage.use_all("2001:db8:a11::3");
-    assert_eq!(clients, BTreeSet::from([CLIENT.to_owned()]), "as itself");
+    let clients = stage.use_all(service);
     for (tcpdump, file) in captures {
         tcpdump.signal(rustix::process::Signal::INT);
         tcpdump.wait(Duration::from_secs(5)).expect("tcpdump ends");
@@ -352,9 +386,29 @@ fn destination_nat_carries_everything_both_ways() {
     }
     stage.check();
     let told = |host| kernel(host, "Icmp6InPktTooBigs");
-    assert!(
-        stage.servers.iter().map(told).sum::<u64>() > 0,
-        "servers of the clients' path"
-    );
-    assert!(told(&stage.client) > 0, "the client of the servers' path");
+    let servers: u64 = stage.servers.iter().map(told).sum();
+    assert!(servers > 0, "servers are told of the clients' path");
+    assert!(told(&stage.client) > 0, "the client is told of ours");
+    clients
+}
+
+/// Issue 6, 6.2 and 6.4: TCP both ways past paths that are too narrow, UDP in fragments, echo; and every packet that
+/// servers and clients get is sound.
+#[test]
+fn destination_nat_carries_everything_both_ways() {
+    if root() {
+        assert_eq!(judge("2001:db8:a11::3"), [CLIENT.to_owned()].into());
+    }
+}
+
+/// The same where servers are asked from an address of ours: one routed to us, and one on the link of a server, which finds
+/// us by neighbour discovery.
+#[test]
+fn full_nat_carries_everything_both_ways() {
+    if root() {
+        assert_eq!(
+            judge("2001:db8:a11::4"),
+            ["2001:db8:a0::1".to_owned()].into()
+        );
+    }
 }

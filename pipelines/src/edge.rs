@@ -89,13 +89,7 @@ impl<F: Frame> Edge<F> {
     /// A pipeline with nothing in it.
     #[must_use]
     pub fn new() -> Self {
-        Self::of_worker(0, 1)
-    }
-
-    /// That of worker `worker` of `workers`, who share the ports of full NAT among them.
-    #[must_use]
-    pub fn of_worker(worker: usize, workers: usize) -> Self {
-        Self::remembering(FlowMemory::of_worker(worker, workers))
+        Self::remembering(FlowMemory::new())
     }
 
     /// The same, with a memory of flows that others may count.
@@ -403,7 +397,13 @@ impl<F: Frame> Edge<F> {
             Next::Drop(reason) => out.discard(reason, frame),
             Next::Error(reason, error) => self.answer(reason, error, frame, meta, tables, out),
             Next::Reset(reason) => self.reset(reason, frame, meta, tables, out),
-            Next::Punt(reason) => out.punt(reason, frame, meta),
+            Next::Punt(reason) => {
+                let meta = Meta {
+                    is_returned: false,
+                    ..meta
+                };
+                out.punt(reason, frame, meta);
+            }
             Next::Local => self.local.push(frame, meta),
             Next::Hairpin => self.hairpin(frame, meta, tables, out),
             Next::Again => self.again.push(frame, meta),

@@ -322,7 +322,7 @@ impl Express {
             let packet = frame.bytes().get(L3..).unwrap_or(&[]);
             if next_hop.kind == Kind::Return {
                 if let Some(place) = full::place_of(packet, next_hop.first) {
-                    memory.sessions.prefetch_place(place);
+                    memory.sessions().prefetch_place(place);
                     sessions |= 1 << index;
                 }
                 continue;

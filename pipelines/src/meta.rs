@@ -57,6 +57,8 @@ pub struct Meta {
     pub(crate) entry: Entry,
     /// It has been through the hairpin once.
     pub(crate) hairpinned: bool,
+    /// It was an answer by full NAT, and is looked up again.
+    pub(crate) is_returned: bool,
     /// It came encapsulated.
     pub(crate) is_decapsulated: bool,
     /// It goes on, but its destination has no mapping, and the control thread is to be told.
@@ -81,6 +83,7 @@ impl Default for Meta {
             family: Family::V6,
             entry: Entry::Received,
             hairpinned: false,
+            is_returned: false,
             is_decapsulated: false,
             is_missed: false,
             is_stranger: false,

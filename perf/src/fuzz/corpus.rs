@@ -41,7 +41,7 @@ const SOURCES: [&str; 14] = [
     "ff02::1",
 ];
 
-const DESTINATIONS: [&str; 33] = [
+const DESTINATIONS: [&str; 35] = [
     "2400:cb00::1",
     "2001:db8:1:d550::1234", // outside address of a host inside
     "2001:db8:1:ffff::1",
@@ -73,6 +73,8 @@ const DESTINATIONS: [&str; 33] = [
     SERVICES[4],
     SERVICES[5],
     SERVICES[6],
+    SERVICES[7],
+    SERVICES[8],
     NAT[0],
     NAT[1],
 ];

@@ -151,7 +151,7 @@ fn the_short_way_and_the_graph_of_nodes_do_the_same() {
         assert!(short == long, "burst {number}:\n{short:#?}\n{long:#?}");
         answers.note(&short.sent);
     }
-    assert!(answers.noted > 1000, "{}", answers.noted);
+    assert!(answers.noted > 50, "{}", answers.noted);
 }
 
 /// What servers answer to translated packets: only of these some come back.

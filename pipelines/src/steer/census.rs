@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::memory::Memory;
-use super::sessions::Shares;
+use super::sessions::Sessions;
 use super::spec::SERVERS_MAX;
 use super::view::place_of;
 
@@ -32,13 +32,15 @@ impl FlowMemory {
     /// Empty. Takes address space and no memory.
     #[must_use]
     pub fn new() -> Self {
-        Self::of_worker(0, 1)
+        Self(Arc::new(Memory::new(Sessions::of_workers(1), 0)))
     }
 
-    /// That of worker `worker` of `workers`, who share the ports of full NAT among them.
+    /// Those of so many workers, in their order, who share the ports of full NAT among them.
     #[must_use]
-    pub fn of_worker(worker: usize, workers: usize) -> Self {
-        Self(Arc::new(Memory::new(Shares::new(worker, workers))))
+    pub fn of_workers(workers: usize) -> Vec<Self> {
+        let sessions = Sessions::of_workers(workers);
+        let memory = |worker| Self(Arc::new(Memory::new(Arc::clone(&sessions), worker)));
+        (0..workers).map(memory).collect()
     }
 
     /// Begin to count a memory of so many flows.

@@ -50,15 +50,18 @@ impl Outward<'_> {
         frame: &mut F,
         meta: &mut Meta,
     ) -> Result<(), Next> {
-        let (steer, sessions) = (self.steer, &self.memory.sessions);
+        let (steer, sessions) = (self.steer, &self.memory.sessions());
         let l3 = meta.l3_offset();
         let packet = frame.bytes().get(l3..).unwrap_or(&[]);
         let session = match read.role {
-            Role::Later => Some(self.of_fragment(key, read, packet)?),
+            Role::Later => Some(self.of_fragment(key, read, packet, meta)?),
             _ => {
                 let tuple = tuple_of(packet, read)?;
                 let spot = (scatter(read.flow(), steer.seed), steer.flows);
                 let found = sessions.find(spot, &tuple, self.now);
+                if found.is_none() && (read.role == Role::Error || read.fragment.is_some()) {
+                    self.ask_others(spot, &tuple, read, meta)?;
+                }
                 found.filter(|session| steer.source(session.place.source).is_some())
             }
         };
@@ -88,15 +91,7 @@ impl Outward<'_> {
             session.renew(stage(session.stage(), read.role), self.now);
         }
         count_packet(server, frame.bytes().len(), self.counters);
-        if let Some(id) = read.fragment.filter(|_| read.role != Role::Later) {
-            // Whoever comes behind has no ports: which server, and which port.
-            let spot = scatter(read.fragments(id), steer.seed);
-            let remember = |spot, value| {
-                steer.remember_fragments(self.memory, spot, value, self.now, self.counters);
-            };
-            remember(spot, server.number);
-            remember(scatter(spot, PORT_SALT), session.place.port);
-        }
+        self.remember(read, server.number, session.place.port);
         let ends = outward(steer, &session).ok_or(Next::Drop(DropReason::SteerNoFlow))?;
         let packet = frame.bytes_mut().get_mut(l3..).unwrap_or(&mut []);
         rewrite::translate(packet, &ends).map_err(Next::Drop)
@@ -164,7 +159,7 @@ impl Outward<'_> {
         }
         let no_port = Next::Drop(DropReason::SteerNoPort);
         let source = steer.source_for(key.pool, read).ok_or(no_port)?;
-        let sessions = &self.memory.sessions;
+        let sessions = &self.memory.sessions();
         let spot = (scatter(read.flow(), steer.seed), steer.flows);
         let place = match sessions.begin(spot, (&tuple, &target), source, self.now) {
             Taken::Free(place) => place,
@@ -178,8 +173,48 @@ impl Outward<'_> {
         Ok((session, server))
     }
 
+    /// Whoever comes behind a first fragment has no ports: which server, and which port of ours, is remembered.
+    fn remember(&self, read: &Read, server: u16, port: u16) {
+        let steer = self.steer;
+        if let Some(id) = read.fragment.filter(|_| read.role != Role::Later) {
+            let spot = scatter(read.fragments(id), steer.seed);
+            for (spot, value) in [(spot, server), (scatter(spot, PORT_SALT), port)] {
+                steer.remember_fragments(self.memory, spot, value, self.now, self.counters);
+            }
+        }
+    }
+
+    /// Errors and fragments come to a worker by their addresses alone: if the flow is another's, it is handed over.
+    #[cold]
+    fn ask_others(
+        &self,
+        spot: (u64, u32),
+        tuple: &Tuple,
+        read: &Read,
+        meta: &Meta,
+    ) -> Result<(), Next> {
+        let others = self.memory.sessions_of_others();
+        let mut found = others.filter_map(|(worker, sessions)| {
+            let session = sessions.find(spot, tuple, self.now)?;
+            Some((worker, session))
+        });
+        match found.next() {
+            Some((worker, session)) => {
+                self.remember(read, session.target().number, session.place.port);
+                Err(hand_over(worker, meta, DropReason::SteerQuote))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The flow of a fragment without ports: what its first one had.
-    fn of_fragment(&self, key: &Key, read: &Read, packet: &[u8]) -> Result<Session<'_>, Next> {
+    fn of_fragment(
+        &self,
+        key: &Key,
+        read: &Read,
+        packet: &[u8],
+        meta: &Meta,
+    ) -> Result<Session<'_>, Next> {
         let (steer, memory) = (self.steer, self.memory);
         let unknown = Next::Drop(DropReason::SteerFragment);
         let id = read.fragment.ok_or(Next::Drop(DropReason::SteerQuote))?;
@@ -190,7 +225,15 @@ impl Outward<'_> {
             .ok_or(unknown)?;
         let found = memory.find(scatter(spot, PORT_SALT), steer.flows, self.now);
         let port = found.ok_or(unknown)?.server();
-        let session = memory.sessions.of_place(Place { source, port }, self.now);
+        let shares = memory.sessions().shares();
+        if !shares.is_own(port) {
+            return Err(hand_over(
+                shares.owner(port),
+                meta,
+                DropReason::SteerFragment,
+            ));
+        }
+        let session = memory.sessions().of_place(Place { source, port }, self.now);
         let session = session.ok_or(unknown)?;
         let tuple = session.tuple();
         let is_same = packet.get(8..24) == Some(&tuple.client[..])
@@ -308,6 +351,15 @@ pub(crate) fn answered(known: Stage, role: Role) -> Stage {
     }
 }
 
+/// To another worker, if it is still as it came; else it is dropped.
+fn hand_over(worker: usize, meta: &Meta, reason: DropReason) -> Next {
+    let is_as_it_came = meta.entry == Entry::Received && !meta.is_decapsulated;
+    match u8::try_from(worker) {
+        Ok(worker) if is_as_it_came => Next::HandOver(worker),
+        _ => Next::Drop(reason),
+    }
+}
+
 /// Where the flow of a common answer to source address `source` is; `None`: it is none.
 #[inline(always)]
 pub(crate) fn place_of(packet: &[u8], source: u32) -> Option<Place> {
@@ -325,7 +377,7 @@ pub(crate) fn place_of(packet: &[u8], source: u32) -> Option<Place> {
 #[inline(always)]
 pub(crate) fn answer(memory: &Memory, source: u32, packet: &[u8], now: u16) -> Option<Ends> {
     let place = place_of(packet, source)?;
-    let session = memory.sessions.of_place(place, now)?;
+    let session = memory.sessions().of_place(place, now)?;
     let (tuple, target) = (session.tuple(), session.target());
     let (header, payload) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
     let port = u16::from_be_bytes(*payload.first_chunk()?);
@@ -360,7 +412,9 @@ pub(crate) fn known<'s>(
         service_port: u16::from_be_bytes([c, d]),
         protocol: header[6],
     };
-    let session = memory.sessions.find((key.spot, steer.flows), &tuple, now)?;
+    let session = memory
+        .sessions()
+        .find((key.spot, steer.flows), &tuple, now)?;
     let server = steer.server(session.target().number)?;
     steer.keeps(server, key.role).then_some((session, server))
 }
@@ -400,7 +454,7 @@ pub(super) fn back<F: Frame>(
     counters: &WorkerCounters,
 ) -> Next {
     let unknown = Next::Drop(DropReason::SteerNoFlow);
-    if meta.hairpinned {
+    if meta.is_returned {
         return Next::Drop(DropReason::TranslationLoop);
     }
     let packet = frame.bytes_mut().get_mut(meta.l3_offset()..);
@@ -425,13 +479,10 @@ pub(super) fn back<F: Frame>(
             None => return Next::Drop(DropReason::SteerFragment),
         },
     };
-    let sessions = &memory.sessions;
+    let sessions = &memory.sessions();
     if !sessions.shares().is_own(port) {
-        let is_as_it_came = meta.entry == Entry::Received && !meta.is_decapsulated;
-        return match u8::try_from(sessions.shares().owner(port)) {
-            Ok(owner) if is_as_it_came => Next::HandOver(owner),
-            _ => unknown,
-        };
+        let owner = sessions.shares().owner(port);
+        return hand_over(owner, meta, DropReason::SteerNoFlow);
     }
     let Ok(source) = u16::try_from(source) else {
         return unknown;
@@ -451,7 +502,7 @@ pub(super) fn back<F: Frame>(
     if let Err(reason) = rewrite::translate(packet, &homeward(&tuple)) {
         return Next::Drop(reason);
     }
-    meta.hairpinned = true;
+    meta.is_returned = true;
     Next::Again
 }
 

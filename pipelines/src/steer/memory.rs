@@ -11,13 +11,14 @@
 //!
 //! Owned by one worker: nobody else writes. The control thread may count what goes on.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dataplane::prefetch;
 use dataplane::table::region::{Line, Region};
 
 use super::limits::Counts;
-use super::sessions::{Sessions, Shares};
+use super::sessions::Sessions;
 
 pub(super) const LINES_BITS: u32 = 21;
 /// Slots of a line.
@@ -134,21 +135,35 @@ fn word(signature: u32, server: u16, stage: Stage, now: u16) -> u64 {
 /// The memory of one worker: address space from the start, memory as flows come, in huge pages where the system has some.
 pub(crate) struct Memory {
     lines: Region<Line, LINES_BITS>,
-    /// What else is known of flows by full NAT.
-    pub(crate) sessions: Sessions,
+    /// What else is known of flows by full NAT, by every worker. Each writes its own and may read the others'.
+    all_sessions: Arc<[Sessions]>,
+    worker: usize,
     /// Flows that begin, of services with limits.
     pub(super) limits: Counts,
 }
 
 impl Memory {
-    /// That of a worker which owns these ports.
-    pub(crate) fn new(shares: Shares) -> Self {
+    /// That of worker `worker`, of as many as there are sessions for.
+    pub(crate) fn new(all_sessions: Arc<[Sessions]>, worker: usize) -> Self {
         let reserved = "the system gives address space: 130 MiB, and no memory yet";
         Self {
             lines: Region::reserve_huge().expect(reserved),
-            sessions: Sessions::new(shares),
+            all_sessions,
+            worker,
             limits: Counts::new(),
         }
+    }
+
+    /// What this worker knows of flows by full NAT.
+    #[inline(always)]
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.all_sessions[self.worker]
+    }
+
+    /// What the others know, by their numbers. For reading: what is found there may be gone.
+    pub(crate) fn sessions_of_others(&self) -> impl Iterator<Item = (usize, &Sessions)> {
+        let all = self.all_sessions.iter().enumerate();
+        all.filter(|(worker, _)| *worker != self.worker)
     }
 
     /// The line of a hash among the first `flows`, a power of two.
@@ -207,7 +222,7 @@ impl Memory {
                     visit((word >> 16) as u16); // `as`: the second 16 bits
                 }
             }
-            self.sessions.for_each(line, now, &mut visit);
+            self.sessions().for_each(line, now, &mut visit);
         }
         (end < count).then_some(end)
     }
@@ -319,7 +334,7 @@ mod tests {
         fn agrees_with_its_twin(
             steps in prop::collection::vec((0_u64..6, 0_u64..5, 1_u16..9, 0_u8..5, prop_oneof![Just(0_u32), 0_u32..25]), 1..300),
         ) {
-            let memory = Memory::new(Shares::new(0, 1));
+            let memory = Memory::new(Sessions::of_workers(1), 0);
             let mut twin = Twin::default();
             let mut now = 5000_u32;
             for (line, flow, server, stage, passes) in steps {
@@ -352,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_openings_displaces_no_flow_that_goes_on() {
-        let memory = Memory::new(Shares::new(0, 1));
+        let memory = Memory::new(Sessions::of_workers(1), 0);
         let flow = |number: u64| (number + 1) << 32;
         for number in 0..7 {
             assert_eq!(
@@ -388,7 +403,7 @@ mod tests {
             (Stage::Ended, 240),
             (Stage::Fragments, 60),
         ] {
-            let memory = Memory::new(Shares::new(0, 1));
+            let memory = Memory::new(Sessions::of_workers(1), 0);
             let start = 60_000_u16;
             memory.keep(1 << 32, FLOWS, 1, stage, start);
             let at = |after: u16| {

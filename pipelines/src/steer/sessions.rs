@@ -1,7 +1,8 @@
 //! Which client a port of ours stands for: what one worker knows of flows by full NAT.
 //!
 //! A source address of a pool has 65,536 ports, and each worker the same share of them, by their upper bits: so a port
-//! alone tells who owns its flow ([`Shares`]), and no worker ever asks another. A flow is one cache line, found in two ways:
+//! alone tells who owns its flow ([`Shares`]). A worker that gets what may belong to another's flow and has no port of ours
+//! on it, an error or a fragment, looks into theirs, and hands it over. A flow is one cache line, found in two ways:
 //! what servers answer names its place, source address and port, without any search; what clients send finds it by the hash
 //! of the flow, in an index whose lines have eight slots. An index slot is half of the hash and the place, and only right
 //! when that place says the same flow, so nothing has to be tidied up.
@@ -9,9 +10,10 @@
 //! Bounded, and never scanned: a new flow takes a port that nobody has, or whose time is over, else one of a flow of
 //! which only one packet came, and else none: it is refused. So a flood of openings displaces other openings alone.
 //!
-//! Key: addresses, ports and protocol; 64 bytes a flow, and 16 of the index. Owned by one worker; its atomics are for the
-//! type's sake alone.
+//! Key: addresses, ports and protocol; 64 bytes a flow, and 16 of the index. Written by one worker alone; whoever else reads
+//! may find a flow half written, and only decides by it where a packet is looked at again.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dataplane::prefetch;
@@ -250,6 +252,13 @@ impl Sessions {
             places: Region::reserve_huge().expect(reserved),
             index: Region::reserve_huge().expect(reserved),
         }
+    }
+
+    /// Those of so many workers, in their order.
+    pub(crate) fn of_workers(workers: usize) -> Arc<[Self]> {
+        let all = 0..workers.max(1);
+        all.map(|worker| Self::new(Shares::new(worker, workers)))
+            .collect()
     }
 
     pub(crate) fn shares(&self) -> Shares {

@@ -193,14 +193,14 @@ impl Steer {
 
     #[inline(always)]
     pub(crate) fn prefetch_session(&self, memory: &Memory, key: &Key) {
-        memory.sessions.prefetch(key.spot, self.flows);
+        memory.sessions().prefetch(key.spot, self.flows);
     }
 
     /// The place of a session whose index has come.
     #[inline(always)]
     pub(crate) fn prefetch_place(&self, memory: &Memory, key: &Key) {
-        if let Some(place) = memory.sessions.guess(key.spot, self.flows) {
-            memory.sessions.prefetch_place(place);
+        if let Some(place) = memory.sessions().guess(key.spot, self.flows) {
+            memory.sessions().prefetch_place(place);
         }
     }
 

@@ -351,66 +351,104 @@ fn fragments_are_translated_behind_the_first_one() {
     }
 }
 
-/// T7, T9: the port of an answer says whose it is. Any other worker hands it over as it came, its fragments too.
+/// Workers, and the rings by which the second of three hands over.
+struct Workers {
+    benches: Vec<Bench>,
+    handed: [rtrb::Consumer<Handoff<HeapFrame>>; 2],
+}
+
+impl Workers {
+    fn new(site: &Site) -> Self {
+        let (to_first, first) = ring(64);
+        let (to_third, third) = ring(64);
+        let rings = [
+            vec![None],
+            vec![Some(to_first), None, Some(to_third)],
+            vec![None],
+        ];
+        let memories = FlowMemory::of_workers(3).into_iter().zip(rings);
+        let bench = |(memory, rings)| {
+            let tables = Arc::clone(&site.bench.tables);
+            Bench::beside(tables, Edge::remembering(memory), rings)
+        };
+        Self {
+            benches: memories.map(bench).collect(),
+            handed: [first, third],
+        }
+    }
+
+    /// Frames come to the second worker by a port; what their owner makes of them, whom they get to as they came.
+    fn pass(&mut self, owner: usize, by: usize, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let mut sent = self.benches[1].receive(by, frames);
+        if owner != 1 {
+            assert_eq!(sent, []);
+            let ring = &mut self.handed[owner / 2];
+            let handed = std::iter::from_fn(|| ring.pop().ok()).map(|handed| match handed {
+                Handoff::Received { port, frame } => {
+                    assert_eq!(port.index(), by);
+                    frame.bytes().to_vec()
+                }
+                Handoff::Transmit { .. } => panic!("it was received"),
+            });
+            let handed: Vec<_> = handed.collect();
+            assert_eq!(handed, frames, "as they came");
+            sent = self.benches[owner].receive(by, &handed);
+        }
+        sent.into_iter().map(|(_, frame)| frame).collect()
+    }
+}
+
+/// T7, T9, I3: the port of an answer says whose it is, and any other worker hands it over as it came. So are errors and
+/// fragments, which come to a worker by their addresses alone.
 #[test]
 fn workers_own_ports_and_hand_over_what_is_not_theirs() {
     let site = Site::new(full(1, None, &SOURCES[..1]), services());
-    // Three workers, the second of which gets everything that servers answer.
-    let (to_first, mut first) = ring(64);
-    let (to_third, mut third) = ring(64);
-    let rings = [
-        vec![None],
-        vec![Some(to_first), None, Some(to_third)],
-        vec![None],
-    ];
-    let mut workers: Vec<_> = (0..)
-        .zip(rings)
-        .map(|(worker, rings)| {
-            let edge = Edge::of_worker(worker, 3);
-            Bench::beside(Arc::clone(&site.bench.tables), edge, rings)
-        })
-        .collect();
-    let server = server_address(0x80);
+    let mut workers = Workers::new(&site);
+    let (server, client) = (server_address(0x80), address("2600:1::"));
     for number in 0..60_u16 {
-        let asks = usize::from(number % 3);
-        let client = address("2600:1::");
-        let question = from_client(0).udp(5000 + number, 443, b"question").build();
-        let sent = workers[asks].receive(UPLINK, &[question]);
+        let owner = usize::from(number % 3);
+        let id = u32::from(number);
+        let from = 5000 + number;
+        let question = from_client(0).udp(from, 443, b"question").build();
+        let sent = workers.benches[owner].receive(UPLINK, &[question]);
         let (ours, port) = asked_from(&sent[0].1);
-        assert_eq!(usize::from(port) * 3 >> 16, asks, "its own port: {port}");
-        let whole = from_server().ipv6(server, ours).udp(443, port, b"answer");
-        let pieces = from_server().ipv6(server, ours).udp(443, port, &[1; 2000]);
-        let mut answers = vec![whole.build()];
-        answers.extend(pieces.build_fragments(number.into(), 1200));
-        let sent = match asks {
-            1 => workers[1].receive(INSIDE, &answers),
-            _ => {
-                assert_eq!(workers[1].receive(INSIDE, &answers), []);
-                let owned = if asks == 0 { &mut first } else { &mut third };
-                let frames: Vec<_> = std::iter::from_fn(|| owned.pop().ok())
-                    .map(|handed| match handed {
-                        Handoff::Received { port, frame } => {
-                            assert_eq!(port.index(), INSIDE);
-                            frame.bytes().to_vec()
-                        }
-                        Handoff::Transmit { .. } => panic!("it was received"),
-                    })
-                    .collect();
-                assert_eq!(frames, answers, "as they came");
-                workers[asks].receive(INSIDE, &frames)
-            }
+        assert_eq!((usize::from(port) * 3) >> 16, owner, "its own: {port}");
+
+        let answer = |data: &[u8]| from_server().ipv6(server, ours).udp(443, port, data);
+        let home = |data: &[u8]| {
+            let packet = to_router().ipv6(address(SERVICE), client).hop_limit(63);
+            packet.udp(443, from, data)
         };
-        let home = || to_router().ipv6(address(SERVICE), client).hop_limit(63);
-        let mut expected = vec![home().udp(443, 5000 + number, b"answer").build()];
-        let pieces = home().udp(443, 5000 + number, &[1; 2000]);
-        expected.extend(pieces.build_fragments(number.into(), 1200));
-        let frames: Vec<_> = sent.into_iter().map(|(_, frame)| frame).collect();
-        assert_eq!(frames, expected);
+        let mut answers = vec![answer(b"answer").build()];
+        answers.extend(answer(&[1; 2000]).build_fragments(id, 1200));
+        let mut expected = vec![home(b"answer").build()];
+        expected.extend(home(&[1; 2000]).build_fragments(id, 1200));
+        assert_eq!(workers.pass(owner, INSIDE, &answers), expected);
+
+        let question = from_client(0).udp(from, 443, &[2; 2000]);
+        let asked = to_server().ipv6(ours, server).hop_limit(63);
+        let asked = asked.udp(port, 443, &[2; 2000]).build_fragments(id, 1200);
+        let pieces = question.build_fragments(id, 1200);
+        assert_eq!(workers.pass(owner, UPLINK, &pieces), asked);
+
+        let about = |packet: Packet, to, from, client, ports: (u16, u16)| {
+            let quote = Packet::anywhere()
+                .ipv6(from, client)
+                .udp(ports.0, ports.1, b"");
+            let packet = packet.ipv6(address("2600:9::9"), to).hop_limit(9);
+            packet.icmpv6_error(PACKET_TOO_BIG, 0, 1280, &quote.build_ipv6())
+        };
+        let service = address(SERVICE);
+        let error = about(from_router(), service, service, client, (443, from)).build();
+        let expected = about(to_server(), server, server, ours, (443, port));
+        let expected = expected.hop_limit(8).build();
+        assert_eq!(workers.pass(owner, UPLINK, &[error]), [expected]);
     }
-    for worker in &workers {
+    for worker in &workers.benches {
         assert_eq!(worker.drops(), []);
     }
-    assert_eq!(workers[1].counters.spread_out.read(), 40 * 3);
+    let handed = workers.benches[1].counters.spread_out.read();
+    assert_eq!(handed, 40 * (3 + 2 + 1));
 }
 
 /// T8: what cannot be translated is dropped under its own reason.
@@ -443,7 +481,8 @@ fn what_cannot_be_translated_is_dropped() {
 #[test]
 fn ports_run_out_for_new_flows_alone() {
     // Of 32 workers the first has 1,024 ports.
-    let edges = [Edge::of_worker(0, 32), Edge::of_worker(0, 32).by_nodes()];
+    let first = || Edge::remembering(FlowMemory::of_workers(32).remove(0));
+    let edges = [first(), first().by_nodes()];
     for edge in edges {
         let mut site = Site::with(full(2, None, &SOURCES[..1]), services(), edge);
         site.rib.set_steering_time(100);
