@@ -335,7 +335,7 @@ impl Registry {
                 of_servers.entry(key).or_default().extend(&answers);
             }
         }
-        Returns::new(of_servers.into_iter().collect())
+        Returns::new(of_servers)
     }
 
     fn answers(&self) -> Answers {

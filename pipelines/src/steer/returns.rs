@@ -4,6 +4,8 @@
 //! back, and a restart loses nothing. Only of the fragments behind a first one the worker remembers what that was.
 //! Errors about what clients sent are known by their quote, whoever says them.
 
+use std::collections::BTreeMap;
+
 use dataplane::reason::DropReason;
 use dataplane::table::exact::ExactTable;
 use dataplane::wire::ipv6::{self, proto};
@@ -62,17 +64,14 @@ pub(crate) enum Common {
 
 impl Returns {
     /// Of servers, each with what it answers.
-    pub(super) fn new(servers: Vec<((VrfId, [u8; 16]), Vec<Answer>)>) -> Self {
-        let keys = servers.iter().zip(1..).map(|(((vrf, address), _), place)| {
+    pub(super) fn new(servers: BTreeMap<(VrfId, [u8; 16]), Vec<Answer>>) -> Self {
+        let keys = servers.keys().zip(1..).map(|((vrf, address), place)| {
             let key = (vrf.0, u128::from_be_bytes(*address));
             (key, place)
         });
         Self {
             servers: ExactTable::new(keys),
-            answers: servers
-                .iter()
-                .map(|(_, answers)| answers.clone().into())
-                .collect(),
+            answers: servers.into_values().map(Vec::into_boxed_slice).collect(),
         }
     }
 

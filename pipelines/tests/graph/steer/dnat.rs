@@ -4,6 +4,7 @@
 
 use std::net::Ipv6Addr;
 
+use dataplane::frame::Frame as _;
 use dataplane::reason::{DropReason, PuntReason};
 use dataplane::testing::builder::Packet;
 use dataplane::wire::checksum;
@@ -481,10 +482,7 @@ fn an_answer_waits_for_its_router_and_a_question_for_nobody() {
         );
         let waiting = site.bench.punted().pop().expect("one packet");
         assert_eq!(waiting.reason, PuntReason::NeighborMiss);
-        assert_eq!(
-            ip(&answer),
-            &ip(dataplane::frame::Frame::bytes(&waiting.frame))[..]
-        );
+        assert_eq!(ip(&answer), ip(waiting.frame.bytes()));
         let target = site.bench.tables.unresolved(&waiting.frame, &waiting.meta);
         assert_eq!(target, Some((interface_id(1), client.into())));
         let mut known = network(100);

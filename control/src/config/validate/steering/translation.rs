@@ -108,9 +108,12 @@ pub(super) fn check_apart(
     }
 }
 
-/// Ports of servers by VRF, address and protocol, the service whose they are, and where that is said.
+/// Whose the ports of servers are, by VRF, address and protocol.
 #[derive(Default)]
-pub(super) struct Answers(BTreeMap<(usize, Ipv6Addr, &'static str), Vec<(Ports, usize, Place)>>);
+pub(super) struct Answers(BTreeMap<(usize, Ipv6Addr, &'static str), Vec<Claim>>);
+
+/// Ports, the position of a service, and where it says that they are its own.
+type Claim = (Ports, usize, Place);
 
 impl Answers {
     /// Judge a service, by its position, of which this is a pool.
