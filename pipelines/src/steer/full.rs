@@ -71,7 +71,10 @@ impl Outward<'_> {
             && server.state == State::Cut
         {
             session.forget();
-            return Err(Next::Drop(DropReason::SteerCut));
+            return Err(match read.protocol {
+                proto::TCP => Next::Reset(DropReason::SteerCut),
+                _ => Next::Drop(DropReason::SteerCut),
+            });
         }
         let kept = session.and_then(|session| {
             let server = steer.server(session.target().number)?;

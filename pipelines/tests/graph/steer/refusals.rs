@@ -222,3 +222,25 @@ fn a_cut_is_for_connections() {
     let sent = site.bench.receive(UPLINK, &[segment(number, FIN | ACK)]);
     assert_eq!(tcp_of(&sent[0].1).0.flags, RST);
 }
+
+/// By full NAT too, whose flows are remembered otherwise.
+#[test]
+fn a_cut_resets_what_is_translated() {
+    for edge in [Edge::new(), Edge::without_express()] {
+        let full = PoolSpec {
+            sources: vec![address("2001:db8:5::a0")],
+            ..pool(servers(1), Mode::FullNat { port: None })
+        };
+        let mut site = Site::with(full, services(), edge);
+        let sent = site.bench.receive(UPLINK, &[segment(3, SYN)]);
+        assert_eq!((sent.len(), sent[0].0), (1, INSIDE));
+        site.change(|settings| settings.pools[0].servers[0].state = State::Cut);
+        let sent = site.bench.receive(UPLINK, &[segment(3, ACK)]);
+        assert_eq!((sent.len(), sent[0].0), (1, UPLINK));
+        let (header, source, destination) = tcp_of(&sent[0].1);
+        assert_eq!(source, address(SERVICE).octets());
+        assert_eq!(destination, address("2600:1::").octets());
+        assert_eq!((header.destination_port.get(), header.flags), (1003, RST));
+        assert_eq!(site.bench.drops(), [(DropReason::SteerCut, 1)]);
+    }
+}
