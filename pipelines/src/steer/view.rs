@@ -211,7 +211,7 @@ impl Steer {
             .map(|pool| pool.mode)
     }
 
-    /// What a packet with this key needs, of [`flow::read_common`](super::flow::read_common).
+    /// What a packet with this key needs, of [`flow::read_common`].
     #[inline(always)]
     pub(crate) fn way(&self, key: &Key, read: &Read, packet: &[u8]) -> Way {
         let mode = self.pools.get(usize::from(key.pool)).map(|pool| pool.mode);
