@@ -15,6 +15,7 @@
 //!
 //! What the seed is decides everything; only time and memory differ from run to run.
 
+mod addresses;
 mod story;
 mod tally;
 mod world;

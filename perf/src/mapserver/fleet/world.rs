@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -10,11 +10,14 @@ use control::proto::lisp::mapserver::{self, Allowed, Machine, SavedNonce};
 use control::proto::lisp::wire::auth::{Algorithm, Secret};
 use control::proto::lisp::wire::{CONTROL_PORT, EidAddress, Identity, Message, parse};
 use control::proto::lisp::xtr::{MapServer, Output, Settings, Xtr};
-use control::proto::lisp::{EidKey, InstanceId, Locator, Mapping};
+use control::proto::lisp::{EidKey, Locator, Mapping};
 use control::proto::ndp::InterfaceIndex;
 use ipnet::IpNet;
 
 use super::Plan;
+use super::addresses::{
+    Owner, is_mobile, mobile, owner, prefix, prefix_v4, providers, rloc, server_address, shared,
+};
 use super::story::{self, Happening};
 use super::tally::{SECOND, Tally};
 
@@ -126,80 +129,6 @@ pub struct World {
     pub plan: Plan,
     queue: BinaryHeap<Reverse<Timed>>,
     pushed: u64,
-}
-
-/// A prefix of the one instance there is.
-pub fn key(eid: IpNet) -> EidKey {
-    EidKey {
-        instance: InstanceId::default(),
-        eid,
-    }
-}
-
-/// A site's own prefix.
-pub fn prefix(site: usize) -> EidKey {
-    let bits = (0x2a00 << 112) | ((site as u128) << 80); // `as`: widening
-    key(IpNet::new(Ipv6Addr::from(bits).into(), 48).expect("48 is not too long"))
-}
-
-/// Its other one.
-pub fn prefix_v4(site: usize) -> EidKey {
-    let bits = 0x0a00_0000 | (u32::try_from(site).unwrap_or(0) << 8);
-    key(IpNet::new(Ipv4Addr::from(bits).into(), 24).expect("24 is not too long"))
-}
-
-/// Host `host` of those that are at any site of a group.
-pub fn mobile(group: usize, host: usize) -> EidKey {
-    let bits = (0x2a01 << 112) | ((group as u128) << 80) | host as u128; // `as`: widening
-    key(IpAddr::from(Ipv6Addr::from(bits)).into())
-}
-
-/// The prefix of all of them.
-fn shared(group: usize) -> EidKey {
-    let host = mobile(group, 0).eid.addr();
-    let prefix = IpNet::new(host, 64).expect("64 is not too long");
-    key(prefix.trunc())
-}
-
-/// Providers of a site.
-pub const fn providers(site: usize) -> [usize; 2] {
-    let first = site % PROVIDERS;
-    [
-        first,
-        (first + 1 + site / PROVIDERS % (PROVIDERS - 1)) % PROVIDERS,
-    ]
-}
-
-fn rloc(site: usize, provider: usize) -> IpAddr {
-    let bits = (0x2a02_0000 << 96) | ((provider as u128) << 80) | (site as u128 + 1); // `as`: widening
-    Ipv6Addr::from(bits).into()
-}
-
-fn server_address(server: usize) -> IpAddr {
-    let bits = (0x2a03_0000 << 96) | (server as u128 + 1); // `as`: widening
-    Ipv6Addr::from(bits).into()
-}
-
-/// Who has an address: a server, or a site by way of a provider.
-enum Owner {
-    Server(usize),
-    Site(usize, usize),
-}
-
-fn owner(address: IpAddr) -> Option<Owner> {
-    let IpAddr::V6(address) = address else {
-        return None;
-    };
-    let bits = u128::from(address);
-    let number = usize::try_from(bits & 0xffff_ffff).ok()?.checked_sub(1)?;
-    match bits >> 112 {
-        0x2a02 => Some(Owner::Site(
-            number,
-            usize::try_from((bits >> 80) & 0xffff).ok()?,
-        )),
-        0x2a03 => Some(Owner::Server(number)),
-        _ => None,
-    }
 }
 
 impl Site {
@@ -652,8 +581,4 @@ impl World {
             self.tally.answered(is_true, self.now - changed);
         }
     }
-}
-
-fn is_mobile(host: EidKey) -> bool {
-    matches!(host.eid.addr(), IpAddr::V6(address) if u128::from(address) >> 112 == 0x2a01)
 }
