@@ -125,11 +125,16 @@ impl Express {
         counters: &WorkerCounters,
     ) {
         let chosen = |index: usize| bits >> index & 1 != 0;
-        for (index, key) in self.keys[..frames.len()].iter().enumerate() {
+        let mut places = [None; BURST_MAX];
+        for (index, (key, place)) in self.keys[..frames.len()]
+            .iter()
+            .zip(&mut places)
+            .enumerate()
+        {
             if chosen(index)
                 && let Some(key) = key
             {
-                steer.prefetch_place(memory, key);
+                *place = steer.guess(memory, key);
             }
         }
         let mut answers: ArrayVec<[u8; 16], BURST_MAX> = ArrayVec::new();
@@ -142,9 +147,11 @@ impl Express {
             let len = frame.bytes().len();
             let packet = frame.bytes_mut().get_mut(L3..).unwrap_or(&mut []);
             if let Some(key) = &self.keys[index] {
-                if let Some((session, server)) = full::known(steer, memory, key, packet, now)
+                if let Some(place) = places[index]
+                    && let Some((session, server)) =
+                        full::known(steer, memory, (key, place), packet, now)
                     && let Some(number) = fib::neighbor_of(tables, vrf, packet, server.next_hop)
-                    && let Some(ends) = full::outward(steer, &session)
+                    && let Some(ends) = full::outward(steer, &session, true)
                 {
                     full::go_on(&session, key, server, (now, len), counters);
                     rewrite::common(packet, &ends);

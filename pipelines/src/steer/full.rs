@@ -95,7 +95,9 @@ impl Outward<'_> {
         }
         count_packet(server, frame.bytes().len(), self.counters);
         self.remember(read, server.number, session.place.port);
-        let ends = outward(steer, &session).ok_or(Next::Drop(DropReason::SteerNoFlow))?;
+        let with_ports = has_ports(session.tuple().protocol);
+        let ends =
+            outward(steer, &session, with_ports).ok_or(Next::Drop(DropReason::SteerNoFlow))?;
         let packet = frame.bytes_mut().get_mut(l3..).unwrap_or(&mut []);
         rewrite::translate(packet, &ends).map_err(Next::Drop)
     }
@@ -313,7 +315,7 @@ impl Steer {
 
 /// What both ends of a client's packet become.
 #[inline(always)]
-pub(crate) fn outward(steer: &Steer, session: &Session<'_>) -> Option<Ends> {
+pub(crate) fn outward(steer: &Steer, session: &Session<'_>, has_ports: bool) -> Option<Ends> {
     let target = session.target();
     Some(Ends {
         source: Some(End {
@@ -322,7 +324,7 @@ pub(crate) fn outward(steer: &Steer, session: &Session<'_>) -> Option<Ends> {
         }),
         destination: Some(End {
             address: target.address,
-            port: has_ports(session.tuple().protocol).then_some(target.port),
+            port: has_ports.then_some(target.port),
         }),
     })
 }
@@ -397,28 +399,17 @@ pub(crate) fn answer(memory: &Memory, source: u32, packet: &[u8], now: u16) -> O
     Some(homeward(&tuple))
 }
 
-/// The flow of a common packet of a client, and its server, if it stays with it.
+/// The flow of a common packet of a client at the place that was guessed, and its server, if it stays with it.
 #[inline(always)]
 pub(crate) fn known<'s>(
     steer: &'s Steer,
     memory: &'s Memory,
-    key: &Key,
+    (key, place): (&Key, Place),
     packet: &[u8],
     now: u16,
 ) -> Option<(Session<'s>, &'s Server)> {
-    let (header, payload) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
-    let [a, b, c, d] = *payload.first_chunk()?;
-    let tuple = Tuple {
-        client: *header[8..].first_chunk()?,
-        service: *header[24..].first_chunk()?,
-        client_port: u16::from_be_bytes([a, b]),
-        service_port: u16::from_be_bytes([c, d]),
-        protocol: header[6],
-    };
-    let session = memory
-        .sessions()
-        .find((key.spot, steer.flows), &tuple, now)?;
-    let server = steer.server(session.target().number)?;
+    let session = memory.sessions().guessed(place, packet, now)?;
+    let server = steer.server(session.number())?;
     steer.keeps(server, key.role).then_some((session, server))
 }
 

@@ -165,6 +165,30 @@ impl Session<'_> {
         }
     }
 
+    /// Whether a client's TCP or UDP packet, with nothing between the headers, is of this flow.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, packet: &[u8]) -> bool {
+        let Some(head) = packet.first_chunk::<44>() else {
+            return false;
+        };
+        let [high, low] = [head[40..].first_chunk(), head[42..].first_chunk()];
+        let ports = high.zip(low).map(|(client, service)| {
+            u32::from(u16::from_be_bytes(*client)) << 16 | u32::from(u16::from_be_bytes(*service))
+        });
+        let known = self.word(PORTS) >> 32;
+        let mut words = head[8..].as_chunks::<8>().0.iter().enumerate();
+        let is_same = words.all(|(index, bytes)| self.word(index) == u64::from_ne_bytes(*bytes));
+        is_same
+            && ports.is_some_and(|ports| u64::from(ports) == known)
+            && (self.word(STATE) >> 24) as u8 == head[6] // `as`: the fourth byte
+    }
+
+    /// The number of its server.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> u16 {
+        self.word(PORTS) as u16 // `as`: the lowest 16 bits
+    }
+
     /// The upper half of the flow's hash.
     fn signature(&self) -> u32 {
         (self.word(STATE) >> 32) as u32 // `as`: the upper half
@@ -287,17 +311,30 @@ impl Sessions {
         prefetch::read(self.at(place).line);
     }
 
-    /// Where the flow with this hash most likely is.
+    /// Where the flow with this hash most likely is: the first slot with its half of the hash says.
     #[inline(always)]
     pub(crate) fn guess(&self, hash: u64, flows: u32) -> Option<Place> {
         let signature = hash >> 32;
-        let slots = self
-            .slots(hash, flows)
-            .0
-            .iter()
-            .map(|slot| slot.load(Relaxed));
-        let mut slots = slots.filter(|slot| slot >> 32 == signature && *slot as u32 != 0); // `as`: the lower half
-        slots.next().map(|slot| Place::of(slot as u32)) // `as`: the lower half
+        // Four are looked at at once, which costs less than guessing where among them a flow stands.
+        for half in self.slots(hash, flows).0.as_chunks::<4>().0 {
+            let mut matches = 0_u32;
+            for (index, slot) in half.iter().enumerate() {
+                matches |= u32::from(slot.load(Relaxed) >> 32 == signature) << index;
+            }
+            if let Some(slot) = half.get(matches.trailing_zeros() as usize) {
+                // `as`: at most 32
+                let place = slot.load(Relaxed) as u32; // `as`: the lower half
+                return (place != 0).then_some(Place::of(place));
+            }
+        }
+        None
+    }
+
+    /// The flow at a place that was guessed, if this common packet of a client is of it.
+    #[inline(always)]
+    pub(crate) fn guessed(&self, place: Place, packet: &[u8], now: u16) -> Option<Session<'_>> {
+        let session = self.at(place);
+        (session.is_of(packet) && session.is_live(now)).then_some(session)
     }
 
     /// The flow of what a server answers to this place.

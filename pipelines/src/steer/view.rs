@@ -16,6 +16,7 @@ use super::health::Answers;
 use super::memory::{Kept, Memory, Stage};
 use super::returns::Returns;
 use super::rewrite::{self, End};
+use super::sessions::Place;
 use super::spec::{Affinity, Limits, Mode, Protocol, State, WhenDown};
 use crate::lisp::flow::scatter;
 
@@ -196,12 +197,12 @@ impl Steer {
         memory.sessions().prefetch(key.spot, self.flows);
     }
 
-    /// The place of a session whose index has come.
+    /// The place of a session whose index has come, to be waited for.
     #[inline(always)]
-    pub(crate) fn prefetch_place(&self, memory: &Memory, key: &Key) {
-        if let Some(place) = memory.sessions().guess(key.spot, self.flows) {
-            memory.sessions().prefetch_place(place);
-        }
+    pub(crate) fn guess(&self, memory: &Memory, key: &Key) -> Option<Place> {
+        let place = memory.sessions().guess(key.spot, self.flows)?;
+        memory.sessions().prefetch_place(place);
+        Some(place)
     }
 
     #[inline(always)]
