@@ -169,14 +169,13 @@ fn turn_back<F: Frame>(steer: &Steer, memory: (&Memory, u16), frame: &mut F, met
 /// How a packet is answered that no server gets.
 fn refuse(reason: DropReason, protocol: u8) -> Next {
     match reason {
-        // As a host without that service does.
-        DropReason::SteerNoService if matches!(protocol, proto::TCP | proto::UDP) => {
-            Next::Error(reason, IcmpError::PortUnreachable)
-        }
-        DropReason::SteerNoServer | DropReason::SteerCut if protocol == proto::TCP => {
+        // As a host without that service does, which has a reset where TCP is refused (RFC 4443 3.1).
+        DropReason::SteerNoService | DropReason::SteerNoServer | DropReason::SteerCut
+            if protocol == proto::TCP =>
+        {
             Next::Reset(reason)
         }
-        DropReason::SteerNoServer if protocol == proto::UDP => {
+        DropReason::SteerNoService | DropReason::SteerNoServer if protocol == proto::UDP => {
             Next::Error(reason, IcmpError::PortUnreachable)
         }
         DropReason::SteerNoServer => Next::Error(reason, IcmpError::AddressUnreachable),

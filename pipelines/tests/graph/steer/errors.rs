@@ -2,6 +2,7 @@
 
 use dataplane::reason::DropReason;
 use dataplane::wire::icmpv6::types::PACKET_TOO_BIG;
+use dataplane::wire::tcp::flags::RST;
 use pipelines::steer::{Affinity, Protocol, State};
 
 use super::*;
@@ -97,14 +98,23 @@ fn an_error_about_a_fragment_reaches_the_server_of_its_source() {
 #[test]
 fn a_port_of_no_service_is_refused_as_a_host_does() {
     let mut site = Site::l2(1);
-    let packet = from_client(0).tcp(1, 80, b"").build();
+    let packet = from_client(0).udp(1, 80, b"").build();
     let sent = site.bench.receive(UPLINK, std::slice::from_ref(&packet));
     let (kind, code, _, quote) = error(ip(&sent[0].1));
     assert_eq!((kind, code, quote), (1, 4, ip(&packet)));
     assert_eq!(source(ip(&sent[0].1)), address(UPLINK_ADDRESS).octets());
+    // TCP has a word for it of its own.
+    let packet = from_client(0).tcp(1, 80, b"").build();
+    let sent = site.bench.receive(UPLINK, &[packet]);
+    let reset = ip(&sent[0].1);
+    assert_eq!(
+        (reset[6], reset.len(), source(reset)),
+        (TCP, 60, address(SERVICE).octets())
+    );
+    assert_eq!(reset[40 + 13], RST);
     let echo = from_client(0).icmpv6_echo(1, 1, b"").build();
     assert_eq!(site.bench.receive(UPLINK, &[echo]), []);
-    assert_eq!(site.bench.drops(), [(DropReason::SteerNoService, 2)]);
+    assert_eq!(site.bench.drops(), [(DropReason::SteerNoService, 3)]);
 }
 
 #[test]
