@@ -59,6 +59,7 @@ next_hops = [{ via = "2001:db8:c::2" }]
 name = "web"
 mode = "dnat"
 port = 8080
+health = { kind = "http", path = "/name", interval_ms = 300, timeout_ms = 200 }
 servers = [
     { name = "web-1", address = "2001:db8:5:1::11" },
     { name = "web-2", address = "2001:db8:5:2::11" },
@@ -74,6 +75,7 @@ name = "full"
 mode = "full-nat"
 sources = ["2001:db8:a0::1"]
 port = 8080
+health = { kind = "tcp", interval_ms = 300, timeout_ms = 200 }
 servers = [
     { name = "web-1", address = "2001:db8:5:1::11" },
     { name = "web-2", address = "2001:db8:5:2::11" },
@@ -265,7 +267,23 @@ impl Stage {
             servers.all(|server| server["resolved"] == true)
         };
         wait_until("resolved servers", Duration::from_secs(10), resolved).expect("resolved");
+        // What a server answers to a check is for us, and is not turned back.
+        for pool in ["web", "full"] {
+            let are_up = || stage.health(pool).iter().all(|state| state == "up");
+            wait_until("healthy servers", Duration::from_secs(10), are_up).expect("healthy");
+        }
         stage
+    }
+
+    /// Of each server of a pool.
+    fn health(&self, pool: &str) -> Vec<serde_json::Value> {
+        let shown = self.appliance.show("services").expect("services");
+        let mut pools = shown["pools"].as_array().expect("pools").iter();
+        let pool = pools.find(|one| one["name"] == pool).expect("a pool");
+        let servers = pool["servers"].as_array().expect("servers").iter();
+        servers
+            .map(|server| server["health"]["state"].clone())
+            .collect()
     }
 
     fn curl(&self, service: &str, path: &str, more: &[&str]) -> String {

@@ -2,8 +2,8 @@
 //!
 //! Key: instance and prefix. Value: one registration of each ETR, the newest in front. With one ETR and two locators an
 //! EID takes some 220 bytes: two nodes of the tree, an entry, its locators, a place in the timetable; a host some 15
-//! more, by which it is found at once. Other look-ups and changes cost a step per bit at most. Full at a number its owner gives; then new EIDs are refused and known ones still
-//! refreshed.
+//! more, by which it is found at once. Other look-ups and changes cost a step per bit at most. Full at a number its owner
+//! gives; then new EIDs are refused and known ones still refreshed.
 
 mod hosts;
 
