@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use control::lab::{Appliance, Namespace, Process, run, wait_until};
+use control::lab::{Appliance, Namespace, Process, WRONG_TCP_CHECKSUM, run, wait_until};
 use serde_json::Value;
 
 const SEXTANT: &str = env!("CARGO_BIN_EXE_sextant");
@@ -336,10 +336,12 @@ fn check_capture(capture: Process, path: &str) {
         "-o",
         "tcp.check_checksum:TRUE",
     ];
-    let filter = "_ws.malformed || ip.checksum.status == 0 || icmp.checksum.status == 0 || \
-                  tcp.checksum.status == 0 || arp.duplicate-address-detected";
+    let filter = format!(
+        "_ws.malformed || ip.checksum.status == 0 || icmp.checksum.status == 0 || \
+         {WRONG_TCP_CHECKSUM} || arp.duplicate-address-detected"
+    );
     let complaints =
-        run(&[&["tshark", "-r", path, "-Y", filter], &strict[..]].concat()).expect("tshark");
+        run(&[&["tshark", "-r", path, "-Y", &filter], &strict[..]].concat()).expect("tshark");
     assert_eq!(complaints, "", "{path}");
 }
 

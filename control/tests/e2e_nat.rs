@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use control::lab::{Appliance, Namespace, Process, run, wait_until};
+use control::lab::{Appliance, Namespace, Process, WRONG_TCP_CHECKSUM, run, wait_until};
 use tempfile::TempDir;
 
 const SEXTANT: &str = env!("CARGO_BIN_EXE_sextant");
@@ -361,7 +361,10 @@ fn kernel(host: &Namespace, counter: &str) -> u64 {
 fn complaints(capture: &Path) -> String {
     let path = capture.display().to_string();
     // A quote is cut, so its checksum says nothing.
-    let strange = "_ws.malformed || icmpv6.checksum.status == 0 || (!icmpv6 && (tcp.checksum.status == 0 || udp.checksum.status == 0))";
+    let strange = format!(
+        "_ws.malformed || icmpv6.checksum.status == 0 || \
+         (!icmpv6 && ({WRONG_TCP_CHECKSUM} || udp.checksum.status == 0))"
+    );
     run(&[
         "tshark",
         "-n",
@@ -372,7 +375,7 @@ fn complaints(capture: &Path) -> String {
         "-o",
         "udp.check_checksum:TRUE",
         "-Y",
-        strange,
+        &strange,
         "-T",
         "fields",
         "-e",

@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use control::lab::{Appliance, Namespace, Process, run, traffic, wait_until};
+use control::lab::{Appliance, Namespace, Process, WRONG_TCP_CHECKSUM, run, traffic, wait_until};
 use tempfile::TempDir;
 
 const SEXTANT: &str = env!("CARGO_BIN_EXE_sextant");
@@ -250,8 +250,10 @@ fn a_real_server_takes_what_clients_send_out_of_every_tunnel() {
         words.extend(["-Y", filter, "-T", "fields", "-e", field]);
         run(&words).expect("tshark")
     };
-    let strange = "_ws.malformed || tcp.checksum.status == 0 || udp.checksum.status == 0 || ip.checksum.status == 0";
-    assert_eq!(read(strange, "frame.number"), "");
+    let strange = format!(
+        "_ws.malformed || {WRONG_TCP_CHECKSUM} || udp.checksum.status == 0 || ip.checksum.status == 0"
+    );
+    assert_eq!(read(&strange, "frame.number"), "");
     // Each flow spreads: labels, ports, and sources of IPv4.
     for (filter, field) in [
         ("ipv6.nxt == 41", "ipv6.flow"),

@@ -14,3 +14,7 @@ pub use host::{Appliance, Namespace};
 pub use process::{
     Finished, LabError, Process, interrupt_on_signals, interrupted, run, run_for, wait_until,
 };
+
+/// A display filter of tshark: TCP checksums that are wrong. Linux writes 0xffff where what it sums comes out as 0; tshark
+/// takes that for an error, but no receiver does, for both are zero (RFC 1624 3).
+pub const WRONG_TCP_CHECKSUM: &str = "(tcp.checksum.status == 0 && !(tcp.checksum == 0xffff))";
