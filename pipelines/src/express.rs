@@ -29,7 +29,7 @@ use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::npt66::node::{Inbound, Outbound, Walk};
 use crate::steer;
 use crate::steer::memory::Memory;
-use crate::steer::view::Key;
+use crate::steer::spot::Spot;
 use crate::tables::{PortTable, Tables};
 
 mod apart;
@@ -79,8 +79,8 @@ pub(crate) struct Express {
     uplinks_behind: u32,
     /// What is only used for frames that differ from the others of their port.
     apart: apart::Apart,
-    /// Of frames to service addresses: what they are remembered by.
-    keys: [Option<Key>; BURST_MAX],
+    /// Of frames to service addresses that are common: where their flows are remembered.
+    spots: [Spot; BURST_MAX],
     /// Frames that leave the short way, in their order.
     leaving: ArrayVec<(u8, Next, Meta), BURST_MAX>,
 }
@@ -93,7 +93,7 @@ impl Express {
             rules_in: [NO_RULE; BURST_MAX],
             uplinks_behind: 0,
             apart: apart::Apart::new(),
-            keys: [None; BURST_MAX],
+            spots: [Spot::NONE; BURST_MAX],
             leaving: ArrayVec::new(),
         }
     }

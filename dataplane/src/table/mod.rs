@@ -18,3 +18,5 @@ pub mod publish;
     reason = "address space of our own, read as the atomics it is made of"
 )]
 pub mod region;
+#[expect(unsafe_code, reason = "eight atomics compared by vector instructions")]
+pub mod slots;

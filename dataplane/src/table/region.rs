@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
+use super::slots::Slots;
+
 /// Bytes of a huge page.
 const HUGE: usize = 2 << 20;
 
@@ -24,11 +26,13 @@ pub trait Element: Sync + sealed::Sealed {}
 
 impl Element for AtomicU32 {}
 impl Element for Line {}
+impl Element for Slots {}
 
 mod sealed {
     pub trait Sealed {}
     impl Sealed for std::sync::atomic::AtomicU32 {}
     impl Sealed for super::Line {}
+    impl Sealed for super::Slots {}
 }
 
 /// An array of 2^`BITS` elements.

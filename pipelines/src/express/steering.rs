@@ -11,12 +11,13 @@ use dataplane::node::Node;
 use super::{Express, L3};
 use crate::fib::{self, Kind};
 use crate::meta::{Meta, NO_RULE, Next};
+use crate::steer::full;
 use crate::steer::memory::Memory;
 use crate::steer::node::Steering;
 use crate::steer::returns::Common;
 use crate::steer::rewrite::{self, Ends};
-use crate::steer::view::{Steer, Way};
-use crate::steer::{flow, full};
+use crate::steer::spot::{Spot, Way};
+use crate::steer::view::{Server, Steer, count_packet};
 use crate::tables::{PortTable, Tables, VrfId};
 
 impl Express {
@@ -33,11 +34,8 @@ impl Express {
         counters: &WorkerCounters,
     ) {
         let leaves = &mut self.leaves[..frames.len()];
-        let mut steered = 0;
-        let mut sessions = 0_u64;
+        let (mut steered, mut remembered, mut sessions) = (0, 0_u64, 0_u64);
         for (index, (frame, leaf)) in frames.iter().zip(&*leaves).enumerate() {
-            let key = &mut self.keys[index];
-            *key = None;
             let next_hop = tables.next_hop(*leaf);
             if !next_hop.is_steered() {
                 continue;
@@ -50,24 +48,16 @@ impl Express {
             if next_hop.kind == Kind::Return {
                 if let Some(place) = full::place_of(packet, next_hop.first) {
                     memory.sessions().prefetch_place(place);
+                    self.spots[index] = Spot::NONE;
                     sessions |= 1 << index;
                 }
-                continue;
-            }
-            if let Some(read) = flow::read_common(packet)
-                && let Ok(found) = steer.key(next_hop.first, &read, packet)
-            {
-                match steer.way(&found, &read, packet) {
-                    Way::Memory => {
-                        steer.prefetch(memory, &found);
-                        *key = Some(found);
-                    }
-                    Way::Session => {
-                        steer.prefetch_session(memory, &found);
-                        *key = Some(found);
-                        sessions |= 1 << index;
-                    }
-                    Way::Odd => {}
+            } else if let Some(spot) = steer.spot(next_hop.first, packet) {
+                steer.prefetch(memory, &spot);
+                self.spots[index] = spot;
+                if spot.way == Way::Session {
+                    sessions |= 1 << index;
+                } else {
+                    remembered |= 1 << index;
                 }
             }
         }
@@ -78,6 +68,36 @@ impl Express {
         counter.calls.add(1);
         counter.frames.add(steered);
         let now = steer.now();
+        for index in ones(remembered) {
+            let (Some(frame), leaf) = (frames.get_mut(index), &mut self.leaves[index]) else {
+                continue;
+            };
+            let (spot, len) = (&self.spots[index], frame.bytes().len());
+            let (number, next_hop) = if let Some(ready) = steer.steady(memory, spot, now) {
+                count_packet(ready.number, len, counters);
+                (ready.number, ready.next_hop)
+            } else {
+                let packet = frame.bytes().get(L3..).unwrap_or(&[]);
+                let address = tables.next_hop(*leaf).first;
+                match steer.choose_for(memory, (address, packet), now, len, counters) {
+                    Ok(server) => (server.number, server.next_hop),
+                    Err(_) => continue,
+                }
+            };
+            *leaf = next_hop;
+            if spot.way == Way::Translated
+                && let Some(packet) = frame.bytes_mut().get_mut(L3..)
+                && let Some(neighbor) = fib::neighbor_of(tables, vrf, packet, next_hop)
+            {
+                // Judged before it is translated, so that an error quotes what the client sent.
+                let ends = Ends {
+                    source: None,
+                    destination: steer.server(number).and_then(Server::end),
+                };
+                rewrite::common(packet, &ends);
+                *leaf = neighbor;
+            }
+        }
         if sessions != 0 {
             self.translate(
                 tables,
@@ -87,29 +107,6 @@ impl Express {
                 frames,
                 counters,
             );
-        }
-        let leaves = &mut self.leaves[..frames.len()];
-        for (index, ((frame, leaf), key)) in
-            frames.iter_mut().zip(leaves).zip(&self.keys).enumerate()
-        {
-            if sessions >> index & 1 == 0
-                && let Some(key) = key
-                && let Ok(server) = steer.choose(memory, key, now, frame.bytes().len(), counters)
-            {
-                *leaf = server.next_hop;
-                if let Some(end) = server.end()
-                    && let Some(packet) = frame.bytes_mut().get_mut(L3..)
-                    && let Some(number) = fib::neighbor_of(tables, vrf, packet, *leaf)
-                {
-                    // Judged before it is translated, so that an error quotes what the client sent.
-                    let ends = Ends {
-                        source: None,
-                        destination: Some(end),
-                    };
-                    rewrite::common(packet, &ends);
-                    *leaf = number;
-                }
-            }
         }
     }
 
@@ -124,36 +121,30 @@ impl Express {
         frames: &mut [F],
         counters: &WorkerCounters,
     ) {
-        let chosen = |index: usize| bits >> index & 1 != 0;
         let mut places = [None; BURST_MAX];
-        for (index, (key, place)) in self.keys[..frames.len()]
-            .iter()
-            .zip(&mut places)
-            .enumerate()
-        {
-            if chosen(index)
-                && let Some(key) = key
-            {
-                *place = steer.guess(memory, key);
+        for index in ones(bits) {
+            let spot = &self.spots[index];
+            if spot.way == Way::Session {
+                places[index] = steer.guess(memory, spot);
             }
         }
         let mut answers: ArrayVec<[u8; 16], BURST_MAX> = ArrayVec::new();
         let mut positions: ArrayVec<usize, BURST_MAX> = ArrayVec::new();
-        for (index, frame) in frames.iter_mut().enumerate() {
-            if !chosen(index) {
+        for index in ones(bits) {
+            let (Some(frame), leaf) = (frames.get_mut(index), &mut self.leaves[index]) else {
                 continue;
-            }
-            let leaf = &mut self.leaves[index];
+            };
             let len = frame.bytes().len();
             let packet = frame.bytes_mut().get_mut(L3..).unwrap_or(&mut []);
-            if let Some(key) = &self.keys[index] {
+            let spot = &self.spots[index];
+            if spot.way == Way::Session {
                 if let Some(place) = places[index]
                     && let Some((session, server)) =
-                        full::known(steer, memory, (key, place), packet, now)
+                        full::known(steer, memory, (spot.role, place), packet, now)
                     && let Some(number) = fib::neighbor_of(tables, vrf, packet, server.next_hop)
                     && let Some(ends) = full::outward(steer, &session, true)
                 {
-                    full::go_on(&session, key, server, (now, len), counters);
+                    count_packet(server.number, len, counters);
                     rewrite::common(packet, &ends);
                     *leaf = number;
                 }
@@ -220,4 +211,14 @@ impl Express {
             self.leave(index, Next::Continue, meta);
         }
     }
+}
+
+/// The numbers of the bits that are set.
+#[inline(always)]
+fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let index = (bits != 0).then_some(bits.trailing_zeros() as usize); // `as`: below 64
+        bits &= bits.wrapping_sub(1);
+        index
+    })
 }

@@ -11,7 +11,7 @@ use super::sessions::Tuple;
 use crate::lisp::flow::{Hashed, has_ports};
 
 /// The same on every box: boxes behind one router steer alike.
-const SEED: u64 = 0x2545_f491_4f6c_dd1d;
+pub(super) const SEED: u64 = 0x2545_f491_4f6c_dd1d;
 
 /// What a packet is to its flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,6 +243,6 @@ pub(super) fn role_of_tcp(flags: u8) -> Role {
 }
 
 #[inline(always)]
-fn last_of(protocol: u8, ports: [u8; 4]) -> u64 {
+pub(super) fn last_of(protocol: u8, ports: [u8; 4]) -> u64 {
     u64::from(u32::from_ne_bytes(ports)) | u64::from(protocol) << 32
 }

@@ -17,6 +17,7 @@ use super::memory::{Memory, Stage};
 use super::rewrite::{self, End, Ends};
 use super::sessions::{Place, Session, Taken, Target, Tuple};
 use super::spec::{Mode, State};
+use super::spot::steady_stage;
 use super::view::{Key, Server, Steer, count_flow, count_packet, stage};
 use crate::fib;
 use crate::lisp::flow::{Hashed, has_ports, scatter};
@@ -93,7 +94,7 @@ impl Outward<'_> {
         if !matches!(read.role, Role::Error | Role::Later) {
             session.renew(stage(session.stage(), read.role), self.now);
         }
-        count_packet(server, frame.bytes().len(), self.counters);
+        count_packet(server.number, frame.bytes().len(), self.counters);
         self.remember(read, server.number, session.place.port);
         let with_ports = has_ports(session.tuple().protocol);
         let ends =
@@ -404,26 +405,23 @@ pub(crate) fn answer(memory: &Memory, source: u32, packet: &[u8], now: u16) -> O
 pub(crate) fn known<'s>(
     steer: &'s Steer,
     memory: &'s Memory,
-    (key, place): (&Key, Place),
+    (role, place): (Role, Place),
     packet: &[u8],
     now: u16,
 ) -> Option<(Session<'s>, &'s Server)> {
-    let session = memory.sessions().guessed(place, packet, now)?;
+    let session = memory.sessions().guessed(place, packet)?;
+    let steady = steady_stage(role).is_some_and(|stage| session.is_steady(stage, now));
+    if !steady && !session.is_live(now) {
+        return None;
+    }
     let server = steer.server(session.number())?;
-    steer.keeps(server, key.role).then_some((session, server))
-}
-
-/// One more packet of `bytes` of a flow goes to its server.
-#[inline(always)]
-pub(crate) fn go_on(
-    session: &Session<'_>,
-    key: &Key,
-    server: &Server,
-    (now, bytes): (u16, usize),
-    counters: &WorkerCounters,
-) {
-    session.renew(stage(session.stage(), key.role), now);
-    count_packet(server, bytes, counters);
+    if !steer.keeps(server, role) {
+        return None;
+    }
+    if !steady {
+        session.renew(stage(session.stage(), role), now);
+    }
+    Some((session, server))
 }
 
 /// What an answer, or an error about what a server was sent, says.

@@ -1,9 +1,9 @@
 //! Which server a flow went to: the memory of one worker.
 //!
 //! Key: a hash of 64 bits, of which a slot keeps the upper half and a line's number is made of the lower one. Value: the
-//! server's number, how far the flow is, and when its last packet came. A line of the cache is a bucket of eight slots,
-//! so a lookup costs one line, whatever happens. Two flows of one line whose halves are equal (one pair in 2^32) go to
-//! one server; that they are of one pool is checked by whoever asks.
+//! server's number, how far the flow is, and when its last packet came. A line of the cache is a bucket of eight slots that
+//! are looked at in one step, so a lookup costs one line, whatever happens. Two flows of one line whose halves are equal
+//! (one pair in 2^32) go to one server; that they are of one pool is checked by whoever asks.
 //!
 //! Bounded, and never scanned: a new flow takes a free slot of its line, or one whose time is over, or that of the oldest
 //! flow of which only one packet came. So a flood of openings displaces other openings, and no flow that goes on. Where
@@ -12,17 +12,17 @@
 //! Owned by one worker: nobody else writes. The control thread may count what goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dataplane::prefetch;
-use dataplane::table::region::{Line, Region};
+use dataplane::table::region::Region;
+use dataplane::table::slots::Slots;
 
 use super::limits::Counts;
 use super::sessions::Sessions;
 
 pub(super) const LINES_BITS: u32 = 21;
 /// Slots of a line.
-pub(super) const SLOTS: u32 = 8;
+pub(super) const SLOTS: u32 = Slots::COUNT as u32; // `as`: 8
 /// Most flows of one worker.
 pub(crate) const FLOWS_MAX: u32 = SLOTS << LINES_BITS;
 
@@ -46,7 +46,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    pub(super) fn of(bits: u64) -> Self {
+    pub(super) fn of(bits: u32) -> Self {
         match bits & 7 {
             0 => Self::New,
             1 => Self::Connected,
@@ -87,54 +87,62 @@ pub(crate) enum Kept {
 /// A remembered flow.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found<'m> {
-    slot: &'m AtomicU64,
-    word: u64,
+    line: &'m Slots,
+    index: u32,
+    value: u32,
 }
 
 impl Found<'_> {
     /// The server's number.
     #[inline(always)]
     pub(crate) fn server(&self) -> u16 {
-        (self.word >> 16) as u16 // `as`: the second 16 bits
+        server_of(self.value)
     }
 
     #[inline(always)]
     pub(crate) fn stage(&self) -> Stage {
-        Stage::of(self.word >> TICK_BITS)
+        Stage::of(self.value >> TICK_BITS)
     }
 
     /// A packet came `now`, and the flow is this far. Writes only what changes: once a second for a flow that goes on.
     #[inline(always)]
     pub(crate) fn renew(&self, stage: Stage, now: u16) {
-        let word = word((self.word >> 32) as u32, self.server(), stage, now); // `as`: the upper half
-        if word != self.word {
-            self.slot.store(word, Relaxed);
+        let value = value(self.server(), stage, now);
+        if value != self.value {
+            self.line.set_value(self.index, value);
         }
     }
 
     /// Not remembered any more.
     pub(crate) fn forget(&self) {
-        self.slot.store(0, Relaxed);
+        self.line.put(self.index, 0, 0);
     }
 
     /// Another server from now on.
     pub(crate) fn move_to(&self, server: u16, stage: Stage, now: u16) {
-        let word = word((self.word >> 32) as u32, server, stage, now); // `as`: the upper half
-        self.slot.store(word, Relaxed);
+        self.line.set_value(self.index, value(server, stage, now));
     }
 }
 
 #[inline(always)]
-fn word(signature: u32, server: u16, stage: Stage, now: u16) -> u64 {
-    u64::from(signature) << 32
-        | u64::from(server) << 16
-        | (stage as u64) << TICK_BITS // `as`: a fieldless enum
-        | u64::from(now & TICK_MASK)
+fn value(server: u16, stage: Stage, now: u16) -> u32 {
+    u32::from(server) << 16 | u32::from(moment(stage, now))
+}
+
+/// How far a flow is, and when its last packet came.
+#[inline(always)]
+fn moment(stage: Stage, now: u16) -> u16 {
+    (stage as u16) << TICK_BITS | now & TICK_MASK // `as`: a fieldless enum
+}
+
+#[inline(always)]
+fn server_of(value: u32) -> u16 {
+    (value >> 16) as u16 // `as`: the upper half
 }
 
 /// The memory of one worker: address space from the start, memory as flows come, in huge pages where the system has some.
 pub(crate) struct Memory {
-    lines: Region<Line, LINES_BITS>,
+    lines: Region<Slots, LINES_BITS>,
     /// What else is known of flows by full NAT, by every worker. Each writes its own and may read the others'.
     all_sessions: Arc<[Sessions]>,
     worker: usize,
@@ -168,7 +176,7 @@ impl Memory {
 
     /// The line of a hash among the first `flows`, a power of two.
     #[inline(always)]
-    fn line(&self, hash: u64, flows: u32) -> &Line {
+    fn line(&self, hash: u64, flows: u32) -> &Slots {
         let mask = (flows / SLOTS).wrapping_sub(1);
         self.lines.at(hash as u32 & mask) // `as`: the lower half
     }
@@ -181,22 +189,22 @@ impl Memory {
     /// The flow with this hash, if it is remembered. `now` in seconds, of any beginning.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u64, flows: u32, now: u16) -> Option<Found<'_>> {
-        let signature = hash >> 32;
-        let line = &self.line(hash, flows).0;
-        // Four are looked at at once, which costs less than guessing where among them a flow stands.
-        for half in line.as_chunks::<4>().0 {
-            let mut matches = 0_u32;
-            for (index, slot) in half.iter().enumerate() {
-                matches |= u32::from(slot.load(Relaxed) >> 32 == signature) << index;
-            }
-            // A flow is kept in the first slot that is not taken, so what has the same signature behind it is over.
-            if let Some(slot) = half.get(matches.trailing_zeros() as usize) {
-                // `as`: at most 32
-                let word = slot.load(Relaxed);
-                return is_live(word, now).then_some(Found { slot, word });
-            }
-        }
-        None
+        let line = self.line(hash, flows);
+        // A flow is kept in the first slot that is not taken, so what has the same key behind it is over.
+        let index = line.matches(key_of(hash)).trailing_zeros();
+        let value = line.value(index);
+        (index < SLOTS && is_live(value, now)).then_some(Found { line, index, value })
+    }
+
+    /// The server of the flow with this hash, if it is this far and its last packet came in this second: then nothing is
+    /// to be written about one more.
+    #[inline(always)]
+    pub(crate) fn steady(&self, hash: u64, flows: u32, stage: Stage, now: u16) -> Option<u16> {
+        let line = self.line(hash, flows);
+        let index = line.matches(key_of(hash)).trailing_zeros();
+        let value = line.value(index);
+        let is_steady = index < SLOTS && value as u16 == moment(stage, now); // `as`: the lower half
+        is_steady.then_some(server_of(value))
     }
 
     /// Look at `lines` lines from `first` on, for the server of each flow that goes on; which line is next, or `None` after
@@ -212,14 +220,12 @@ impl Memory {
         let count = flows / SLOTS;
         let end = first.saturating_add(lines).min(count);
         for line in first..end {
-            for slot in &self.lines.at(line).0 {
-                let word = slot.load(Relaxed);
-                let is_flow = !matches!(
-                    Stage::of(word >> TICK_BITS),
-                    Stage::Fragments | Stage::Ended
-                );
-                if is_flow && is_live(word, now) {
-                    visit((word >> 16) as u16); // `as`: the second 16 bits
+            let slots = self.lines.at(line);
+            for value in (0..SLOTS).map(|index| slots.value(index)) {
+                let stage = Stage::of(value >> TICK_BITS);
+                let is_flow = !matches!(stage, Stage::Fragments | Stage::Ended);
+                if is_flow && is_live(value, now) {
+                    visit(server_of(value));
                 }
             }
             self.sessions().for_each(line, now, &mut visit);
@@ -229,24 +235,25 @@ impl Memory {
 
     /// Remember a flow that is not. `server` is never 0.
     pub(crate) fn keep(&self, hash: u64, flows: u32, server: u16, stage: Stage, now: u16) -> Kept {
-        let signature = (hash >> 32) as u32; // `as`: the upper half
+        let line = self.line(hash, flows);
+        let new = value(server, stage, now);
         let mut oldest = None;
-        for slot in &self.line(hash, flows).0 {
-            let known = slot.load(Relaxed);
+        for index in 0..SLOTS {
+            let known = line.value(index);
             if !is_live(known, now) {
-                slot.store(word(signature, server, stage, now), Relaxed);
+                line.put(index, key_of(hash), new);
                 return Kept::Free;
             }
             if Stage::of(known >> TICK_BITS).is_displaced() {
                 let age = age(known, now);
                 if oldest.is_none_or(|(oldest, _)| age > oldest) {
-                    oldest = Some((age, slot));
+                    oldest = Some((age, index));
                 }
             }
         }
         match oldest {
-            Some((_, slot)) => {
-                slot.store(word(signature, server, stage, now), Relaxed);
+            Some((_, index)) => {
+                line.put(index, key_of(hash), new);
                 Kept::Displaced
             }
             None => Kept::Full,
@@ -254,17 +261,23 @@ impl Memory {
     }
 }
 
+/// What a slot keeps of a hash.
+#[inline(always)]
+fn key_of(hash: u64) -> u32 {
+    (hash >> 32) as u32 // `as`: the upper half
+}
+
 /// Seconds since the last packet. After 2 hours and 16 minutes it begins again: a slot that nobody looked at for so long
 /// is taken for a young one.
 #[inline(always)]
-fn age(word: u64, now: u16) -> u16 {
-    now.wrapping_sub(word as u16) & TICK_MASK // `as`: the lowest bits
+fn age(value: u32, now: u16) -> u16 {
+    now.wrapping_sub(value as u16) & TICK_MASK // `as`: the lowest bits
 }
 
 /// Whether a slot has a flow whose time is not over. A free slot has server 0.
 #[inline(always)]
-fn is_live(word: u64, now: u16) -> bool {
-    word & 0xffff_0000 != 0 && age(word, now) <= Stage::of(word >> TICK_BITS).lifetime()
+fn is_live(value: u32, now: u16) -> bool {
+    server_of(value) != 0 && age(value, now) <= Stage::of(value >> TICK_BITS).lifetime()
 }
 
 #[cfg(test)]
@@ -344,7 +357,7 @@ mod tests {
                 let hash = (flow << 32) | (flow << 7) | (line % 4);
                 let found = memory.find(hash, FLOWS, tick);
                 prop_assert_eq!(found.map(|found| (found.server(), found.stage())), twin.find(hash));
-                let stage = Stage::of(u64::from(stage));
+                let stage = Stage::of(u32::from(stage));
                 if let Some(found) = found {
                     found.renew(stage, tick);
                     let known = twin.0.get_mut(&Twin::key(hash)).expect("it was found");

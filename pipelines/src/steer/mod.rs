@@ -4,7 +4,7 @@
 //! a flow went to, and goes to, says `memory`, one per worker; who takes new flows says a Maglev table per pool
 //! ([`dataplane::table::maglev`]), a pure function of configuration and state, so that two boxes steer alike. `view` is
 //! what one batch looks at, `node` the loop and the steps for one packet, `registry` the control thread's side. `spec`
-//! is what the control thread says of it all.
+//! is what the control thread says of it all. `spot` is the short way: what one more packet of a flow that goes on needs.
 //!
 //! `health` knows the answers to health checks, which go to the control thread.
 //!
@@ -25,6 +25,7 @@ pub(crate) mod returns;
 pub(crate) mod rewrite;
 pub(crate) mod sessions;
 mod spec;
+pub(crate) mod spot;
 pub(crate) mod view;
 
 pub use census::{Census, FlowMemory};

@@ -19,6 +19,7 @@ use super::spec::{
     Affinity, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, SOURCES_MAX, ServerSpec, ServiceSpec,
     Settings, State,
 };
+use super::spot::{Ready, Way};
 use super::view::{Address, Clock, Entry, PLACE_BITS, Pool, Server, Split, Steer, place_of};
 use crate::tables::VrfId;
 
@@ -278,7 +279,8 @@ impl Registry {
             let service = &self.settings.services[position];
             let split = splits.iter().position(|other| *other == split(service));
             let limit = limited.iter().position(|other| *other == position);
-            entries(service, after(split), after(limit))
+            let mode = self.settings.pools.get(service.pool).map(|pool| pool.mode);
+            entries(service, after(split), after(limit), mode)
         };
         let services = self.services();
         let addresses = services.values().map(|of_address| {
@@ -293,6 +295,7 @@ impl Registry {
             pools: pools.collect(),
             limits: limits.collect(),
             splits: splits.into(),
+            ready: Ready::all(&servers),
             servers: servers.into(),
             tunnels: tunnels.into(),
             returns: self.returns(),
@@ -386,8 +389,8 @@ fn ranges(service: &ServiceSpec) -> &[Ports] {
     }
 }
 
-/// What a service takes: one entry for each range of ports.
-fn entries(service: &ServiceSpec, split: u16, limit: u16) -> Vec<Entry> {
+/// What a service whose pool has this mode takes: one entry for each range of ports.
+fn entries(service: &ServiceSpec, split: u16, limit: u16, mode: Option<Mode>) -> Vec<Entry> {
     let entry = |ports: &Ports| Entry {
         protocol: service.protocol,
         first: *ports.start(),
@@ -396,8 +399,13 @@ fn entries(service: &ServiceSpec, split: u16, limit: u16) -> Vec<Entry> {
         split,
         limit,
         affinity: service.affinity,
+        way: Way::Odd,
     };
-    ranges(service).iter().map(entry).collect()
+    let with_way = |entry: Entry| Entry {
+        way: Way::of(&entry, mode),
+        ..entry
+    };
+    ranges(service).iter().map(entry).map(with_way).collect()
 }
 
 /// Pools by source of a service, the longest prefix first.

@@ -14,10 +14,11 @@
 //! may find a flow half written, and only decides by it where a packet is looked at again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use dataplane::prefetch;
 use dataplane::table::region::{Line, Region};
+use dataplane::table::slots::Slots;
 
 use super::memory::{LINES_BITS, SLOTS, Stage};
 
@@ -196,7 +197,7 @@ impl Session<'_> {
 
     #[inline(always)]
     pub(crate) fn stage(&self) -> Stage {
-        Stage::of(self.word(STATE) >> 16)
+        Stage::of((self.word(STATE) >> 16) as u32) // `as`: the third byte is among the lowest bits
     }
 
     /// Seconds since the last packet. After 18 hours it begins again: a place that nobody asked for in all that time may
@@ -208,7 +209,7 @@ impl Session<'_> {
 
     /// Whether it is one whose time is not over. A free place has neither protocol nor signature.
     #[inline(always)]
-    fn is_live(&self, now: u16) -> bool {
+    pub(super) fn is_live(&self, now: u16) -> bool {
         self.word(STATE) >> 24 != 0 && self.age(now) <= self.stage().lifetime()
     }
 
@@ -220,6 +221,12 @@ impl Session<'_> {
         if state != known {
             self.line.0[STATE].store(state, Relaxed);
         }
+    }
+
+    /// Whether it is this far and its last packet came in this second: then nothing is to be written about one more.
+    #[inline(always)]
+    pub(crate) fn is_steady(&self, stage: Stage, now: u16) -> bool {
+        self.word(STATE) & 0xff_ffff == state_of(stage, now)
     }
 
     /// The flow is over, and its port free.
@@ -256,7 +263,14 @@ impl Session<'_> {
     }
 }
 
+/// What a slot keeps of a hash.
+#[inline(always)]
+fn signature_of(hash: u64) -> u32 {
+    (hash >> 32) as u32 // `as`: the upper half
+}
+
 /// The lower half of a state, but for the protocol.
+#[inline(always)]
 fn state_of(stage: Stage, now: u16) -> u64 {
     (stage as u64) << 16 | u64::from(now) // `as`: a fieldless enum
 }
@@ -265,7 +279,7 @@ fn state_of(stage: Stage, now: u16) -> u64 {
 pub(crate) struct Sessions {
     shares: Shares,
     places: Region<Line, PLACES_BITS>,
-    index: Region<Line, LINES_BITS>,
+    index: Region<Slots, LINES_BITS>,
 }
 
 impl Sessions {
@@ -296,7 +310,7 @@ impl Sessions {
     }
 
     #[inline(always)]
-    fn slots(&self, hash: u64, flows: u32) -> &Line {
+    fn slots(&self, hash: u64, flows: u32) -> &Slots {
         let mask = (flows / SLOTS).wrapping_sub(1);
         self.index.at(hash as u32 & mask) // `as`: the lower half
     }
@@ -314,27 +328,17 @@ impl Sessions {
     /// Where the flow with this hash most likely is: the first slot with its half of the hash says.
     #[inline(always)]
     pub(crate) fn guess(&self, hash: u64, flows: u32) -> Option<Place> {
-        let signature = hash >> 32;
-        // Four are looked at at once, which costs less than guessing where among them a flow stands.
-        for half in self.slots(hash, flows).0.as_chunks::<4>().0 {
-            let mut matches = 0_u32;
-            for (index, slot) in half.iter().enumerate() {
-                matches |= u32::from(slot.load(Relaxed) >> 32 == signature) << index;
-            }
-            if let Some(slot) = half.get(matches.trailing_zeros() as usize) {
-                // `as`: at most 32
-                let place = slot.load(Relaxed) as u32; // `as`: the lower half
-                return (place != 0).then_some(Place::of(place));
-            }
-        }
-        None
+        let slots = self.slots(hash, flows);
+        let index = slots.matches(signature_of(hash)).trailing_zeros();
+        let place = slots.value(index);
+        (index < SLOTS && place != 0).then(|| Place::of(place))
     }
 
-    /// The flow at a place that was guessed, if this common packet of a client is of it.
+    /// The flow at a place that was guessed, if this common packet of a client is of it. It may be over.
     #[inline(always)]
-    pub(crate) fn guessed(&self, place: Place, packet: &[u8], now: u16) -> Option<Session<'_>> {
+    pub(crate) fn guessed(&self, place: Place, packet: &[u8]) -> Option<Session<'_>> {
         let session = self.at(place);
-        (session.is_of(packet) && session.is_live(now)).then_some(session)
+        session.is_of(packet).then_some(session)
     }
 
     /// The flow of what a server answers to this place.
@@ -352,15 +356,14 @@ impl Sessions {
         tuple: &Tuple,
         now: u16,
     ) -> Option<Session<'_>> {
-        let signature = hash >> 32;
-        for slot in &self.slots(hash, flows).0 {
-            let slot = slot.load(Relaxed);
-            if slot >> 32 == signature && slot as u32 != 0 {
-                // `as`: the lower half
-                let session = self.at(Place::of(slot as u32));
-                if session.tuple() == *tuple && session.is_live(now) {
-                    return Some(session);
-                }
+        let slots = self.slots(hash, flows);
+        let mut matches = slots.matches(signature_of(hash));
+        while matches != 0 {
+            let place = slots.value(matches.trailing_zeros());
+            matches &= matches - 1;
+            let session = self.at(Place::of(place));
+            if place != 0 && session.tuple() == *tuple && session.is_live(now) {
+                return Some(session);
             }
         }
         None
@@ -368,13 +371,14 @@ impl Sessions {
 
     /// The server of each flow that goes on and has its slot in this line of the index.
     pub(super) fn for_each(&self, line: u32, now: u16, visit: &mut impl FnMut(u16)) {
-        for slot in &self.index.at(line).0 {
-            let slot = slot.load(Relaxed);
-            if slot as u32 == 0 {
-                continue; // `as`: the lower half
+        let slots = self.index.at(line);
+        for index in 0..SLOTS {
+            let (key, place) = (slots.key(index), slots.value(index));
+            if place == 0 {
+                continue;
             }
-            let session = self.at(Place::of(slot as u32)); // `as`: the lower half
-            let is_its = u64::from(session.signature()) == slot >> 32;
+            let session = self.at(Place::of(place));
+            let is_its = session.signature() == key;
             if is_its && session.is_live(now) && session.stage() != Stage::Ended {
                 visit(session.target().number);
             }
@@ -390,7 +394,8 @@ impl Sessions {
         source: u16,
         now: u16,
     ) -> Taken {
-        let Some((slot, displaced_slot)) = self.free_slot(hash, flows, now) else {
+        let slots = self.slots(hash, flows);
+        let Some((slot, displaced_slot)) = self.free_slot(slots, hash, now) else {
             return Taken::Full;
         };
         let Some((place, displaced_place)) = self.free_place(hash, source, now) else {
@@ -398,14 +403,10 @@ impl Sessions {
         };
         if displaced_slot {
             // Nobody finds it any more: its port is free too.
-            let displaced = Place::of(slot.load(Relaxed) as u32); // `as`: the lower half
-            self.at(displaced).forget();
+            self.at(Place::of(slots.value(slot))).forget();
         }
-        let signature = (hash >> 32) as u32; // `as`: the upper half
-        slot.store(
-            u64::from(signature) << 32 | u64::from(place.number()),
-            Relaxed,
-        );
+        let signature = signature_of(hash);
+        slots.put(slot, signature, place.number());
         self.at(place)
             .set(tuple, target, signature, Stage::New, now);
         if displaced_slot || displaced_place {
@@ -417,18 +418,16 @@ impl Sessions {
 
     /// A slot that leads nowhere, else that of the oldest flow of which one packet came; and whether it is one. One that
     /// this flow had before comes first: else it might lead to it again, and take room twice.
-    fn free_slot(&self, hash: u64, flows: u32, now: u16) -> Option<(&AtomicU64, bool)> {
+    fn free_slot(&self, slots: &Slots, hash: u64, now: u16) -> Option<(u32, bool)> {
         let (mut free, mut oldest) = (None, None);
-        for slot in &self.slots(hash, flows).0 {
-            let known = slot.load(Relaxed);
-            let had_it = known >> 32 == hash >> 32;
+        for slot in 0..SLOTS {
+            let (key, place) = (slots.key(slot), slots.value(slot));
+            let had_it = key == signature_of(hash);
             if free.is_some() && !had_it {
                 continue;
             }
-            let session = self.at(Place::of(known as u32)); // `as`: the lower half
-            let is_taken = known as u32 != 0
-                && u64::from(session.signature()) == known >> 32
-                && session.is_live(now);
+            let session = self.at(Place::of(place));
+            let is_taken = place != 0 && session.signature() == key && session.is_live(now);
             if !is_taken {
                 if had_it {
                     return Some((slot, false));

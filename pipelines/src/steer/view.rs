@@ -15,9 +15,9 @@ use super::flow::{self, Read, Role};
 use super::health::Answers;
 use super::memory::{Kept, Memory, Stage};
 use super::returns::Returns;
-use super::rewrite::{self, End};
-use super::sessions::Place;
+use super::rewrite::End;
 use super::spec::{Affinity, Limits, Mode, Protocol, State, WhenDown};
+use super::spot::{Ready, Way};
 use crate::lisp::flow::scatter;
 
 /// Bits of a server's number that are its place; the others tell it from those who had the place before.
@@ -61,6 +61,7 @@ pub(super) struct Entry {
     /// Which of [`Steer::limits`] holds, from 1; 0: none.
     pub(super) limit: u16,
     pub(super) affinity: Affinity,
+    pub(super) way: Way,
 }
 
 /// Pools of some clients, the longest prefix first.
@@ -74,7 +75,7 @@ impl Entry {
     }
 
     #[inline(always)]
-    fn takes(&self, protocol: u8, port: Option<u16>) -> bool {
+    pub(super) fn takes(&self, protocol: u8, port: Option<u16>) -> bool {
         let is_protocol = match self.protocol {
             Protocol::Any => true,
             Protocol::Number(number) => number == protocol,
@@ -102,7 +103,7 @@ pub(crate) struct Pool {
 /// A server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Server {
-    pub(super) number: u16,
+    pub(crate) number: u16,
     pub(super) pool: u16,
     pub(super) state: State,
     pub(super) address: [u8; 16],
@@ -137,6 +138,8 @@ pub(crate) struct Steer {
     pub(super) limits: Box<[Limits]>,
     /// By place.
     pub(super) servers: Box<[Option<Server>]>,
+    /// Of those that are up what a packet needs, by place.
+    pub(super) ready: Box<[Ready]>,
     /// What is put before packets to each, by place; `None`: nothing.
     pub(super) tunnels: Box<[Option<Tunnel>]>,
     pub(crate) returns: Returns,
@@ -163,27 +166,11 @@ pub(crate) struct Key {
     pub(super) role: Role,
 }
 
-/// How a packet's server is found, and what is then done to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// By what is remembered; plain translation at most.
-    Memory,
-    /// By a session; plain translation of both ends.
-    Session,
-    /// Anything else.
-    Odd,
-}
-
 impl Steer {
     /// The moment of a batch.
     #[inline(always)]
     pub(crate) fn now(&self) -> u16 {
         self.clock.0.load(Relaxed) as u16 // `as`: it wraps
-    }
-
-    #[inline(always)]
-    pub(crate) fn prefetch(&self, memory: &Memory, key: &Key) {
-        memory.prefetch(key.spot, self.flows);
     }
 
     /// What is put before packets to the server, if anything is.
@@ -193,37 +180,10 @@ impl Steer {
     }
 
     #[inline(always)]
-    pub(crate) fn prefetch_session(&self, memory: &Memory, key: &Key) {
-        memory.sessions().prefetch(key.spot, self.flows);
-    }
-
-    /// The place of a session whose index has come, to be waited for.
-    #[inline(always)]
-    pub(crate) fn guess(&self, memory: &Memory, key: &Key) -> Option<Place> {
-        let place = memory.sessions().guess(key.spot, self.flows)?;
-        memory.sessions().prefetch_place(place);
-        Some(place)
-    }
-
-    #[inline(always)]
     pub(crate) fn mode(&self, server: &Server) -> Option<Mode> {
         self.pools
             .get(usize::from(server.pool))
             .map(|pool| pool.mode)
-    }
-
-    /// What a packet with this key needs, of [`flow::read_common`].
-    #[inline(always)]
-    pub(crate) fn way(&self, key: &Key, read: &Read, packet: &[u8]) -> Way {
-        let mode = self.pools.get(usize::from(key.pool)).map(|pool| pool.mode);
-        match mode {
-            Some(Mode::L2) => Way::Memory,
-            Some(Mode::Dnat { .. }) if rewrite::is_common(packet) => Way::Memory,
-            Some(Mode::FullNat { .. }) if key.hash == read.flow() && rewrite::is_common(packet) => {
-                Way::Session
-            }
-            _ => Way::Odd,
-        }
     }
 
     /// A source address.
@@ -332,7 +292,7 @@ impl Steer {
 
     /// The server with this number, if there is still one.
     #[inline(always)]
-    pub(super) fn server(&self, number: u16) -> Option<&Server> {
+    pub(crate) fn server(&self, number: u16) -> Option<&Server> {
         let server = self.servers.get(place_of(number))?.as_ref();
         server.filter(|server| server.number == number)
     }
@@ -370,7 +330,7 @@ impl Steer {
         if let Some(fragments) = key.fragments {
             self.remember_fragments(memory, fragments.get(), server.number, now, counters);
         }
-        count_packet(server, bytes, counters);
+        count_packet(server.number, bytes, counters);
         Ok(server)
     }
 
@@ -492,10 +452,10 @@ impl Steer {
     }
 }
 
-/// A packet goes to this server.
+/// A packet goes to the server with this number.
 #[inline(always)]
-pub(super) fn count_packet(server: &Server, bytes: usize, counters: &WorkerCounters) {
-    if let Some(of_server) = counters.servers.get(place_of(server.number)) {
+pub(crate) fn count_packet(number: u16, bytes: usize, counters: &WorkerCounters) {
+    if let Some(of_server) = counters.servers.get(place_of(number)) {
         of_server.traffic.packets.add(1);
         of_server.traffic.bytes.add(bytes as u64); // `as`: a frame's length
     }
