@@ -81,6 +81,8 @@ pub(crate) struct Express {
     apart: apart::Apart,
     /// Of frames to service addresses that are common: where their flows are remembered.
     spots: [Spot; BURST_MAX],
+    /// One bit for each frame that is finished: it goes to a server in one of ours.
+    sealed: u64,
     /// Frames that leave the short way, in their order.
     leaving: ArrayVec<(u8, Next, Meta), BURST_MAX>,
 }
@@ -94,6 +96,7 @@ impl Express {
             uplinks_behind: 0,
             apart: apart::Apart::new(),
             spots: [Spot::NONE; BURST_MAX],
+            sealed: 0,
             leaving: ArrayVec::new(),
         }
     }
@@ -149,6 +152,7 @@ impl Express {
         } else {
             self.apart.look_up(tables, port, destinations, leaves);
         }
+        self.sealed = 0;
         if let Some(steer) = &tables.steer {
             if port.has_servers && !start.is_decapsulated {
                 self.turn_back(tables, steer, (port, &start), burst);
@@ -162,7 +166,7 @@ impl Express {
         }
         // Most likely this burst is like the one before; whatever is not expected is found to be odd, and done all the same.
         let bit = 1 << ingress.index();
-        let finished = if mappings != 0 || !self.apart.is_empty() {
+        let finished = if mappings != 0 || self.sealed != 0 || !self.apart.is_empty() {
             if mappings != 0 {
                 count(<Encap<'_> as Node<F>>::INDEX, burst.len());
             }

@@ -349,7 +349,8 @@ impl Express {
         }
     }
 
-    /// Last loop of a burst with packets that go to a mapping, or (`APART`) that differ from others of their port.
+    /// Last loop of a burst with packets that go to a mapping or are finished, or (`APART`) that differ from others of their
+    /// port.
     #[inline(always)]
     pub(super) fn finish_apart<F: Frame, const APART: bool>(
         &mut self,
@@ -369,6 +370,10 @@ impl Express {
         let mut finished = Finished::default();
         let (mut sealed, mut sealed_bytes) = (0, 0);
         for (index, frame) in frames.iter_mut().enumerate() {
+            if self.sealed >> index & 1 != 0 {
+                finished.add(tables.next_hop(self.leaves[index]), frame.bytes().len());
+                continue;
+            }
             let is_apart = APART && self.apart.has(index);
             let family = if is_apart {
                 self.apart.family(index)

@@ -11,13 +11,13 @@ use dataplane::node::Node;
 use super::{Express, L3};
 use crate::fib::{self, Kind};
 use crate::meta::{Meta, NO_RULE, Next};
-use crate::steer::full;
 use crate::steer::memory::Memory;
 use crate::steer::node::Steering;
 use crate::steer::returns::Common;
 use crate::steer::rewrite::{self, Ends};
 use crate::steer::spot::{Spot, Way};
 use crate::steer::view::{Server, Steer, count_packet};
+use crate::steer::{encap, full};
 use crate::tables::{PortTable, Tables, VrfId};
 
 impl Express {
@@ -73,6 +73,19 @@ impl Express {
                 continue;
             };
             let (spot, len) = (&self.spots[index], frame.bytes().len());
+            if spot.way == Way::Encapsulated {
+                // Any other than one more packet of a flow is for the nodes.
+                if let Some(ready) = steer.steady(memory, spot, now)
+                    && let Some(tunnel) = steer.tunnel(ready.number)
+                    && let next_hop = tables.next_hop(ready.next_hop)
+                    && encap::seal(tunnel, next_hop, spot.flow, frame).is_some()
+                {
+                    count_packet(ready.number, len, counters);
+                    *leaf = ready.next_hop;
+                    self.sealed |= 1 << index;
+                }
+                continue;
+            }
             let (number, next_hop) = if let Some(ready) = steer.steady(memory, spot, now) {
                 count_packet(ready.number, len, counters);
                 (ready.number, ready.next_hop)

@@ -10,8 +10,8 @@
 //! inner flow: the flow label (RFC 6438 3), with GUE the UDP source port too. IPv4 has neither, and most cards look at
 //! addresses alone when there are no ports: there the source is one of many, if the operator gives a prefix of them.
 //!
-//! Nothing here chooses a server. Called by [`super::node`] for one packet; all but [`encapsulate`] is done when tables are
-//! built.
+//! Nothing here chooses a server. Called by [`super::node`] for one packet ([`encapsulate`]), and on the short way
+//! ([`seal`]); the rest is done when tables are built.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -19,17 +19,19 @@ use dataplane::frame::Frame;
 use dataplane::reason::DropReason;
 use dataplane::wire::checksum::{self, Sum};
 use dataplane::wire::ipv6::{self, proto};
-use dataplane::wire::{ipv4, udp};
+use dataplane::wire::{ethernet, ipv4, udp};
 use ipnet::Ipv4Net;
 
 use super::flow;
 use super::spec::Mode;
-use crate::fib::{self, HOP_LIMIT, Kind};
+use crate::fib::{self, HOP_LIMIT, Kind, NextHop};
 use crate::icmp_error::IcmpError;
 use crate::lisp::flow::{label, scatter, source_port};
 use crate::meta::{Entry, Family, Meta, Next};
 use crate::tables::Tables;
 
+/// Offset of the IPv6 header of an untagged frame.
+const L3: usize = ethernet::HEADER_LEN;
 /// Hop limit of an outer header: it is a packet of ours.
 const OUTER_HOP_LIMIT: u8 = 64;
 /// Protocol number of an IPv6 packet in another.
@@ -75,12 +77,12 @@ impl Tunnel {
         let outer = match mode {
             Mode::L2 | Mode::Dnat { .. } | Mode::FullNat { .. } => return None,
             Mode::Ip6Ip6 { source } => {
-                write_v6(&mut headers, IPV6, source, server);
+                prepare_v6(&mut headers, IPV6, source, server);
                 Outer::Ipv6
             }
             Mode::IpIp { source } => {
                 let server = server.to_ipv4_mapped()?;
-                write_v4(&mut headers, source, server);
+                prepare_v4(&mut headers, source, server);
                 Outer::Ipv4 {
                     spread: u32::from(source.hostmask()),
                     sum: checksum::sum(&headers[..ipv4::HEADER_LEN]),
@@ -91,7 +93,7 @@ impl Tunnel {
                 port,
                 checksum,
             } => {
-                write_v6(&mut headers, proto::UDP, source, server);
+                prepare_v6(&mut headers, proto::UDP, source, server);
                 headers[UDP_OFFSET + 2..UDP_OFFSET + 4].copy_from_slice(&port.to_be_bytes());
                 headers[GUE_OFFSET..].copy_from_slice(&GUE);
                 let pseudo =
@@ -122,18 +124,30 @@ impl Tunnel {
 
     /// Write the headers before a packet of a flow with this hash: `packet` begins with room for them. Its lengths fit 16
     /// bits.
+    #[inline(always)]
     fn write(&self, packet: &mut [u8], class: u8, hash: u64) -> Option<()> {
-        let (headers, inner) = packet.split_at_mut_checked(self.len())?;
-        headers.copy_from_slice(self.headers.get(..headers.len())?);
-        let whole = u16::try_from(headers.len() + inner.len()).ok()?;
+        let whole = u16::try_from(packet.len()).ok()?;
         match self.outer {
-            Outer::Ipv6 | Outer::Gue { .. } => {
-                let first = 6 << 28 | u32::from(class) << 20 | label(hash);
-                let payload = whole - ipv6::HEADER_LEN as u16; // `as`: 40
-                headers[..4].copy_from_slice(&first.to_be_bytes());
-                headers[4..6].copy_from_slice(&payload.to_be_bytes());
+            Outer::Ipv6 => {
+                self.write_v6::<{ ipv6::HEADER_LEN }>(packet, whole, class, hash)?;
+            }
+            Outer::Gue { sum } => {
+                let (headers, inner) = self.write_v6::<LEN_MAX>(packet, whole, class, hash)?;
+                let udp = headers.get_mut(UDP_OFFSET..GUE_OFFSET)?;
+                let (port, len) = (source_port(hash), whole - UDP_OFFSET as u16); // `as`: 40
+                udp[..2].copy_from_slice(&port.to_be_bytes());
+                udp[4..6].copy_from_slice(&len.to_be_bytes());
+                if let Some(sum) = sum {
+                    let sum = sum + Sum::word(port) + Sum::word(len) + Sum::word(len);
+                    let checksum = match (sum + checksum::sum(inner)).checksum() {
+                        0 => 0xffff, // RFC 768: 0 would mean none
+                        checksum => checksum,
+                    };
+                    udp[6..].copy_from_slice(&checksum.to_be_bytes());
+                }
             }
             Outer::Ipv4 { spread, sum } => {
+                let (headers, _) = self.begin::<{ ipv4::HEADER_LEN }>(packet)?;
                 let source = (scatter(hash, SEED) >> 32) as u32 & spread; // `as`: the upper half
                 let source = source.to_be_bytes();
                 headers[1] = class;
@@ -146,25 +160,39 @@ impl Tunnel {
                 headers[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
             }
         }
-        if let Outer::Gue { sum } = self.outer {
-            let udp = headers.get_mut(UDP_OFFSET..GUE_OFFSET)?;
-            let (port, len) = (source_port(hash), whole - UDP_OFFSET as u16); // `as`: 40
-            udp[..2].copy_from_slice(&port.to_be_bytes());
-            udp[4..6].copy_from_slice(&len.to_be_bytes());
-            if let Some(sum) = sum {
-                let sum = sum + Sum::word(port) + Sum::word(len) + Sum::word(len);
-                let checksum = match (sum + checksum::sum(inner)).checksum() {
-                    0 => 0xffff, // RFC 768: 0 would mean none
-                    checksum => checksum,
-                };
-                udp[6..].copy_from_slice(&checksum.to_be_bytes());
-            }
-        }
         Some(())
+    }
+
+    /// Write what is prepared, of so many bytes: the headers, and what is behind them.
+    #[inline(always)]
+    fn begin<'p, const N: usize>(
+        &self,
+        packet: &'p mut [u8],
+    ) -> Option<(&'p mut [u8; N], &'p mut [u8])> {
+        let (headers, inner) = packet.split_first_chunk_mut()?;
+        *headers = *self.headers.first_chunk()?;
+        Some((headers, inner))
+    }
+
+    /// The same of headers that begin with IPv6's, and what that says of the packet.
+    #[inline(always)]
+    fn write_v6<'p, const N: usize>(
+        &self,
+        packet: &'p mut [u8],
+        whole: u16,
+        class: u8,
+        hash: u64,
+    ) -> Option<(&'p mut [u8; N], &'p mut [u8])> {
+        let (headers, inner) = self.begin::<N>(packet)?;
+        let first = 6 << 28 | u32::from(class) << 20 | label(hash);
+        let payload = whole - ipv6::HEADER_LEN as u16; // `as`: 40
+        headers[..4].copy_from_slice(&first.to_be_bytes());
+        headers[4..6].copy_from_slice(&payload.to_be_bytes());
+        Some((headers, inner))
     }
 }
 
-fn write_v6(headers: &mut [u8; LEN_MAX], protocol: u8, source: Ipv6Addr, server: Ipv6Addr) {
+fn prepare_v6(headers: &mut [u8; LEN_MAX], protocol: u8, source: Ipv6Addr, server: Ipv6Addr) {
     headers[6] = protocol;
     headers[7] = OUTER_HOP_LIMIT;
     headers[8..24].copy_from_slice(&source.octets());
@@ -172,7 +200,7 @@ fn write_v6(headers: &mut [u8; LEN_MAX], protocol: u8, source: Ipv6Addr, server:
 }
 
 /// "Don't fragment" is set, so the identification means nothing (RFC 6864 4.1).
-fn write_v4(headers: &mut [u8; LEN_MAX], source: Ipv4Net, server: Ipv4Addr) {
+fn prepare_v4(headers: &mut [u8; LEN_MAX], source: Ipv4Net, server: Ipv4Addr) {
     headers[0] = 0x45;
     headers[6] = 0x40;
     headers[8] = OUTER_HOP_LIMIT;
@@ -263,6 +291,33 @@ pub(super) fn encapsulate<F: Frame>(
         ..Meta::originate(next_hop.interface)
     };
     fib::exceptional(tables, frame.bytes(), meta)
+}
+
+/// Put a packet in an untagged frame in one of ours to the server, link header and all, if nothing is in its way: how long
+/// the frame is then. Else it is as it was, and for [`encapsulate`].
+#[inline(always)]
+pub(crate) fn seal<F: Frame>(
+    tunnel: &Tunnel,
+    next_hop: &NextHop,
+    hash: u64,
+    frame: &mut F,
+) -> Option<usize> {
+    let header = *frame
+        .bytes()
+        .get(L3..)?
+        .first_chunk::<{ ipv6::HEADER_LEN }>()?;
+    let room = tunnel.len();
+    let len = frame.bytes().len() + room;
+    if header[HOP_LIMIT] <= 1 || len > usize::from(next_hop.express_max_untranslated) {
+        return None;
+    }
+    frame.prepend(room).ok()?;
+    let (link, packet) = frame.bytes_mut().split_first_chunk_mut::<L3>()?;
+    link.copy_from_slice(&next_hop.link[..L3]);
+    *packet.get_mut(room + HOP_LIMIT)? -= 1;
+    // RFC 6040 4.1, RFC 2474: class and congestion notification are the inner ones.
+    tunnel.write(packet, header[0] << 4 | header[1] >> 4, hash)?;
+    Some(len)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 //! are in `sessions`.
 
 mod census;
-mod encap;
+pub(crate) mod encap;
 pub(crate) mod flow;
 pub(crate) mod full;
 mod health;

@@ -118,7 +118,7 @@ pub(crate) fn step<F: Frame>(
         }
     };
     meta.next_hop = server.next_hop;
-    match (steer.tunnel(server), steer.mode(server)) {
+    match (steer.tunnel(server.number), steer.mode(server)) {
         (Some(tunnel), _) => encapsulate(tables, tunnel, read.flow(), frame, meta),
         (None, Some(Mode::Dnat { .. })) => translate(tables, server.end(), frame, meta),
         (None, _) => fib::exceptional(tables, frame.bytes(), meta),

@@ -21,6 +21,8 @@ pub(crate) enum Way {
     Plain,
     /// By what is remembered, and to the server's address.
     Translated,
+    /// By what is remembered, and in one of ours.
+    Encapsulated,
     /// By a session, which says both ends.
     Session,
     /// None is common.
@@ -35,6 +37,9 @@ impl Way {
             Some(Mode::L2) if is_common => Self::Plain,
             Some(Mode::Dnat { .. }) if is_common => Self::Translated,
             Some(Mode::FullNat { .. }) if is_common => Self::Session,
+            Some(Mode::Ip6Ip6 { .. } | Mode::IpIp { .. } | Mode::Gue { .. }) if is_common => {
+                Self::Encapsulated
+            }
             _ => Self::Odd,
         }
     }
@@ -43,7 +48,9 @@ impl Way {
 /// Where a common packet's flow is remembered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spot {
-    /// The flow's hash as this box remembers it.
+    /// The flow's hash, the same on every box.
+    pub(crate) flow: u64,
+    /// The same as this box remembers it.
     hash: u64,
     pool: u16,
     pub(crate) role: Role,
@@ -53,6 +60,7 @@ pub(crate) struct Spot {
 impl Spot {
     /// No packet's.
     pub(crate) const NONE: Self = Self {
+        flow: 0,
         hash: 0,
         pool: 0,
         role: Role::Later,
@@ -116,13 +124,19 @@ impl Steer {
         let port = u16::from_be_bytes([c, d]);
         let mut entries = address.entries.iter();
         let entry = entries.find(|entry| entry.takes(protocol, Some(port)))?;
-        if entry.way == Way::Odd || entry.way != Way::Plain && !has_checksum {
+        let is_common = match entry.way {
+            Way::Plain | Way::Encapsulated => true,
+            Way::Translated | Way::Session => has_checksum,
+            Way::Odd => false,
+        };
+        if !is_common {
             return None;
         }
         let addresses = Hashed::new(flow::SEED, &head[8..]);
-        let hash = addresses.with(flow::last_of(protocol, [a, b, c, d]));
+        let flow = addresses.with(flow::last_of(protocol, [a, b, c, d]));
         Some(Spot {
-            hash: scatter(hash, self.seed),
+            flow,
+            hash: scatter(flow, self.seed),
             pool: entry.pool,
             role,
             way: entry.way,

@@ -173,10 +173,10 @@ impl Steer {
         self.clock.0.load(Relaxed) as u16 // `as`: it wraps
     }
 
-    /// What is put before packets to the server, if anything is.
-    pub(super) fn tunnel(&self, server: &Server) -> Option<&Tunnel> {
-        let place = usize::from(server.number & PLACE_MASK);
-        self.tunnels.get(place)?.as_ref()
+    /// What is put before packets to the server with this number, if anything is.
+    #[inline(always)]
+    pub(crate) fn tunnel(&self, number: u16) -> Option<&Tunnel> {
+        self.tunnels.get(place_of(number))?.as_ref()
     }
 
     #[inline(always)]
