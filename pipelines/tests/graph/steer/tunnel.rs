@@ -16,6 +16,37 @@ fn site(count: u8) -> Site {
     Site::new(pool(servers(count), mode), services())
 }
 
+/// One more packet of a flow that goes on takes the short way, and leaves like the first, which did not; and one that is
+/// too large is told so there too.
+fn assert_goes_on_as_it_began(site: &mut Site, room: usize) {
+    let packet = from_client(1).traffic_class(0x2b).hop_limit(9);
+    for payload in [&b"question"[..], b"odd", b""] {
+        let frame = packet.clone().udp(5, 443, payload).build();
+        let bursts = (0..4).map(|_| site.bench.receive(UPLINK, std::slice::from_ref(&frame)));
+        let sent: Vec<_> = bursts.flatten().collect();
+        assert_eq!(sent.len(), 4);
+        assert!(sent.iter().all(|other| *other == sent[0]), "{sent:?}");
+    }
+    assert_eq!(site.counted(0).0, 12);
+    let udp = |len: usize| packet.clone().udp(5, 443, &vec![7; len - 48]).build();
+    assert_eq!(site.bench.receive(UPLINK, &[udp(room)])[0].0, INSIDE);
+    assert_eq!(site.bench.receive(UPLINK, &[udp(room + 1)])[0].0, UPLINK);
+    let expired = packet.hop_limit(1).udp(5, 443, b"late").build();
+    assert_eq!(site.bench.receive(UPLINK, &[expired])[0].0, UPLINK);
+    assert_eq!(
+        site.bench.drops(),
+        [(DropReason::HopLimit, 1), (DropReason::PacketTooBig, 1)]
+    );
+}
+
+#[test]
+fn every_packet_of_a_flow_leaves_like_its_first() {
+    assert_goes_on_as_it_began(&mut site(1), 1460);
+    assert_goes_on_as_it_began(&mut site_v4(1, "198.18.0.0/20"), 1480);
+    assert_goes_on_as_it_began(&mut site_gue(1, true), 1448);
+    assert_goes_on_as_it_began(&mut site_gue(1, false), 1448);
+}
+
 #[test]
 fn the_packet_travels_inside_one_of_ours() {
     let mut site = site(1);
