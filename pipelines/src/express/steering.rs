@@ -155,20 +155,18 @@ impl Express {
                     && let Some((session, server)) =
                         full::known(steer, memory, (spot.role, place), packet, now)
                     && let Some(number) = fib::neighbor_of(tables, vrf, packet, server.next_hop)
-                    && let Some(ends) = full::outward(steer, &session, true)
+                    && let Some(ends) = full::outward_whole(steer, &session)
                 {
                     count_packet(server.number, len, counters);
-                    rewrite::common(packet, &ends);
+                    rewrite::whole(packet, &ends);
                     *leaf = number;
                 }
             } else if let Some(ends) =
-                full::answer(memory, tables.next_hop(*leaf).first, packet, now)
+                full::answer(steer, memory, tables.next_hop(*leaf).first, packet, now)
             {
-                rewrite::common(packet, &ends);
-                if let Some(client) = ends.destination {
-                    answers.push(client.address);
-                    positions.push(index);
-                }
+                rewrite::whole(packet, &ends);
+                answers.push(ends.destination);
+                positions.push(index);
             }
         }
         if answers.is_empty() {

@@ -9,12 +9,13 @@
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::Frame;
 use dataplane::reason::DropReason;
+use dataplane::wire::checksum::Sum;
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{ext, icmpv6, tcp};
 
 use super::flow::{self, Read, Role};
 use super::memory::{Memory, Stage};
-use super::rewrite::{self, End, Ends};
+use super::rewrite::{self, End, Ends, Whole};
 use super::sessions::{Place, Session, Taken, Target, Tuple};
 use super::spec::{Mode, State};
 use super::spot::steady_stage;
@@ -133,7 +134,8 @@ impl Outward<'_> {
             return Err(Next::Drop(DropReason::SteerProtocol));
         }
         // Nobody sends from there but us.
-        if steer.sources.contains(&Some(tuple.client)) {
+        let mut sources = steer.sources.iter().flatten();
+        if sources.any(|source| source.address == tuple.client) {
             return Err(Next::Drop(DropReason::SteerNoFlow));
         }
         let server = steer
@@ -315,12 +317,11 @@ impl Steer {
 }
 
 /// What both ends of a client's packet become.
-#[inline(always)]
-pub(crate) fn outward(steer: &Steer, session: &Session<'_>, has_ports: bool) -> Option<Ends> {
+fn outward(steer: &Steer, session: &Session<'_>, has_ports: bool) -> Option<Ends> {
     let target = session.target();
     Some(Ends {
         source: Some(End {
-            address: steer.source(session.place.source)?,
+            address: steer.source(session.place.source)?.address,
             port: Some(session.place.port),
         }),
         destination: Some(End {
@@ -330,9 +331,20 @@ pub(crate) fn outward(steer: &Steer, session: &Session<'_>, has_ports: bool) -> 
     })
 }
 
-/// What both ends of an answer become.
+/// The same of one with ports.
 #[inline(always)]
-pub(crate) fn homeward(tuple: &Tuple) -> Ends {
+pub(crate) fn outward_whole(steer: &Steer, session: &Session<'_>) -> Option<Whole> {
+    let (source, target) = (steer.source(session.place.source)?, session.target());
+    Some(Whole {
+        source: source.address,
+        destination: target.address,
+        ports: [session.place.port, target.port],
+        changed: session.change() + source.sum + Sum::word(session.place.port),
+    })
+}
+
+/// What both ends of an answer become.
+fn homeward(tuple: &Tuple) -> Ends {
     Ends {
         source: Some(End {
             address: tuple.service,
@@ -381,7 +393,13 @@ pub(crate) fn place_of(packet: &[u8], source: u32) -> Option<Place> {
 
 /// What a common answer to source address `source` becomes, if its flow is known here.
 #[inline(always)]
-pub(crate) fn answer(memory: &Memory, source: u32, packet: &[u8], now: u16) -> Option<Ends> {
+pub(crate) fn answer(
+    steer: &Steer,
+    memory: &Memory,
+    source: u32,
+    packet: &[u8],
+    now: u16,
+) -> Option<Whole> {
     let place = place_of(packet, source)?;
     let session = memory.sessions().of_place(place, now)?;
     let (tuple, target) = (session.tuple(), session.target());
@@ -396,8 +414,14 @@ pub(crate) fn answer(memory: &Memory, source: u32, packet: &[u8], now: u16) -> O
         proto::TCP => flow::role_of_tcp(*payload.get(tcp::FLAGS_OFFSET)?),
         _ => Role::Datagram,
     };
+    let source = steer.source(place.source)?;
     session.renew(answered(session.stage(), role), now);
-    Some(homeward(&tuple))
+    Some(Whole {
+        source: tuple.service,
+        destination: tuple.client,
+        ports: [tuple.service_port, tuple.client_port],
+        changed: -(session.change() + source.sum + Sum::word(place.port)),
+    })
 }
 
 /// The flow of a common packet of a client at the place that was guessed, and its server, if it stays with it.

@@ -20,7 +20,9 @@ use super::spec::{
     Settings, State,
 };
 use super::spot::{Ready, Way};
-use super::view::{Address, Clock, Entry, PLACE_BITS, Pool, Server, Split, Steer, place_of};
+use super::view::{
+    Address, Clock, Entry, PLACE_BITS, Pool, Server, Source, Split, Steer, place_of,
+};
 use crate::tables::VrfId;
 
 /// A service address in its VRF.
@@ -302,7 +304,7 @@ impl Registry {
             sources: self
                 .sources
                 .iter()
-                .map(|source| source.map(|(_, address)| address.octets()))
+                .map(|source| source.map(|(_, address)| Source::new(address)))
                 .collect(),
             flows: self.settings.flows,
             seed: self.settings.seed,

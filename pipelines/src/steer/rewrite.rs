@@ -39,6 +39,16 @@ impl Ends {
     }
 }
 
+/// What both ends of a packet with ports are from now on, and what that changes in a sum.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whole {
+    pub(crate) source: [u8; 16],
+    pub(crate) destination: [u8; 16],
+    /// Source, then destination.
+    pub(crate) ports: [u16; 2],
+    pub(crate) changed: Sum,
+}
+
 /// Where things stand in an upper-layer header.
 struct Places {
     source_port: Option<usize>,
@@ -81,6 +91,30 @@ pub(crate) fn common(packet: &mut [u8], ends: &Ends) {
         let changed = changed + ports(tcp, ends);
         update(tcp, tcp::CHECKSUM_OFFSET, changed, false);
     }
+}
+
+/// The same as [`common`] of both ends.
+#[inline(always)]
+pub(crate) fn whole(packet: &mut [u8], whole: &Whole) {
+    let Some((header, payload)) = packet.split_first_chunk_mut::<{ ipv6::HEADER_LEN }>() else {
+        return;
+    };
+    let is_udp = header[6] == proto::UDP;
+    let at = if is_udp {
+        udp::CHECKSUM_OFFSET
+    } else {
+        tcp::CHECKSUM_OFFSET
+    };
+    if payload.len() < at + 2 {
+        return;
+    }
+    header[SOURCE..DESTINATION].copy_from_slice(&whole.source);
+    header[DESTINATION..].copy_from_slice(&whole.destination);
+    let [source, destination] = whole.ports.map(u16::to_be_bytes);
+    if let Some(ports) = payload.first_chunk_mut() {
+        *ports = [source[0], source[1], destination[0], destination[1]];
+    }
+    update(payload, at, whole.changed, is_udp);
 }
 
 /// Translate any packet.

@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use dataplane::prefetch;
 use dataplane::table::region::{Line, Region};
 use dataplane::table::slots::Slots;
+use dataplane::wire::checksum::{self, Sum};
 
 use super::memory::{LINES_BITS, SLOTS, Stage};
 
@@ -130,6 +131,15 @@ pub(crate) struct Session<'s> {
 const PORTS: usize = 6;
 const STATE: usize = 7;
 
+/// Where things stand in a state, above when the last packet came: how far the flow is, its protocol, what translation
+/// changes in a checksum, and what is left of the upper half of the flow's hash.
+const STAGE_AT: u32 = 16;
+const PROTOCOL_AT: u32 = 19;
+const CHANGE_AT: u32 = 27;
+const SIGNATURE_AT: u32 = 43;
+/// What of the upper half of a hash is left.
+const SIGNATURE_SHIFT: u32 = SIGNATURE_AT - 32;
+
 impl Session<'_> {
     #[inline(always)]
     fn word(&self, index: usize) -> u64 {
@@ -152,7 +162,7 @@ impl Session<'_> {
             service: self.address(2),
             client_port: (ports >> 48) as u16, // `as`: four of 16 bits
             service_port: (ports >> 32) as u16,
-            protocol: (self.word(STATE) >> 24) as u8, // `as`: the fourth byte
+            protocol: self.protocol(),
         }
     }
 
@@ -181,7 +191,7 @@ impl Session<'_> {
         let is_same = words.all(|(index, bytes)| self.word(index) == u64::from_ne_bytes(*bytes));
         is_same
             && ports.is_some_and(|ports| u64::from(ports) == known)
-            && (self.word(STATE) >> 24) as u8 == head[6] // `as`: the fourth byte
+            && self.protocol() == head[6]
     }
 
     /// The number of its server.
@@ -190,14 +200,25 @@ impl Session<'_> {
         self.word(PORTS) as u16 // `as`: the lowest 16 bits
     }
 
-    /// The upper half of the flow's hash.
-    fn signature(&self) -> u32 {
-        (self.word(STATE) >> 32) as u32 // `as`: the upper half
+    #[inline(always)]
+    fn protocol(&self) -> u8 {
+        (self.word(STATE) >> PROTOCOL_AT) as u8 // `as`: eight bits of it
+    }
+
+    /// What the server in the place of the service, and nothing in the place of the client, change in a sum.
+    #[inline(always)]
+    pub(crate) fn change(&self) -> Sum {
+        Sum::word((self.word(STATE) >> CHANGE_AT) as u16) // `as`: 16 bits of it
+    }
+
+    /// Whether it is the one to which a slot with this key leads.
+    fn is_led_to_by(&self, key: u32) -> bool {
+        self.word(STATE) >> SIGNATURE_AT == u64::from(key >> SIGNATURE_SHIFT)
     }
 
     #[inline(always)]
     pub(crate) fn stage(&self) -> Stage {
-        Stage::of((self.word(STATE) >> 16) as u32) // `as`: the third byte is among the lowest bits
+        Stage::of((self.word(STATE) >> STAGE_AT) as u32) // `as`: it is in the lower half
     }
 
     /// Seconds since the last packet. After 18 hours it begins again: a place that nobody asked for in all that time may
@@ -207,17 +228,17 @@ impl Session<'_> {
         now.wrapping_sub(self.word(STATE) as u16) // `as`: the lowest bits
     }
 
-    /// Whether it is one whose time is not over. A free place has neither protocol nor signature.
+    /// Whether it is one whose time is not over. A free place has no protocol.
     #[inline(always)]
     pub(super) fn is_live(&self, now: u16) -> bool {
-        self.word(STATE) >> 24 != 0 && self.age(now) <= self.stage().lifetime()
+        self.protocol() != 0 && self.age(now) <= self.stage().lifetime()
     }
 
     /// A packet came `now`, and the flow is this far. Writes only what changes.
     #[inline(always)]
     pub(crate) fn renew(&self, stage: Stage, now: u16) {
         let known = self.word(STATE);
-        let state = known & !0xff_ffff | state_of(stage, now);
+        let state = known >> PROTOCOL_AT << PROTOCOL_AT | state_of(stage, now);
         if state != known {
             self.line.0[STATE].store(state, Relaxed);
         }
@@ -226,7 +247,7 @@ impl Session<'_> {
     /// Whether it is this far and its last packet came in this second: then nothing is to be written about one more.
     #[inline(always)]
     pub(crate) fn is_steady(&self, stage: Stage, now: u16) -> bool {
-        self.word(STATE) & 0xff_ffff == state_of(stage, now)
+        self.word(STATE) & ((1 << PROTOCOL_AT) - 1) == state_of(stage, now)
     }
 
     /// The flow is over, and its port free.
@@ -236,14 +257,8 @@ impl Session<'_> {
 
     /// Another server from now on.
     pub(crate) fn move_to(&self, target: &Target, stage: Stage, now: u16) {
-        self.set_target(target, self.word(PORTS) >> 32);
-        self.renew(stage, now);
-    }
-
-    fn set_target(&self, target: &Target, client_side: u64) {
-        self.set_address(4, &target.address);
-        let server_side = u64::from(target.port) << 16 | u64::from(target.number);
-        self.line.0[PORTS].store(client_side << 32 | server_side, Relaxed);
+        let signature = self.word(STATE) >> SIGNATURE_AT;
+        self.set(&self.tuple(), target, signature, stage, now);
     }
 
     fn set_address(&self, index: usize, address: &[u8; 16]) {
@@ -252,27 +267,47 @@ impl Session<'_> {
         }
     }
 
-    fn set(&self, tuple: &Tuple, target: &Target, signature: u32, stage: Stage, now: u16) {
+    fn set(&self, tuple: &Tuple, target: &Target, signature: u64, stage: Stage, now: u16) {
         self.set_address(0, &tuple.client);
         self.set_address(2, &tuple.service);
-        let client_side = u64::from(tuple.client_port) << 16 | u64::from(tuple.service_port);
-        self.set_target(target, client_side);
-        let state =
-            u64::from(signature) << 32 | u64::from(tuple.protocol) << 24 | state_of(stage, now);
+        self.set_address(4, &target.address);
+        let ports = [
+            tuple.client_port,
+            tuple.service_port,
+            target.port,
+            target.number,
+        ];
+        let ports = ports
+            .iter()
+            .fold(0, |word, port| word << 16 | u64::from(*port));
+        self.line.0[PORTS].store(ports, Relaxed);
+        let state = signature << SIGNATURE_AT
+            | u64::from(change(tuple, target).fold()) << CHANGE_AT
+            | u64::from(tuple.protocol) << PROTOCOL_AT
+            | state_of(stage, now);
         self.line.0[STATE].store(state, Relaxed);
     }
 }
 
+/// What the target in the place of the service, and nothing in the place of the client, change in a sum.
+fn change(tuple: &Tuple, target: &Target) -> Sum {
+    let before = checksum::sum(&tuple.client)
+        + checksum::sum(&tuple.service)
+        + Sum::word(tuple.client_port)
+        + Sum::word(tuple.service_port);
+    -before + checksum::sum(&target.address) + Sum::word(target.port)
+}
+
 /// What a slot keeps of a hash.
 #[inline(always)]
-fn signature_of(hash: u64) -> u32 {
+fn key_of(hash: u64) -> u32 {
     (hash >> 32) as u32 // `as`: the upper half
 }
 
-/// The lower half of a state, but for the protocol.
+/// The part of a state that changes with packets.
 #[inline(always)]
 fn state_of(stage: Stage, now: u16) -> u64 {
-    (stage as u64) << 16 | u64::from(now) // `as`: a fieldless enum
+    (stage as u64) << STAGE_AT | u64::from(now) // `as`: a fieldless enum
 }
 
 /// All flows of one worker: address space from the start, memory as they come.
@@ -329,7 +364,7 @@ impl Sessions {
     #[inline(always)]
     pub(crate) fn guess(&self, hash: u64, flows: u32) -> Option<Place> {
         let slots = self.slots(hash, flows);
-        let index = slots.matches(signature_of(hash)).trailing_zeros();
+        let index = slots.matches(key_of(hash)).trailing_zeros();
         let place = slots.value(index);
         (index < SLOTS && place != 0).then(|| Place::of(place))
     }
@@ -357,7 +392,7 @@ impl Sessions {
         now: u16,
     ) -> Option<Session<'_>> {
         let slots = self.slots(hash, flows);
-        let mut matches = slots.matches(signature_of(hash));
+        let mut matches = slots.matches(key_of(hash));
         while matches != 0 {
             let place = slots.value(matches.trailing_zeros());
             matches &= matches - 1;
@@ -378,8 +413,8 @@ impl Sessions {
                 continue;
             }
             let session = self.at(Place::of(place));
-            let is_its = session.signature() == key;
-            if is_its && session.is_live(now) && session.stage() != Stage::Ended {
+            if session.is_led_to_by(key) && session.is_live(now) && session.stage() != Stage::Ended
+            {
                 visit(session.target().number);
             }
         }
@@ -405,8 +440,9 @@ impl Sessions {
             // Nobody finds it any more: its port is free too.
             self.at(Place::of(slots.value(slot))).forget();
         }
-        let signature = signature_of(hash);
-        slots.put(slot, signature, place.number());
+        let key = key_of(hash);
+        slots.put(slot, key, place.number());
+        let signature = u64::from(key >> SIGNATURE_SHIFT);
         self.at(place)
             .set(tuple, target, signature, Stage::New, now);
         if displaced_slot || displaced_place {
@@ -422,12 +458,12 @@ impl Sessions {
         let (mut free, mut oldest) = (None, None);
         for slot in 0..SLOTS {
             let (key, place) = (slots.key(slot), slots.value(slot));
-            let had_it = key == signature_of(hash);
+            let had_it = key == key_of(hash);
             if free.is_some() && !had_it {
                 continue;
             }
             let session = self.at(Place::of(place));
-            let is_taken = place != 0 && session.signature() == key && session.is_live(now);
+            let is_taken = place != 0 && session.is_led_to_by(key) && session.is_live(now);
             if !is_taken {
                 if had_it {
                     return Some((slot, false));

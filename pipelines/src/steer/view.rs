@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use dataplane::counters::WorkerCounters;
 use dataplane::reason::DropReason;
 use dataplane::table::maglev::Maglev;
+use dataplane::wire::checksum::{self, Sum};
 use ipnet::Ipv6Net;
 
 use super::encap::Tunnel;
@@ -129,6 +130,23 @@ impl Server {
     }
 }
 
+/// A source address of full NAT.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    pub(super) address: [u8; 16],
+    pub(super) sum: Sum,
+}
+
+impl Source {
+    pub(super) fn new(address: Ipv6Addr) -> Self {
+        let address = address.octets();
+        Self {
+            address,
+            sum: checksum::sum(&address),
+        }
+    }
+}
+
 /// Everything of steering one version of the tables knows.
 #[derive(Debug)]
 pub(crate) struct Steer {
@@ -144,7 +162,7 @@ pub(crate) struct Steer {
     pub(super) tunnels: Box<[Option<Tunnel>]>,
     pub(crate) returns: Returns,
     /// Source addresses by number.
-    pub(super) sources: Box<[Option<[u8; 16]>]>,
+    pub(super) sources: Box<[Option<Source>]>,
     pub(super) flows: u32,
     pub(super) seed: u64,
     pub(super) clock: Clock,
@@ -188,8 +206,8 @@ impl Steer {
 
     /// A source address.
     #[inline(always)]
-    pub(super) fn source(&self, number: u16) -> Option<[u8; 16]> {
-        *self.sources.get(usize::from(number))?
+    pub(super) fn source(&self, number: u16) -> Option<&Source> {
+        self.sources.get(usize::from(number))?.as_ref()
     }
 
     /// Which pool a packet to a service address goes to, and what it is remembered by.

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use dataplane::testing::builder::Packet;
 use proptest::prelude::*;
 
+use super::super::rewrite::{self, End, Ends, Whole};
 use super::*;
 
 const FLOWS: u32 = 64;
@@ -99,6 +101,67 @@ proptest! {
             }
             for (place, ..) in twin.values() {
                 prop_assert!(sessions.of_place(*place, now).is_some());
+            }
+        }
+    }
+}
+
+fn ends() -> impl Strategy<Value = ([u8; 16], u16)> {
+    (any::<[u8; 16]>(), any::<u16>())
+}
+
+proptest! {
+    /// What a flow keeps of the change in a checksum makes the packet that is made when both ends are looked at, on the
+    /// way to its server, to the one it is moved to, and on the way back.
+    #[test]
+    fn the_change_that_is_kept_is_that_of_its_ends(
+        client in ends(),
+        service in ends(),
+        source in any::<[u8; 16]>(),
+        servers in [ends(), ends()],
+        is_tcp: bool,
+        data in prop::collection::vec(any::<u8>(), 0..9),
+    ) {
+        let tuple = Tuple {
+            client: client.0,
+            service: service.0,
+            client_port: client.1,
+            service_port: service.1,
+            protocol: if is_tcp { 6 } else { 17 },
+        };
+        let target = |(address, port): ([u8; 16], u16)| Target { number: 1, address, port };
+        let sessions = Sessions::new(Shares::new(0, 1));
+        let Taken::Free(place) = sessions.begin((7, FLOWS), (&tuple, &target(servers[0])), 0, 9) else {
+            return Err(TestCaseError::fail("there is room"));
+        };
+        let session = sessions.of_place(place, 9).expect("it began");
+        for server in servers {
+            session.move_to(&target(server), Stage::Connected, 9);
+            prop_assert_eq!((session.tuple(), session.target()), (tuple, target(server)));
+            prop_assert!(session.is_steady(Stage::Connected, 9));
+            let changed = session.change() + checksum::sum(&source) + Sum::word(place.port);
+            let ways = [
+                ((client, service), ((source, place.port), server), changed),
+                ((server, (source, place.port)), (service, client), -changed),
+            ];
+            for (before, after, changed) in ways {
+                let packet = Packet::anywhere().ipv6(before.0.0.into(), before.1.0.into());
+                let mut slow = match is_tcp {
+                    true => packet.tcp(before.0.1, before.1.1, &data),
+                    false => packet.udp(before.0.1, before.1.1, &data),
+                }
+                .build_ipv6();
+                let mut fast = slow.clone();
+                let end = |(address, port)| Some(End { address, port: Some(port) });
+                rewrite::common(&mut slow, &Ends { source: end(after.0), destination: end(after.1) });
+                let whole = Whole {
+                    source: after.0.0,
+                    destination: after.1.0,
+                    ports: [after.0.1, after.1.1],
+                    changed,
+                };
+                rewrite::whole(&mut fast, &whole);
+                prop_assert_eq!(fast, slow);
             }
         }
     }
