@@ -1,6 +1,6 @@
 //! How servers are checked: what is asked has what it needs, from an address of ours, at a port of the service.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -108,10 +108,11 @@ fn tls(table: &HealthTable, authorities: &mut Authorities, sink: &mut Sink<'_>) 
 
 /// The name or address of a Host header, without its port (RFC 9110 7.2).
 fn name_of(host: &str) -> Option<ServerName<'static>> {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?.0,
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    };
+    if let Some(rest) = host.strip_prefix('[') {
+        let address: Ipv6Addr = rest.split_once(']')?.0.parse().ok()?;
+        return Some(IpAddr::V6(address).into());
+    }
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
     ServerName::try_from(name.to_owned()).ok()
 }
 
