@@ -184,7 +184,10 @@ pub enum CertificateFault {
     /// Its signature, or what the server signed with its key, is not right.
     #[error("is not signed as it should be")]
     BadSignature,
-    /// Anything else, such as an authority's where a server's belongs.
+    /// It is an authority's by its own words, as those that sign themselves often are, and is not listed itself.
+    #[error("is an authority's, and not one that is believed")]
+    Authority,
+    /// Anything else, such as an old version.
     #[error("is not acceptable")]
     Unacceptable,
 }

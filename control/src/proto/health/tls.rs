@@ -10,9 +10,9 @@ use rustls::pki_types::ServerName;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError};
 
-use super::trust::Tls;
+use super::trust::{Tls, is_authority};
 use super::{CertificateFault, Failure};
 
 /// A session.
@@ -191,6 +191,9 @@ fn fault(why: &CertificateError) -> CertificateFault {
             CertificateFault::OtherPurpose
         }
         CertificateError::BadSignature => CertificateFault::BadSignature,
+        CertificateError::Other(OtherError(why)) if is_authority(&**why) => {
+            CertificateFault::Authority
+        }
         _ => CertificateFault::Unacceptable,
     }
 }

@@ -13,7 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
+    SignatureScheme,
 };
 use serde::{Serialize, Serializer};
 
@@ -103,6 +104,12 @@ impl Serialize for Trust {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bool(self.authorities.is_some())
     }
+}
+
+/// Whether a server's certificate was refused for being an authority's.
+pub(super) fn is_authority(why: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let why = why.downcast_ref();
+    matches!(why, Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 fn name<S: Serializer>(name: &Option<ServerName<'_>>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -205,8 +212,8 @@ impl ServerCertVerifier for Listed {
         match verified {
             // A certificate that signed itself is often an authority's by its own words, which no server's may be. Where the
             // operator lists that very one, it is meant. Its dates were looked at first, the name was not.
-            Err(Error::InvalidCertificate(CertificateError::Other(_)))
-                if self.authorities.iter().any(|one| one == end) =>
+            Err(Error::InvalidCertificate(CertificateError::Other(OtherError(why))))
+                if is_authority(&*why) && self.authorities.iter().any(|one| one == end) =>
             {
                 verify_server_name(&ParsedCertificate::try_from(end)?, name)?;
                 Ok(ServerCertVerified::assertion())
