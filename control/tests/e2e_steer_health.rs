@@ -9,7 +9,7 @@ mod stage;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use control::lab::wait_until;
+use control::lab::{Process, wait_until};
 use serde_json::Value;
 use stage::*;
 
@@ -77,6 +77,167 @@ pool = "by-service"
 "#,
         told.display()
     )
+}
+
+const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls");
+
+/// The servers asked by HTTPS, and verified with a certificate of the tests; and asked so, whatever they show.
+fn https(authority: &str) -> String {
+    let servers = |name: &str, what: &str| {
+        format!(
+            r#"
+[[pools]]
+name = "{name}"
+servers = [
+    {{ name = "web-1", address = "2001:db8:5::11" }},
+    {{ name = "web-2", address = "2001:db8:5::12" }},
+    {{ name = "web-3", address = "2001:db8:5::13" }},
+]
+health = {{ kind = "https", port = 443, status = [200], interval_ms = 500, timeout_ms = 400, fall = 2, {what} }}
+"#
+        )
+    };
+    let verify = format!("host = \"www.example.com\", verify = \"{CERTIFICATES}/{authority}.pem\"");
+    servers("verified", &verify) + &servers("any", "")
+}
+
+/// A server of HTTPS: certificate and key, the highest version, and a file with the status it answers with. It tells
+/// the names it was asked for.
+const HTTPS: &str = r#"
+import http.server, socket, ssl, sys
+certificate, version, status = sys.argv[1:]
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        with open(status) as file:
+            self.send_response(int(file.read()))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        with open(status + "-told", "a") as file:
+            print(self.connection.version(), self.connection.asked, self.headers["Host"], file=file)
+    def log_message(self, *words):
+        pass
+def remember(connection, name, context):
+    connection.asked = name
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(certificate + ".pem", certificate + ".key")
+context.maximum_version = ssl.TLSVersion[version]
+context.sni_callback = remember
+server = Server(("::", 443), Handler)
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()
+"#;
+
+/// A server that takes connections, and says something in clear or nothing.
+const NO_TLS: &str = r#"
+import socket, sys
+server = socket.create_server(("::", 443), family=socket.AF_INET6)
+kept = []
+while True:
+    kept = kept[-50:] + [server.accept()[0]]
+    kept[-1].send(sys.argv[1].encode())
+"#;
+
+/// What a server runs at port 443, in place of what it ran.
+fn listen_443(stage: &Stage, index: usize, words: &[&str]) -> Process {
+    let host = &stage.servers[index];
+    let listens = || {
+        let listening = host.run(&["ss", "-ltnH"]);
+        listening.is_ok_and(|text| text.contains(":443 "))
+    };
+    wait_until("a free port", Duration::from_secs(10), || !listens()).expect("free");
+    let process = host
+        .spawn(&[&["python3", "-c"], words].concat())
+        .expect("a server");
+    wait_until("a server that listens", Duration::from_secs(20), listens).expect("listens");
+    process
+}
+
+fn cause(stage: &Stage, pool: &str, index: usize) -> String {
+    let cause = &stage.servers_of(pool)[index]["health"]["cause"];
+    cause.as_str().unwrap_or_default().to_owned()
+}
+
+/// RFC 8446, RFC 5246 and RFC 5280 6: what a server shows and says decides, by either version.
+#[test]
+fn checks_by_https_follow_status_and_certificate() {
+    if !root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = config(&folder.path().join("told"));
+    let stage = Stage::new(&(text.clone() + &https("authority")));
+    let status = |index: usize| folder.path().join(format!("status-{index}"));
+    let answers = |index: usize, status_code: &str| {
+        std::fs::write(status(index), status_code).expect("written");
+    };
+    let serve = |index: usize, certificate: &str, version: &str| {
+        answers(index, "200");
+        let certificate = format!("{CERTIFICATES}/{certificate}");
+        let status = status(index).display().to_string();
+        listen_443(&stage, index, &[HTTPS, &certificate, version, &status])
+    };
+    let first = serve(0, "server", "TLSv1_3");
+    let second = serve(1, "alone", "TLSv1_2");
+    let third = serve(2, "old", "TLSv1_2");
+    wait_for_health(&stage, "any", &["up", "up", "up"]);
+    wait_for_health(&stage, "verified", &["up", "down", "down"]);
+    const ALONE: &str = "certificate is an authority's, and not one that is believed";
+    assert_eq!(cause(&stage, "verified", 1), ALONE);
+    assert_eq!(
+        cause(&stage, "verified", 2),
+        "certificate is not acceptable"
+    );
+    let told = |index: usize| {
+        let told = std::fs::read_to_string(format!("{}-told", status(index).display()));
+        told.unwrap_or_default()
+    };
+    assert!(told(0).contains("TLSv1.3 www.example.com www.example.com\n"));
+    assert!(told(0).contains("TLSv1.3 None [2001:db8:5::11]\n"));
+    assert!(told(1).contains("TLSv1.2 None [2001:db8:5::12]\n"));
+
+    // Its status changes, and changes back.
+    answers(0, "503");
+    wait_for_health(&stage, "verified", &["down", "down", "down"]);
+    assert_eq!(cause(&stage, "verified", 0), "status 503");
+    wait_for_health(&stage, "any", &["down", "up", "up"]);
+    answers(0, "200");
+    wait_for_health(&stage, "verified", &["up", "down", "down"]);
+
+    // It shows another certificate.
+    drop(first);
+    let first = serve(0, "alone", "TLSv1_3");
+    wait_for_health(&stage, "verified", &["down", "down", "down"]);
+    assert_eq!(cause(&stage, "verified", 0), ALONE);
+    wait_for_health(&stage, "any", &["up", "up", "up"]);
+
+    // Another is believed from now on: the one that these servers signed themselves.
+    let believed = text.clone() + &https("alone");
+    stage.appliance.write_config(&believed).expect("written");
+    stage.appliance.command(&["reload"]).expect("taken");
+    wait_for_health(&stage, "verified", &["up", "up", "down"]);
+
+    // What is no TLS, and what does not answer.
+    drop((first, second, third));
+    let _clear = listen_443(&stage, 0, &[NO_TLS, "220 mail.example.com\r\n"]);
+    let _silent = listen_443(&stage, 1, &[NO_TLS, ""]);
+    wait_for_health(&stage, "any", &["down", "down", "down"]);
+    wait_until("each cause", Duration::from_secs(5), || {
+        let causes = [0, 1, 2].map(|index| cause(&stage, "any", index));
+        causes
+            == [
+                "answer is not TLS",
+                "no end of the TLS handshake in time",
+                "connection refused",
+            ]
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:#?}", stage.servers_of("any")));
+    let shown = stage.service(&["show"]);
+    assert!(shown.contains("answer is not TLS"), "{shown}");
+    // Of all this nobody else is the worse.
+    wait_for_health(&stage, "web", &["up", "up", "up"]);
+    assert!(stage.ask().is_some());
 }
 
 fn health(stage: &Stage, pool: &str) -> Vec<String> {

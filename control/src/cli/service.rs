@@ -8,6 +8,9 @@ use super::{ShowArgs, SocketArgs};
 #[derive(Debug, Subcommand)]
 pub enum Service {
     /// Services, pools, servers, and what went to each
+    ///
+    /// A server that is checked, by ICMPv6, TCP, HTTP, HTTPS or UDP, has what the checks came to beside it, and why the last
+    /// one failed, such as the status it answered or what is wrong with its certificate.
     Show(ShowArgs),
     /// Let a server keep its flows and give it no new ones, for good or until it is idle or a time is over
     Drain(DrainArgs),

@@ -20,7 +20,7 @@ use super::scalar::{
     address, address_v6, boolean, choice, device, integer, mac, name, own_address, prefix,
     prefix_v6, reference, socket_path,
 };
-pub(super) use health::{HealthTable, Kind as HealthKind};
+pub(super) use health::{HealthTable, Kind as HealthKind, Verify};
 pub(super) use lisp::{
     InstanceTable, LispTable, LocatorTable, MapServerTable, MappingTable, OwnRlocTable,
 };

@@ -9,9 +9,10 @@ use crate::proto::health::{Pace, Probe};
 /// A pool's `health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
-    /// `kind`: `icmpv6`, `tcp`, `http` or `udp`, and what belongs to it: `port` (default: the first port of the first
-    /// service of the pool), `path` (default `/`), `host` (default: the address), `status` (default 200 to 399), `send`
-    /// and `expect` (default: nothing, and any answer).
+    /// `kind`: `icmpv6`, `tcp`, `http`, `https` or `udp`, and what belongs to it: `port` (default: the first port of the first
+    /// service of the pool), `path` (default `/`), `host` (default: the address), `status` (default 200 to 399),
+    /// `server_name` (default: that of `host`), `verify` (default `false`; `true`: with the authorities of this machine, or
+    /// the file that has them), `send` and `expect` (default: nothing, and any answer).
     pub probe: Probe,
     /// `interval_ms` (default 2,000), `timeout_ms` (default: half the interval, at most 1,000), `rise` (2), `fall` (3),
     /// `hold_down` (0 s), `hold_down_max` (300 s).

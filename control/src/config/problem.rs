@@ -106,6 +106,17 @@ pub enum Problem {
         maximum: usize,
     },
 
+    /// A file that a key names.
+    #[error("{file:?} {wrong}, expected {expected}")]
+    UnusableFile {
+        /// Its path.
+        file: String,
+        /// "cannot be read", "has no certificate".
+        wrong: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+
     // --- references and names ---
     /// No such port, interface or VRF.
     #[error("there is no {what} {found:?}, expected {}", one_of(expected))]

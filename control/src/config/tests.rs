@@ -1,6 +1,7 @@
 //! Whole texts in, whole models out; what is left out; what a reload may change; that no text makes it panic.
 
 mod families;
+mod health;
 mod lisp;
 
 use std::path::PathBuf;

@@ -54,12 +54,14 @@ fn target(
     let source = health.source.or_else(|| source(config, pool, server))?;
     let destination = peer(health, server);
     let mut probe = health.probe.clone();
-    if let Probe::Http { port, host, .. } = &mut probe
+    if let Probe::Http {
+        port, host, tls, ..
+    } = &mut probe
         && host.is_empty()
     {
-        *host = match *port {
-            80 => format!("[{destination}]"),
-            port => format!("[{destination}]:{port}"),
+        *host = match (*port, &tls) {
+            (80, None) | (443, Some(_)) => format!("[{destination}]"),
+            (port, _) => format!("[{destination}]:{port}"),
         };
     }
     Some(Target {

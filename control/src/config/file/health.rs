@@ -1,14 +1,16 @@
 //! `health` of `[[pools]]`.
 
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
 
+use rustls::pki_types::ServerName;
 use toml::de::DeValue;
 
 use super::super::error::{Place, Sink};
 use super::super::health::Target;
 use super::super::problem::Problem;
 use super::super::reader::{Field, List, Value, list};
-use super::super::scalar::{address_v6, choice, integer, reference};
+use super::super::scalar::{address_v6, choice, file_path, integer, reference};
 
 /// Ranges of a status, most.
 const STATUS_MAX: usize = 16;
@@ -21,7 +23,18 @@ pub(in crate::config) enum Kind {
     Icmpv6,
     Tcp,
     Http,
+    Https,
     Udp,
+}
+
+/// What `verify` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::config) enum Verify {
+    Nothing,
+    /// With the authorities that this machine believes.
+    System,
+    /// With those of a file.
+    File(PathBuf),
 }
 
 pub(in crate::config) struct HealthTable {
@@ -31,6 +44,8 @@ pub(in crate::config) struct HealthTable {
     pub(in crate::config) path: Field<String>,
     pub(in crate::config) host: Field<String>,
     pub(in crate::config) status: Field<List<(u16, u16)>>,
+    pub(in crate::config) server_name: Field<ServerName<'static>>,
+    pub(in crate::config) verify: Field<Verify>,
     pub(in crate::config) send: Field<Vec<u8>>,
     pub(in crate::config) expect: Field<Vec<u8>>,
     pub(in crate::config) target: Field<Target>,
@@ -62,6 +77,8 @@ pub(super) fn health(value: Value<'_>, sink: &mut Sink<'_>) -> Option<HealthTabl
                 sink,
             )
         }),
+        server_name: table.optional("server_name", sink, server_name),
+        verify: table.optional("verify", sink, verify),
         send: table.optional("send", sink, payload),
         expect: table.optional("expect", sink, payload),
         target: table.optional("target", sink, choice(&TARGETS)),
@@ -78,23 +95,13 @@ pub(super) fn health(value: Value<'_>, sink: &mut Sink<'_>) -> Option<HealthTabl
 }
 
 fn kind(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Kind> {
-    const KINDS: [(&str, Kind); 4] = [
+    const KINDS: [(&str, Kind); 5] = [
         ("icmpv6", Kind::Icmpv6),
         ("tcp", Kind::Tcp),
         ("http", Kind::Http),
+        ("https", Kind::Https),
         ("udp", Kind::Udp),
     ];
-    if let DeValue::String(word) = value.node
-        && word == "https"
-    {
-        let problem = Problem::WrongKind {
-            found: "\"https\"".to_owned(),
-            kind: "is not supported",
-            expected: "\"tcp\" to the same port, or \"http\" to a port without TLS",
-        };
-        sink.push(&value.place, problem);
-        return None;
-    }
     choice(&KINDS)(value, sink)
 }
 
@@ -106,8 +113,34 @@ fn path(value: Value<'_>, sink: &mut Sink<'_>) -> Option<String> {
 }
 
 fn host(value: Value<'_>, sink: &mut Sink<'_>) -> Option<String> {
-    let expected = "one such as \"www.example.com\", with a port where it is not 80";
+    let expected =
+        "one such as \"www.example.com\", with a port where it is not 80, or 443 of HTTPS";
     text(value, "a Host header", expected, sink, |_| true)
+}
+
+/// What a certificate can be for (RFC 6125 1.8): a name of DNS, or an address.
+fn server_name(value: Value<'_>, sink: &mut Sink<'_>) -> Option<ServerName<'static>> {
+    let place = value.place.clone();
+    let found = reference(value, sink)?;
+    let name = ServerName::try_from(found.clone()).ok();
+    if name.is_none() {
+        let problem = Problem::Malformed {
+            found,
+            what: "the name of a server",
+            expected: "one such as \"www.example.com\", or an address",
+        };
+        sink.push(&place, problem);
+    }
+    name
+}
+
+fn verify(value: Value<'_>, sink: &mut Sink<'_>) -> Option<Verify> {
+    match value.node {
+        DeValue::Boolean(false) => Some(Verify::Nothing),
+        DeValue::Boolean(true) => Some(Verify::System),
+        DeValue::String(_) => file_path(value, sink).map(Verify::File),
+        _ => value.wrong_type("true, false or the path of a file", sink),
+    }
 }
 
 /// What can stand in a line of a request.

@@ -1,8 +1,11 @@
 //! How servers are checked: what is asked has what it needs, from an address of ours, at a port of the service.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+
+use super::authorities::Authorities;
 use super::interfaces::Interfaces;
 use crate::config::error::{Place, Sink};
 use crate::config::file::{HealthKind, HealthTable};
@@ -10,7 +13,7 @@ use crate::config::health::{Health, Target};
 use crate::config::problem::Problem;
 use crate::config::reader::Field;
 use crate::config::steering::{Mode, Pool, Service};
-use crate::proto::health::{Pace, Probe};
+use crate::proto::health::{Pace, Probe, Tls};
 
 const INTERVAL: u32 = 2000;
 const TIMEOUT_MAX: u32 = 1000;
@@ -32,7 +35,7 @@ pub(super) fn health(
     pool: usize,
     vrf: Option<usize>,
     interfaces: &Interfaces,
-    open: &mut Vec<Open>,
+    (open, authorities): (&mut Vec<Open>, &mut Authorities),
     sink: &mut Sink<'_>,
 ) -> Option<Health> {
     let table = table.optional()?;
@@ -50,6 +53,7 @@ pub(super) fn health(
         place: table.place.clone(),
         has_port: kind == HealthKind::Icmpv6 || !table.port.is_absent(),
     });
+    let tls = (kind == HealthKind::Https).then(|| tls(&table, authorities, sink));
     let port = table.port.or(0);
     let status = table.status.optional().into_iter();
     let status: Vec<_> = status
@@ -60,7 +64,7 @@ pub(super) fn health(
         probe: match kind {
             HealthKind::Icmpv6 => Probe::Icmpv6,
             HealthKind::Tcp => Probe::Tcp { port },
-            HealthKind::Http => Probe::Http {
+            HealthKind::Http | HealthKind::Https => Probe::Http {
                 port,
                 path: table.path.or("/".to_owned()),
                 host: table.host.or(String::new()),
@@ -69,6 +73,7 @@ pub(super) fn health(
                 } else {
                     status
                 },
+                tls,
             },
             HealthKind::Udp => Probe::Udp {
                 port,
@@ -81,6 +86,34 @@ pub(super) fn health(
         source: table.source.optional(),
         service: None,
     })
+}
+
+/// The name is that of `host`, unless there is one for this.
+fn tls(table: &HealthTable, authorities: &mut Authorities, sink: &mut Sink<'_>) -> Tls {
+    let mut server_name = table.server_name.value().cloned();
+    if let Some((host, place)) = table.host.given()
+        && table.server_name.is_absent()
+    {
+        server_name = name_of(host);
+        if server_name.is_none() {
+            let (found, other) = ("host that is no name of a server", "server_name");
+            sink.push(place, Problem::Without { found, other });
+        }
+    }
+    Tls {
+        server_name,
+        trust: authorities.trust(&table.verify, sink),
+    }
+}
+
+/// The name or address of a Host header, without its port (RFC 9110 7.2).
+fn name_of(host: &str) -> Option<ServerName<'static>> {
+    if let Some(rest) = host.strip_prefix('[') {
+        let address: Ipv6Addr = rest.split_once(']')?.0.parse().ok()?;
+        return Some(IpAddr::V6(address).into());
+    }
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    ServerName::try_from(name.to_owned()).ok()
 }
 
 fn pace(table: &HealthTable, sink: &mut Sink<'_>) -> Pace {
@@ -126,13 +159,15 @@ fn more_than(found: u32, other: &'static str, maximum: u32, place: &Place, sink:
 
 /// Keys that mean nothing beside this kind.
 fn check_keys(table: &HealthTable, kind: HealthKind, sink: &mut Sink<'_>) {
-    const HTTP: &str = "kind = \"http\"";
+    const HTTP: &str = "kind = \"http\" or \"https\"";
+    const HTTPS: &str = "kind = \"https\"";
     const UDP: &str = "kind = \"udp\"";
-    const PORTS: &str = "kind = \"tcp\", \"http\" or \"udp\"";
+    const PORTS: &str = "kind = \"tcp\", \"http\", \"https\" or \"udp\"";
     fn place<T>(field: &Field<T>) -> Option<Place> {
         field.given().map(|(_, place)| place.clone())
     }
-    let is_http = kind == HealthKind::Http;
+    let is_https = kind == HealthKind::Https;
+    let is_http = is_https || kind == HealthKind::Http;
     let is_udp = kind == HealthKind::Udp;
     let keys = [
         (
@@ -144,6 +179,8 @@ fn check_keys(table: &HealthTable, kind: HealthKind, sink: &mut Sink<'_>) {
         ("path", HTTP, is_http, place(&table.path)),
         ("host", HTTP, is_http, place(&table.host)),
         ("status", HTTP, is_http, place(&table.status)),
+        ("server_name", HTTPS, is_https, place(&table.server_name)),
+        ("verify", HTTPS, is_https, place(&table.verify)),
         ("send", UDP, is_udp, place(&table.send)),
         ("expect", UDP, is_udp, place(&table.expect)),
     ];

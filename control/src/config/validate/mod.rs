@@ -4,6 +4,7 @@
 //! one mistake is one error. A configuration made while errors were reported holds stand-ins and is thrown away.
 
 mod addresses;
+mod authorities;
 mod health;
 mod interfaces;
 mod lisp;

@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv6Net};
 use pipelines::steer::{FLOWS_DEFAULT, SERVERS_MAX, SOURCES_MAX};
 
 use super::addresses::{check_host_bits, touches_special};
+use super::authorities::Authorities;
 use super::health;
 use super::interfaces::Interfaces;
 use super::names::{Names, Seen};
@@ -31,6 +32,7 @@ const ANNOUNCE_DELAY: u32 = 10;
 #[derive(Default)]
 struct Open {
     health: Vec<health::Open>,
+    authorities: Authorities,
     fallbacks: Vec<Field<String>>,
 }
 
@@ -186,7 +188,7 @@ fn pool(
         index,
         vrf,
         around.interfaces,
-        &mut open.health,
+        (&mut open.health, &mut open.authorities),
         sink,
     );
     let when_down = pools::when_down(&table.when_down, &table.fallback, &table.place, sink);

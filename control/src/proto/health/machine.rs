@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
+use super::exchange::Exchange;
 use super::judge::{Health, Judge};
 use super::tcp::{Connection, Progress};
 use super::wire::{self, Message};
@@ -33,6 +34,16 @@ enum Asked {
     Echo { sequence: u16 },
     Datagram,
     Connection(Box<Connection>),
+}
+
+impl Asked {
+    /// Why there is no answer when time is over.
+    fn late(&self) -> Failure {
+        match self {
+            Self::Connection(connection) => connection.late(),
+            Self::Echo { .. } | Self::Datagram => Failure::Timeout,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -236,7 +247,8 @@ impl Machine {
             && now >= flight.deadline
         {
             if flight.result.is_none() {
-                self.settle(now, check, Err(Failure::Timeout));
+                let failure = flight.asked.late();
+                self.settle(now, check, Err(failure));
             }
             self.end(now, check);
         }
@@ -278,14 +290,25 @@ impl Machine {
                 None,
             ))),
             Probe::Http {
-                port, path, host, ..
-            } => Asked::Connection(Box::new(Connection::open(
-                now,
-                self.rng.u64(..),
-                from,
-                (peer, *port),
-                Some(wire::get(path, host)),
-            ))),
+                port,
+                path,
+                host,
+                tls,
+                ..
+            } => {
+                let request = wire::get(path, host);
+                let exchange = match tls {
+                    None => Exchange::plain(request),
+                    Some(tls) => Exchange::encrypted(request, tls, peer),
+                };
+                Asked::Connection(Box::new(Connection::open(
+                    now,
+                    self.rng.u64(..),
+                    from,
+                    (peer, *port),
+                    Some(exchange),
+                )))
+            }
         };
         let spread = interval / 10;
         check.due = now + interval - spread + self.within(spread * 2);

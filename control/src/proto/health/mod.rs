@@ -2,25 +2,31 @@
 //!
 //! [`Machine`] says when which packet is to be sent, is given what comes back, and says how each server is: up, down, or
 //! up again but held. `judge` is how results become that, `wire` the packets of echo and UDP and the words of HTTP, `tcp`
-//! a client for one connection; `announce` is which services are announced for it. How a packet gets to the server, and what follows from a server that is down, is not said
-//! here. Time and randomness are given; nothing here has a socket.
+//! a client for one connection, `exchange` what is said in it, `tls` and `trust` how that is encrypted; `announce` is which
+//! services are announced for it. How a packet gets to the server, and what follows from a server that is down, is not said
+//! here. Time and randomness are given, but for the keys of TLS; nothing here has a socket.
 
 mod announce;
+mod exchange;
 mod judge;
 mod machine;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod trust;
 mod wire;
 
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
+use rustls::AlertDescription;
 use serde::Serialize;
 
 pub use announce::{Announcement, Announcer, Served};
 pub use judge::Health;
 pub use machine::Machine;
+pub use trust::{Tls, Trust, is_readable};
 
 /// Checks of one address under way at a time: a power of two.
 pub const TOKENS: u16 = 16;
@@ -39,7 +45,7 @@ pub enum Probe {
         /// Destination port.
         port: u16,
     },
-    /// The status of an answer to GET, over TCP without encryption (RFC 9112).
+    /// The status of an answer to GET, over TCP (RFC 9112), as it is or in TLS.
     Http {
         /// Destination port.
         port: u16,
@@ -49,6 +55,9 @@ pub enum Probe {
         host: String,
         /// Each from, to: what is right.
         status: Vec<(u16, u16)>,
+        /// HTTPS; `None`: without encryption.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<Tls>,
     },
     /// A datagram that begins with `expect` in answer to `send`.
     Udp {
@@ -116,12 +125,71 @@ pub enum Failure {
     /// HTTP, and a status that is not right.
     #[error("status {0}")]
     Status(u16),
+    /// Something came that is not TLS.
+    #[error("answer is not TLS")]
+    NotTls,
+    /// The server knows only other versions, ciphers or groups than are known here.
+    #[error("no TLS version, cipher or group in common")]
+    Incompatible,
+    /// The server ended the session, and said why (RFC 8446 6).
+    #[error("TLS alert: {}", tls::words(*.0))]
+    Alert(AlertDescription),
+    /// What came is damaged, or against the rules of TLS.
+    #[error("answer breaks the rules of TLS")]
+    BrokenTls,
+    /// The server's certificate was verified, and is not right.
+    #[error("certificate {0}")]
+    Certificate(CertificateFault),
+    /// Nothing was damaged, and there was no end of it.
+    #[error("too many bytes without an answer")]
+    TooLong,
+    /// The connection opened, and no TLS session in time.
+    #[error("no end of the TLS handshake in time")]
+    Stalled,
+    /// The connection ended before there was a TLS session.
+    #[error("connection closed in the TLS handshake")]
+    ClosedInHandshake,
     /// A datagram that begins otherwise.
     #[error("unexpected answer")]
     Unexpected,
     /// It could not be sent: the link-layer address is not known.
     #[error("link-layer address not known")]
     Unresolved,
+}
+
+/// What is wrong with a certificate (RFC 5280 6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateFault {
+    /// There is none.
+    #[error("is missing")]
+    Missing,
+    /// It is none, or one of a kind that is not known here.
+    #[error("cannot be read")]
+    Unreadable,
+    /// Its last day is over.
+    #[error("has expired")]
+    Expired,
+    /// Its first day is to come.
+    #[error("is not valid yet")]
+    NotYetValid,
+    /// No authority that is believed issued it.
+    #[error("is of an unknown issuer")]
+    UnknownIssuer,
+    /// It does not have the name it was asked for.
+    #[error("is for another name")]
+    OtherName,
+    /// It is for clients, for mail, for code.
+    #[error("is not for servers")]
+    OtherPurpose,
+    /// Its signature, or what the server signed with its key, is not right.
+    #[error("is not signed as it should be")]
+    BadSignature,
+    /// It is an authority's by its own words, as those that sign themselves often are, and is not listed itself.
+    #[error("is an authority's, and not one that is believed")]
+    Authority,
+    /// Anything else, such as an old version.
+    #[error("is not acceptable")]
+    Unacceptable,
 }
 
 /// How a server is doing.

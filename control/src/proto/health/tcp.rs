@@ -14,12 +14,13 @@ use smoltcp::time::Instant as Moment;
 use smoltcp::wire::{HardwareAddress, IpCidr};
 
 use super::Failure;
-use super::wire::{self, HOP_LIMIT};
+use super::exchange::Exchange;
+use super::wire::HOP_LIMIT;
 
 /// Bytes of an answer kept at a time, and its window.
 const RECEIVE_BUFFER: usize = 4096;
-/// Bytes of an answer that are read, at most: it is the status that counts.
-const ANSWER_MAX: usize = 65_536;
+/// Bytes on their way to a server: a whole request, as it is or in TLS.
+const SEND_BUFFER: usize = 4096;
 /// Every link carries this much IPv6 (RFC 8200 5).
 const MTU: usize = 1280;
 
@@ -43,13 +44,8 @@ pub(super) struct Connection {
     sockets: SocketSet<'static>,
     handle: SocketHandle,
     queues: Queues,
-    /// What is asked when it opens; `None`: nothing.
-    request: Option<Vec<u8>>,
-    is_asked: bool,
-    /// The beginning of the answer, until it has a status.
-    answer: Vec<u8>,
-    status: Option<u16>,
-    answered_bytes: usize,
+    /// What is said when it opens; `None`: nothing.
+    exchange: Option<Exchange>,
     was_open: bool,
 }
 
@@ -66,7 +62,7 @@ impl Connection {
         seed: u64,
         own: (Ipv6Addr, u16),
         peer: (Ipv6Addr, u16),
-        request: Option<Vec<u8>>,
+        exchange: Option<Exchange>,
     ) -> Self {
         let mut queues = Queues::default();
         let mut config = Config::new(HardwareAddress::Ip);
@@ -79,10 +75,10 @@ impl Connection {
                 .expect("room for one address");
         });
         let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY]);
-        let sent = request.as_ref().map_or(1, Vec::len);
+        let send_buffer = if exchange.is_some() { SEND_BUFFER } else { 1 };
         let mut socket = Socket::new(
             SocketBuffer::new(vec![0; RECEIVE_BUFFER]),
-            SocketBuffer::new(vec![0; sent]),
+            SocketBuffer::new(vec![0; send_buffer]),
         );
         socket.set_hop_limit(Some(HOP_LIMIT));
         socket.set_ack_delay(None);
@@ -97,11 +93,7 @@ impl Connection {
             sockets,
             handle,
             queues,
-            request,
-            is_asked: false,
-            answer: Vec::new(),
-            status: None,
-            answered_bytes: 0,
+            exchange,
             was_open: false,
         };
         connection.poll(now);
@@ -130,45 +122,42 @@ impl Connection {
         self.poll(now);
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
         self.was_open |= socket.may_send();
-        if self.was_open
-            && !self.is_asked
-            && let Some(request) = &self.request
-        {
-            // The buffer is as long as the request.
-            self.is_asked = socket.send_slice(request).is_ok();
+        if !self.was_open {
+            return match socket.state() {
+                State::Closed => Progress::Failed(Failure::Refused),
+                _ => Progress::Waits,
+            };
         }
-        let mut failure = None;
-        while socket.can_recv() && failure.is_none() {
-            let (answer, status) = (&mut self.answer, &mut self.status);
-            let read = socket.recv(|bytes| {
-                if status.is_none() {
-                    answer.extend_from_slice(bytes);
-                    match wire::status(answer) {
-                        Some(Ok(found)) => *status = Some(found),
-                        Some(Err(wrong)) => failure = Some(wrong),
-                        None => {}
-                    }
-                }
-                (bytes.len(), bytes.len())
+        let Some(exchange) = &mut self.exchange else {
+            return Progress::Finished(None);
+        };
+        while socket.can_recv() && !exchange.is_over() {
+            // Bytes that can be received are.
+            let _ = socket.recv(|bytes| {
+                exchange.receive(bytes);
+                (bytes.len(), ())
             });
-            self.answered_bytes += read.unwrap_or(0);
         }
-        let is_over = !socket.may_recv() || self.answered_bytes > ANSWER_MAX;
-        let is_refused = !self.was_open && socket.state() == State::Closed;
-        let progress = match (&self.request, self.status) {
-            _ if is_refused => Progress::Failed(Failure::Refused),
-            _ if !self.was_open => Progress::Waits,
-            (None, _) => Progress::Finished(None),
-            (Some(_), _) if failure.is_some() => {
-                Progress::Failed(failure.unwrap_or(Failure::NotHttp))
-            }
-            (Some(_), None) if is_over => Progress::Failed(Failure::Closed),
-            (Some(_), None) => Progress::Waits,
-            (Some(_), status) if is_over => Progress::Finished(status),
-            (Some(_), status) => Progress::Answered(status),
+        let outgoing = exchange.outgoing();
+        let sent = socket.send_slice(outgoing).unwrap_or(0);
+        outgoing.drain(..sent);
+        let is_closed = !socket.may_recv();
+        let progress = match exchange.result(is_closed) {
+            None => Progress::Waits,
+            Some(Err(failure)) => Progress::Failed(failure),
+            Some(Ok(status)) if is_closed || exchange.is_over() => Progress::Finished(Some(status)),
+            Some(Ok(status)) => Progress::Answered(Some(status)),
         };
         self.poll(now);
         progress
+    }
+
+    /// Why there is no result when time is over.
+    pub(super) fn late(&self) -> Failure {
+        match &self.exchange {
+            Some(exchange) if self.was_open => exchange.late(),
+            _ => Failure::Timeout,
+        }
     }
 
     /// End it at once; a reset may be ready.

@@ -8,6 +8,8 @@ use smoltcp::wire::{HardwareAddress, IpCidr};
 use super::tcp::Queues;
 use super::*;
 
+mod tls;
+
 const OWN: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 5, 0, 0, 0, 0, 1);
 const PEER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 5, 0, 0, 0, 0, 0x11);
 const TOKEN: u16 = 0xd5a0;
@@ -42,6 +44,7 @@ fn http(path: &str) -> Probe {
         path: path.to_owned(),
         host: "www.example.com".to_owned(),
         status: vec![(200, 299), (404, 404)],
+        tls: None,
     }
 }
 
@@ -56,7 +59,8 @@ impl<F: FnMut(&[u8]) -> Vec<Vec<u8>>> Peer for F {
     }
 }
 
-/// A server of one TCP port that says `answer` to whoever asks for something, in pieces of `piece` bytes.
+/// A server of one TCP port that says `answer` to whoever asks for something, in pieces of `piece` bytes; or what a server
+/// of TLS says, of which each connection has one.
 struct TcpServer {
     begun: Instant,
     interface: Interface,
@@ -70,6 +74,10 @@ struct TcpServer {
     piece: usize,
     /// What was asked.
     request: Vec<u8>,
+    /// It does not wait for the end of a request.
+    is_eager: bool,
+    make: Option<Box<dyn Fn() -> tls::Server>>,
+    tls: Option<tls::Server>,
 }
 
 impl TcpServer {
@@ -92,6 +100,9 @@ impl TcpServer {
             said_most: 0,
             piece,
             request: Vec::new(),
+            is_eager: false,
+            make: None,
+            tls: None,
         }
     }
 }
@@ -105,22 +116,27 @@ impl Peer for TcpServer {
             if !socket.is_open() {
                 socket.listen(80).unwrap();
                 self.said = 0;
+                self.tls = self.make.as_ref().map(|make| make());
+                if self.tls.is_some() {
+                    self.answer.clear();
+                }
             }
             if socket.can_recv() {
-                let request = &mut self.request;
-                socket
-                    .recv(|bytes| {
-                        request.extend_from_slice(bytes);
-                        (bytes.len(), ())
-                    })
-                    .unwrap();
+                let bytes = socket.recv(|bytes| (bytes.len(), bytes.to_vec())).unwrap();
+                match &mut self.tls {
+                    None => self.request.extend(bytes),
+                    Some(tls) => self.answer.extend(tls.hear(&bytes)),
+                }
             }
-            if self.request.ends_with(b"\r\n\r\n") && socket.can_send() {
+            let is_asked =
+                self.is_eager || self.tls.is_some() || self.request.ends_with(b"\r\n\r\n");
+            if is_asked && socket.can_send() {
                 let rest = &self.answer[self.said..];
                 let piece = &rest[..rest.len().min(self.piece)];
                 self.said += socket.send_slice(piece).unwrap();
                 self.said_most = self.said_most.max(self.said);
-                if self.said == self.answer.len() {
+                let is_done = self.tls.as_ref().is_none_or(tls::Server::is_done);
+                if is_done && self.said == self.answer.len() {
                     socket.close();
                 }
             }
