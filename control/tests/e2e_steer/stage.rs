@@ -17,6 +17,9 @@ pub const FILE_BYTES: usize = 5_000_000;
 const RATE: &str = "1M";
 /// Most bytes the client's kernel keeps for a connection.
 const RECEIVE_BUFFER: &str = "net.ipv4.tcp_rmem=4096 131072 500000";
+/// The port that download 0 comes from; the next come from the next. Where a flow goes is told by its addresses and ports
+/// alone, so the servers that downloads are on are the same in every run. Outside the kernel's own range.
+const FIRST_PORT: usize = 20_000;
 pub const SERVERS: usize = 3;
 
 pub fn root() -> bool {
@@ -124,10 +127,13 @@ impl Stage {
             .join(format!("got-{number}"))
             .display()
             .to_string();
+        let port = (FIRST_PORT + number).to_string();
         let words = [
             "curl",
             "-s",
             "-g",
+            "--local-port",
+            &port,
             "--max-time",
             "60",
             "--limit-rate",
