@@ -88,7 +88,7 @@ fn servers_come_and_go_under_load() {
     // Long downloads while their server is drained, and the others weighed anew.
     stage.service(&["weight", "web", "web-2", "3"]);
     let downloads: Vec<_> = (0..9).map(|number| stage.download(number)).collect();
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(UNDER_WAY);
     let said = stage.service(&["drain", "web", "web-2"]);
     assert_eq!(
         said,
@@ -109,7 +109,7 @@ fn servers_come_and_go_under_load() {
     stage.service(&["weight", "web", "web-1", "1"]);
     stage.service(&["enable", "web", "web-2"]);
     let downloads: Vec<_> = (10..19).map(|number| stage.download(number)).collect();
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(UNDER_WAY);
     stage.service(&["down", "web", "web-2"]);
     let answers = stage.answers(20);
     assert!(!answers.contains_key("web-2"), "{answers:?}");

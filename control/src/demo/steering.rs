@@ -119,13 +119,33 @@ impl Download {
     /// When that takes too long.
     pub fn wait(self) -> Result<Downloaded, LabError> {
         let finished = self.process.wait(Duration::from_secs(60))?;
-        let got = std::fs::read(&self.path).unwrap_or_default();
-        let from = String::from_utf8_lossy(got.get(..5).unwrap_or(&[])).into_owned();
-        let is_whole = got.len() == FILE_BYTES && got.chunks(5).all(|name| *name == got[..5]);
-        Ok(Downloaded {
-            is_whole: is_whole && finished.success,
-            from,
-        })
+        let mut end = Downloaded::read(&self.path);
+        end.is_whole &= finished.success;
+        Ok(end)
+    }
+
+    /// The server that it comes from; none while nothing has come.
+    #[must_use]
+    pub fn from(&self) -> String {
+        Downloaded::read(&self.path).from
+    }
+
+    /// Wait no longer: how far it came.
+    #[must_use]
+    pub fn give_up(self) -> Downloaded {
+        drop(self.process);
+        Downloaded::read(&self.path)
+    }
+}
+
+impl Downloaded {
+    fn read(path: &Path) -> Self {
+        let got = std::fs::read(path).unwrap_or_default();
+        let from = got.get(..5).unwrap_or_default();
+        Self {
+            is_whole: got.len() == FILE_BYTES && got.chunks(5).all(|name| name == from),
+            from: String::from_utf8_lossy(from).into_owned(),
+        }
     }
 }
 
@@ -384,11 +404,11 @@ impl Stage {
                 "50",
                 "--limit-rate",
                 RATE,
-                // A connection that nobody answers any more is given up: curl looks at the mean of five seconds.
+                // A connection that nobody answers any more is given up.
                 "--speed-time",
-                "2",
+                "8",
                 "--speed-limit",
-                "400000",
+                "1000",
                 "-o",
                 &to,
                 &url,

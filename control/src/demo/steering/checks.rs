@@ -176,7 +176,12 @@ fn killed(stage: &Stage) -> Result<String, LabError> {
     if answers.contains_key(&name(KILLED)) {
         return Err(refuse("the killed server", format!("{answers:?}")));
     }
-    let ends = ends(downloads)?;
+    // Those on it would be retried for long. They have as much time as the others take.
+    let (on_it, others): (Vec<_>, Vec<_>) = downloads
+        .into_iter()
+        .partition(|download| download.from() == name(KILLED));
+    let mut ends = ends(others)?;
+    ends.extend(on_it.into_iter().map(Download::give_up));
     let is_on_it = |end: &&Downloaded| end.from == name(KILLED);
     let broken = ends.iter().filter(|end| !end.is_whole);
     let of_others = broken.clone().filter(|end| !is_on_it(end)).count();
