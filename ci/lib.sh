@@ -139,28 +139,38 @@ test_programs() {
     done | sort -u)
 }
 
-# serial_suites PREFIX [--release] [TEST…]: the test programs whose names start so, one test at a time, because a process
-# has one EAL, and the machine one set of hugepages and one set of interface names.
-serial_suites() {
-    local prefix=$1 flags=() filters=() programs=() name
+# prepare_suites PREFIX [--release] [TEST…]: everything that the test programs whose names start so need. Their names are in
+# SUITES, parts of the names of tests that shall run in TESTS.
+prepare_suites() {
+    local prefix=$1
+    SUITES=() TESTS=() SUITE_FLAGS=()
     shift
     while [ $# -gt 0 ]; do
         case $1 in
-        --release) flags+=(--profile optimized) ;;
+        --release) SUITE_FLAGS+=(--profile optimized) ;;
         -h | --help)
             awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
-            return 0
+            exit 0
             ;;
         -*) die "unknown option $1 (see --help)" ;;
-        *) filters+=("$1") ;;
+        *) TESTS+=("$1") ;;
         esac
         shift
     done
-    while read -r name; do programs+=(--test "$name"); done < <(test_programs | grep "^$prefix" || true)
-    [ ${#programs[@]} -gt 0 ] || die "no test program is called $prefix*"
+    mapfile -t SUITES < <(test_programs | grep "^$prefix" || true)
+    [ ${#SUITES[@]} -gt 0 ] || die "no test program is called $prefix*"
     ensure_deps all
     ensure_tun
     reserve_hugepages
     use_root_runner
-    project_cargo test --workspace --no-fail-fast "${flags[@]}" "${programs[@]}" -- --test-threads=1 "${filters[@]}"
+}
+
+# run_suites [--no-run] NAME…: these test programs, one test at a time, because a process has one EAL, and the machine one set
+# of hugepages and one set of interface names.
+run_suites() {
+    local options=() programs=() name
+    [ "$1" != --no-run ] || { options=(--no-run) && shift; }
+    for name in "$@"; do programs+=(--test "$name"); done
+    project_cargo test --workspace --no-fail-fast "${options[@]}" "${SUITE_FLAGS[@]}" "${programs[@]}" -- \
+        --test-threads=1 "${TESTS[@]}"
 }

@@ -167,10 +167,10 @@ import socket, sys
 whole = 0
 for number in range(20):
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
-        udp.settimeout(3)
+        udp.settimeout(0.5)
         udp.connect((sys.argv[1], 7))
         question = bytes([number]) * int(sys.argv[2])
-        for attempt in range(3):
+        for attempt in range(18):
             try:
                 udp.send(question)
                 if udp.recv(65536) == question:

@@ -389,7 +389,7 @@ fn connections_are_cut_and_drains_end() {
     let stage = Stage::new(&config(&folder.path().join("told")));
     wait_for_health(&stage, "web", &["up", "up", "up"]);
     let downloads: Vec<_> = (0..9).map(|number| stage.download(number)).collect();
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(UNDER_WAY);
     let said = stage.service(&["cut", "web", "web-2"]);
     assert!(said.starts_with("web-2 of web is cut"), "{said}");
     let (mut cut, mut whole) = (0, 0);

@@ -117,9 +117,9 @@ fn show<S: Show>(program: &Path, keep: bool, kept: &mut Option<S>) -> Result<boo
     }
     let mut outcomes = Vec::new();
     for check in S::CHECKS {
-        print!("  {:<44} ", check.name);
-        // The terminal is only slower to show it when this fails.
-        let _ = std::io::stdout().flush();
+        // Without a line's end; a closed terminal does not end the demo here either.
+        let mut stdout = std::io::stdout();
+        let _ = write!(stdout, "  {:<44} ", check.name).and_then(|()| stdout.flush());
         let begin = Instant::now();
         let outcome = (check.run)(&stage);
         if matches!(outcome, Err(LabError::Interrupted)) {

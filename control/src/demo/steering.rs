@@ -13,7 +13,7 @@
 
 mod checks;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,11 +28,14 @@ pub const SERVICE: &str = "2001:db8:a11::1";
 /// Servers there are; the last is not in the configuration at first.
 pub const SERVERS: usize = 4;
 /// Bytes of a download.
-pub const FILE_BYTES: usize = 6_000_000;
-/// How fast a client takes it: for six seconds, most of which the file is with the server.
+pub const FILE_BYTES: usize = 3_000_000;
+/// How fast a client takes it: for three seconds, most of which the file is with the server.
 const RATE: &str = "1M";
 /// Most bytes a client's kernel keeps of a download.
 const RECEIVE_BUFFER: &str = "net.ipv4.tcp_rmem=4096 131072 500000";
+/// The port that the first download comes from; the next come from the next. Where a flow goes is told by its addresses and
+/// ports alone, so the servers that downloads are on are the same in every run. Outside the kernel's own range.
+const FIRST_PORT: u16 = 20_000;
 /// Between two checks of a server, ms.
 const INTERVAL_MS: u32 = 200;
 
@@ -116,13 +119,33 @@ impl Download {
     /// When that takes too long.
     pub fn wait(self) -> Result<Downloaded, LabError> {
         let finished = self.process.wait(Duration::from_secs(60))?;
-        let got = std::fs::read(&self.path).unwrap_or_default();
-        let from = String::from_utf8_lossy(got.get(..5).unwrap_or(&[])).into_owned();
-        let is_whole = got.len() == FILE_BYTES && got.chunks(5).all(|name| *name == got[..5]);
-        Ok(Downloaded {
-            is_whole: is_whole && finished.success,
-            from,
-        })
+        let mut end = Downloaded::read(&self.path);
+        end.is_whole &= finished.success;
+        Ok(end)
+    }
+
+    /// The server that it comes from; none while nothing has come.
+    #[must_use]
+    pub fn from(&self) -> String {
+        Downloaded::read(&self.path).from
+    }
+
+    /// Wait no longer: how far it came.
+    #[must_use]
+    pub fn give_up(self) -> Downloaded {
+        drop(self.process);
+        Downloaded::read(&self.path)
+    }
+}
+
+impl Downloaded {
+    fn read(path: &Path) -> Self {
+        let got = std::fs::read(path).unwrap_or_default();
+        let from = got.get(..5).unwrap_or_default();
+        Self {
+            is_whole: got.len() == FILE_BYTES && got.chunks(5).all(|name| name == from),
+            from: String::from_utf8_lossy(from).into_owned(),
+        }
     }
 }
 
@@ -142,6 +165,8 @@ pub struct Stage {
     pub servers: Vec<Namespace>,
     switch: Namespace,
     folder: Folder,
+    /// Of the next download.
+    port: Cell<u16>,
 }
 
 impl Stage {
@@ -154,7 +179,12 @@ impl Stage {
             let name = format!("sextant-box-st-{number}");
             Appliance::start(program, &name, &config(number, SERVERS - 1))
         };
-        let (first, second) = (start(1)?, start(2)?);
+        let (first, second) = std::thread::scope(|scope| {
+            let second = scope.spawn(|| start(2));
+            (start(1), second.join())
+        });
+        let gone = |_| refuse("a box", "its start ended in a panic");
+        let (first, second) = (first?, second.map_err(gone)??);
         let names = (1..=SERVERS).map(|server| format!("sextant-st-web-{server}"));
         let servers: Result<Vec<_>, _> = names.map(|name| Namespace::new(&name)).collect();
         let stage = Self {
@@ -166,11 +196,15 @@ impl Stage {
             servers: servers?,
             switch: Namespace::new("sextant-st-switch")?,
             folder: Folder::new("sextant-steering")?,
+            port: Cell::new(FIRST_PORT),
         };
         stage.connect()?;
         for server in 1..=SERVERS {
             stage.connect_server(server)?;
-            stage.start_server(server)?;
+            stage.run_server(server)?;
+        }
+        for server in 1..=SERVERS {
+            stage.wait_for_server(server)?;
         }
         Ok(stage)
     }
@@ -286,6 +320,11 @@ impl Stage {
     /// # Errors
     /// When it listens to nobody within twenty seconds.
     pub fn start_server(&self, server: usize) -> Result<(), LabError> {
+        self.run_server(server)?;
+        self.wait_for_server(server)
+    }
+
+    fn run_server(&self, server: usize) -> Result<(), LabError> {
         let host = self.server(server)?;
         self.set_link(server, "up")?;
         let root = self.folder.path().join(format!("web-{server}"));
@@ -303,6 +342,11 @@ impl Stage {
         if let Some(place) = self.http.borrow_mut().get_mut(server.wrapping_sub(1)) {
             *place = Some(host.spawn(&words)?);
         }
+        Ok(())
+    }
+
+    fn wait_for_server(&self, server: usize) -> Result<(), LabError> {
+        let host = self.server(server)?;
         let listens = || {
             let sockets = host.run(&["ss", "-Hltn"]);
             sockets.is_ok_and(|sockets| sockets.contains(":80 "))
@@ -350,9 +394,12 @@ impl Stage {
         let begin = |number| {
             let path = self.folder.path().join(format!("got-{what}-{number}"));
             let to = path.display().to_string();
+            let port = self.port.replace(self.port.get().wrapping_add(1));
             let words = [
                 "curl",
                 "-sfg",
+                "--local-port",
+                &port.to_string(),
                 "--max-time",
                 "50",
                 "--limit-rate",

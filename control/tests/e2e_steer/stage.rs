@@ -11,12 +11,17 @@ use tempfile::TempDir;
 
 pub const SEXTANT: &str = env!("CARGO_BIN_EXE_sextant");
 pub const SERVICE: &str = "2001:db8:a11::1";
-/// A download at [`RATE`] takes five seconds, and most of it is still with the server when the test goes on: more than
+/// A download at [`RATE`] takes three seconds, and most of it is still with the server when the test goes on: more than
 /// [`RECEIVE_BUFFER`].
-pub const FILE_BYTES: usize = 5_000_000;
+pub const FILE_BYTES: usize = 3_000_000;
 const RATE: &str = "1M";
+/// Downloads are under way after this.
+pub const UNDER_WAY: Duration = Duration::from_millis(700);
 /// Most bytes the client's kernel keeps for a connection.
 const RECEIVE_BUFFER: &str = "net.ipv4.tcp_rmem=4096 131072 500000";
+/// The port that download 0 comes from; the next come from the next. Where a flow goes is told by its addresses and ports
+/// alone, so the servers that downloads are on are the same in every run. Outside the kernel's own range.
+const FIRST_PORT: usize = 20_000;
 pub const SERVERS: usize = 3;
 
 pub fn root() -> bool {
@@ -124,10 +129,13 @@ impl Stage {
             .join(format!("got-{number}"))
             .display()
             .to_string();
+        let port = (FIRST_PORT + number).to_string();
         let words = [
             "curl",
             "-s",
             "-g",
+            "--local-port",
+            &port,
             "--max-time",
             "60",
             "--limit-rate",

@@ -148,13 +148,13 @@ impl Flows {
 }
 
 fn server_restart(stage: &Stage) -> Result<String, LabError> {
-    // 100 flows, 60 datagrams each, for 6 seconds.
+    // 100 flows, 30 datagrams each, for 3 seconds.
     let address = member(A)?.host();
     let to = (stage.host(A)?, &*address);
-    let flows = Flows::start(stage, stage.host(C)?, to, ["100", "60", "1000"])?;
-    std::thread::sleep(Duration::from_secs(1));
+    let flows = Flows::start(stage, stage.host(C)?, to, ["100", "30", "1000"])?;
+    std::thread::sleep(Duration::from_millis(500));
     stage.kill_server();
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(1));
     stage.start_server()?;
     let report = flows.finish()?;
     if report["unanswered"] != 0 {
@@ -204,10 +204,11 @@ fn host_moves(stage: &Stage) -> Result<String, LabError> {
     ping(mobile, None, &address)?;
     let mut seen = Vec::new();
     for site in ["b", "a"] {
-        let words = ["20", "150", "1000"];
+        // For two seconds.
+        let words = ["20", "100", "1000"];
         let to_mobile = Flows::start(stage, peer, (mobile, MOBILE), words)?;
         let from_mobile = Flows::start(stage, mobile, (peer, &address), words)?;
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_millis(500));
         stage.move_mobile(site)?;
         let reports = [to_mobile.finish()?, from_mobile.finish()?];
         for report in &reports {
@@ -219,7 +220,7 @@ fn host_moves(stage: &Stage) -> Result<String, LabError> {
         seen.push(format!("to {}: {there} and {back}", site.to_uppercase()));
     }
     Ok(format!(
-        "datagrams lost of 3000 in each direction, one a millisecond: {}",
+        "datagrams lost of 2000 in each direction, one a millisecond: {}",
         seen.join("; ")
     ))
 }

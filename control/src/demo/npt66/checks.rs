@@ -169,7 +169,7 @@ fn rate(stage: &Stage) -> Result<String, LabError> {
     let to = traffic::socket(OUTSIDE_HOST, 9009);
     let before = (Totals::of(appliance)?, rule(stage, "provider-48")?);
     let start = Instant::now();
-    let words = ["udp-send", &to, "300000", "0", "64"];
+    let words = ["udp-send", &to, "100000", "0", "64"];
     traffic::peer(program, &stage.inside, &words)?;
     let seconds = start.elapsed().as_secs_f64();
     let after = (Totals::of(appliance)?, rule(stage, "provider-48")?);
