@@ -44,7 +44,9 @@ impl Express {
             if self.apart.has(index) {
                 continue;
             }
-            let packet = frame.bytes().get(L3..).unwrap_or(&[]);
+            let Some(packet) = frame.bytes().get(L3..) else {
+                continue;
+            };
             if next_hop.kind == Kind::Return {
                 if let Some(place) = full::place_of(packet, next_hop.first) {
                     memory.sessions().prefetch_place(place);
@@ -68,7 +70,27 @@ impl Express {
         counter.calls.add(1);
         counter.frames.add(steered);
         let now = steer.now();
-        for index in ones(remembered) {
+        let looked_at = (steer, memory, now);
+        if remembered != 0 {
+            self.lead(tables, looked_at, vrf, remembered, frames, counters);
+        }
+        if sessions != 0 {
+            self.translate(tables, looked_at, vrf, sessions, frames, counters);
+        }
+    }
+
+    /// By what is remembered of their flows, the frames with these bits.
+    #[inline(never)]
+    fn lead<F: Frame>(
+        &mut self,
+        tables: &Tables,
+        (steer, memory, now): (&Steer, &Memory, u16),
+        vrf: VrfId,
+        bits: u64,
+        frames: &mut [F],
+        counters: &WorkerCounters,
+    ) {
+        for index in ones(bits) {
             let (Some(frame), leaf) = (frames.get_mut(index), &mut self.leaves[index]) else {
                 continue;
             };
@@ -110,16 +132,6 @@ impl Express {
                 rewrite::common(packet, &ends);
                 *leaf = neighbor;
             }
-        }
-        if sessions != 0 {
-            self.translate(
-                tables,
-                (steer, memory, now),
-                vrf,
-                sessions,
-                frames,
-                counters,
-            );
         }
     }
 

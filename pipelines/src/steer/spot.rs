@@ -10,7 +10,7 @@ use dataplane::wire::{tcp, udp};
 use super::flow::{self, Role};
 use super::memory::{Memory, Stage};
 use super::sessions::Place;
-use super::spec::{Affinity, Mode, State};
+use super::spec::{Affinity, Mode};
 use super::view::{Entry, Server, Steer, place_of};
 use crate::lisp::flow::{Hashed, scatter};
 
@@ -68,7 +68,7 @@ impl Spot {
     };
 }
 
-/// A server that takes whatever comes.
+/// A server that keeps the flows it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ready {
     /// 0: there is none.
@@ -82,7 +82,7 @@ impl Ready {
     /// By place.
     pub(super) fn all(servers: &[Option<Server>]) -> Box<[Self]> {
         let ready = |server: &Option<Server>| {
-            let server = server.filter(|server| server.state == State::Up);
+            let server = server.filter(|server| server.state.keeps_flows());
             server.map_or(Self::default(), |server| Self {
                 number: server.number,
                 pool: server.pool,
@@ -124,12 +124,8 @@ impl Steer {
         let port = u16::from_be_bytes([c, d]);
         let mut entries = address.entries.iter();
         let entry = entries.find(|entry| entry.takes(protocol, Some(port)))?;
-        let is_common = match entry.way {
-            Way::Plain | Way::Encapsulated => true,
-            Way::Translated | Way::Session => has_checksum,
-            Way::Odd => false,
-        };
-        if !is_common {
+        let is_translated = matches!(entry.way, Way::Translated | Way::Session);
+        if entry.way == Way::Odd || is_translated && !has_checksum {
             return None;
         }
         let addresses = Hashed::new(flow::SEED, &head[8..]);

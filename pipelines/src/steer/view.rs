@@ -156,7 +156,7 @@ pub(crate) struct Steer {
     pub(super) limits: Box<[Limits]>,
     /// By place.
     pub(super) servers: Box<[Option<Server>]>,
-    /// Of those that are up what a packet needs, by place.
+    /// Of those that keep flows what one more packet of these needs, by place.
     pub(super) ready: Box<[Ready]>,
     /// What is put before packets to each, by place; `None`: nothing.
     pub(super) tunnels: Box<[Option<Tunnel>]>,
