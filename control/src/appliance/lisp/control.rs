@@ -167,6 +167,7 @@ impl<P: Platform> Appliance<P> {
                 Output::Liveness { rloc, .. } => self.set_liveness(now, rloc),
                 Output::HostHere { key, at } => self.set_host(key, Some(at)),
                 Output::HostGone(key) => self.set_host(key, None),
+                Output::AskHost { key, at } => self.machine.ask(now, at, key.eid.addr()),
                 Output::KeepNonce(nonce) => self.keep_nonce(nonce),
                 Output::Event(event) => self.lisp.events.note(now, event),
             }

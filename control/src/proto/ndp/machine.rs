@@ -172,6 +172,14 @@ impl<P> Machine<P> {
         }
     }
 
+    /// Find out whether an address is a neighbour's, within the limits of resolving. What comes of it is said of watched
+    /// addresses.
+    pub fn ask(&mut self, now: Instant, interface: InterfaceIndex, address: IpAddr) {
+        if let Some(interface) = self.interfaces.get_mut(&interface) {
+            interface.ask(&mut self.shared, now, address);
+        }
+    }
+
     /// It is known that a neighbour is not on this link any more.
     pub fn give_up(&mut self, interface: InterfaceIndex, address: IpAddr) {
         if let Some(interface) = self.interfaces.get_mut(&interface) {

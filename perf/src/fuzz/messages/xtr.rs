@@ -344,7 +344,8 @@ impl World {
                 Output::Event(_) => {}
                 other @ (Output::Liveness { .. }
                 | Output::HostHere { .. }
-                | Output::HostGone(_)) => {
+                | Output::HostGone(_)
+                | Output::AskHost { .. }) => {
                     panic!("{other:?} where nobody is probed and no host moves")
                 }
             }

@@ -15,8 +15,6 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 /// All sites are switched on within this time.
 const POWER_ON: u64 = 10 * SECOND;
-/// Hosts say something at least this often. A site whose host is registered elsewhere by mistake has it back then.
-const SPEAKS: u64 = 30 * SECOND;
 /// How long a failed provider carries nothing.
 const FAILURE: u64 = 10 * MINUTE;
 /// A site sees its link go within this time.
@@ -32,8 +30,6 @@ const PARTNERS: usize = 20;
 pub enum Happening {
     /// A site is switched on, or was and starts anew.
     SiteStarts(usize),
-    /// The hosts of a site speak, as they do again and again.
-    HostsSpeak(usize),
     /// A flow begins.
     Flow(usize),
     /// A host moves to another site of its group.
@@ -63,8 +59,6 @@ pub fn begin(world: &mut World, plan: &Plan) {
     for site in 0..plan.sites {
         let at = world.rng.u64(..POWER_ON);
         world.after(at, Happening::SiteStarts(site));
-        let at = POWER_ON + world.rng.u64(..SPEAKS);
-        world.after(at, Happening::HostsSpeak(site));
         let at = POWER_ON + world.rng.u64(..plan.flow_every_s * SECOND);
         world.after(at, Happening::Flow(site));
     }
@@ -98,11 +92,6 @@ pub fn happen(world: &mut World, happening: Happening) -> Result<()> {
             world.sites[site].cache.clear();
             world.sites[site].forget_asked();
             world.configure(site);
-            world.hosts_speak(site);
-            world.site_acts(site)?;
-        }
-        Happening::HostsSpeak(site) => {
-            world.after(SPEAKS, happening);
             world.hosts_speak(site);
             world.site_acts(site)?;
         }

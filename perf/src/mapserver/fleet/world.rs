@@ -382,6 +382,10 @@ impl World {
                     self.sites[site].cache.remove(&key);
                 }
                 Output::KeepNonce(nonce) => self.sites[site].kept = nonce,
+                Output::AskHost { key, .. } => {
+                    let answers = self.homes.get(&key).is_some_and(|(home, _)| *home == site);
+                    self.host(site, key, answers);
+                }
                 // Nobody is probed, and packets to hosts go nowhere.
                 Output::Liveness { .. }
                 | Output::HostHere { .. }

@@ -80,6 +80,14 @@ pub enum Output {
     },
     /// An EID host is not here any more.
     HostGone(EidKey),
+    /// An EID host that was here is registered at another site: whether it still answers here is to be asked, for the
+    /// registration may be older than the host's coming, and a host that says nothing would be lost.
+    AskHost {
+        /// The host.
+        key: EidKey,
+        /// Where it was.
+        at: InterfaceIndex,
+    },
     /// Nonces up to this one are used from now on: after a restart they begin behind it (RFC 9301 5.6). To be kept before
     /// what follows is sent.
     KeepNonce(u64),

@@ -95,6 +95,9 @@ impl Xtr {
                 context.event(Event::HostMoved { key });
                 settings.eids.retain(|own| *own != key);
                 registrar.drop_eid(key);
+                if let Some(Place::Here(at)) = before {
+                    context.outputs.push_back(Output::AskHost { key, at });
+                }
             }
         }
         soliciting.changed(now, key, context);

@@ -62,6 +62,23 @@ impl<P> Interface<P> {
         self.enqueue(shared, target, packet)
     }
 
+    /// Whether there is such a neighbour is to be found out, though no packet waits for it.
+    pub(in crate::proto::ndp) fn ask(
+        &mut self,
+        shared: &mut Shared<P>,
+        now: Instant,
+        target: IpAddr,
+    ) {
+        let is_known = self
+            .cache
+            .get(target)
+            .is_some_and(|entry| entry.state != State::Failed);
+        let may_ask = self.up && !self.statics.contains_key(&target);
+        if may_ask && (is_known || self.admit(shared, now, target).is_ok()) {
+            self.drive(shared, now, target, nud::Event::Used);
+        }
+    }
+
     /// Make room and an entry for an address to be resolved, within the limits.
     fn admit(
         &mut self,

@@ -135,6 +135,38 @@ fn one_that_is_known_to_be_elsewhere_is_forgotten() {
     assert_eq!(bench.mac(ROAMING), None);
 }
 
+/// RFC 4861 7.2.2: no packet has to wait for the answer.
+#[test]
+fn one_that_is_asked_for_says_whether_it_is_there() {
+    for address in [ROAMING, HOST] {
+        let mut bench = Bench::quiet(settings(), watching());
+        bench.machine.ask(bench.now, WAN, any(address));
+        let drained = bench.drain();
+        assert_eq!(drained.kinds().len() + drained.arp.len(), 1, "one question");
+        let drained = match address {
+            ROAMING => bench.receive(&advertisement(
+                ROAMING,
+                GLOBAL,
+                "SO",
+                &target_mac(OTHER_MAC),
+            )),
+            _ => bench.hear(&reply((OTHER_MAC, HOST), OWN)),
+        };
+        assert_eq!(drained.watched, heard(address));
+        assert_eq!(bench.mac(address), Some(OTHER_MAC));
+        // And who does not answer is not there.
+        bench.machine.give_up(WAN, any(address));
+        bench.drain();
+        bench.machine.ask(bench.now, WAN, any(address));
+        assert_eq!(bench.after(10 * SECOND).watched, silent(address));
+    }
+    let mut bench = Bench::quiet(settings(), watching());
+    for nobody in [GLOBAL, "2001:db8:77::1"] {
+        bench.machine.ask(bench.now, WAN, any(nobody));
+        assert!(bench.drain().kinds().is_empty(), "{nobody}");
+    }
+}
+
 /// RFC 4861 7.2.8, RFC 1027: who is elsewhere is answered for, but not its own questions, and not when it is back.
 #[test]
 fn who_is_elsewhere_is_answered_for() {

@@ -377,7 +377,8 @@ fn random_events_keep_the_invariants() {
                     | Output::KeepNonce(_)
                     | Output::Event(_)
                     | Output::HostHere { .. }
-                    | Output::HostGone(_) => {}
+                    | Output::HostGone(_)
+                    | Output::AskHost { .. } => {}
                 }
             }
             assert_eq!(bench.xtr.learned(), known.len());

@@ -557,3 +557,31 @@ fn a_host_nobody_finds_here_is_asked_for() {
     assert_eq!(bench.xtr.away().len(), 1);
     assert!(answered(&mut bench, &format!("{HOST}/128")).is_empty());
 }
+
+/// A registration of the site a host left may arrive after that of the site it came to. The host is asked for where it is,
+/// and if it answers, it is registered again.
+#[test]
+fn a_host_that_is_registered_elsewhere_and_still_here_is_not_lost() {
+    for settings in [home(), foreign()] {
+        let mut bench = started(settings);
+        hear(&mut bench, HOST, TWO);
+        settle(&mut bench, seconds(1));
+        let host = format!("{HOST}/128");
+        moved(&mut bench, 77, vec![positive(&host, 1440)]);
+        let outputs = settle(&mut bench, Duration::ZERO);
+        let asked = outputs.iter().filter(|output| match output {
+            Output::AskHost { key: asked, at } => (*asked, *at) == (key(&host), TWO),
+            _ => false,
+        });
+        assert_eq!(asked.count(), 1, "{outputs:?}");
+        hear(&mut bench, HOST, TWO);
+        assert_eq!(registered(&mut bench), [(host.clone(), 1440)]);
+        assert!(bench.xtr.away().is_empty());
+        // Who was not here is not asked for.
+        let other = "2001:db8:a:1::8/128";
+        moved(&mut bench, 78, vec![positive(other, 1440)]);
+        let outputs = settle(&mut bench, Duration::ZERO);
+        let is_ask = |output: &Output| matches!(output, Output::AskHost { .. });
+        assert!(!outputs.iter().any(is_ask), "{outputs:?}");
+    }
+}

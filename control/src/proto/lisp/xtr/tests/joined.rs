@@ -136,7 +136,10 @@ impl World {
                             let was = std::mem::replace(&mut self.here[number], false);
                             assert!(was, "it was there");
                         }
-                        Output::Liveness { .. } | Output::KeepNonce(_) | Output::Event(_) => {}
+                        Output::AskHost { .. }
+                        | Output::Liveness { .. }
+                        | Output::KeepNonce(_)
+                        | Output::Event(_) => {}
                     }
                 }
                 assert_eq!(self.sites[number].xtr.learned(), self.caches[number].len());
