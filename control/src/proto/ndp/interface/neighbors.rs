@@ -240,7 +240,8 @@ impl<P> Interface<P> {
             router: advertisement.flags.router,
         });
         self.drive(shared, now, target, event);
-        if self.cache.mac(target).is_some() {
+        // Without the override flag somebody may answer for it (RFC 4861 7.2.8), as another router does for a host that is elsewhere.
+        if advertisement.flags.override_cached && self.cache.mac(target).is_some() {
             self.heard(shared, target);
         }
     }

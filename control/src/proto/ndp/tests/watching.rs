@@ -167,6 +167,19 @@ fn one_that_is_asked_for_says_whether_it_is_there() {
     }
 }
 
+/// RFC 4861 7.2.8: another router of the link answers for who is elsewhere, and that does not bring it here.
+#[test]
+fn whoever_answers_for_it_does_not_show_that_it_is_there() {
+    let mut bench = Bench::quiet(settings(), watching());
+    bench.machine.ask(bench.now, WAN, any(ROAMING));
+    bench.drain();
+    let proxy = advertisement(ROAMING, GLOBAL, "S", &target_mac(OTHER_MAC));
+    assert_eq!(bench.receive(&proxy).watched, []);
+    assert_eq!(bench.mac(ROAMING), Some(OTHER_MAC), "how to reach it");
+    let itself = advertisement(ROAMING, GLOBAL, "SO", &target_mac(PEER_MAC));
+    assert_eq!(bench.receive(&itself).watched, heard(ROAMING));
+}
+
 /// RFC 4861 7.2.8, RFC 1027: who is elsewhere is answered for, but not its own questions, and not when it is back.
 #[test]
 fn who_is_elsewhere_is_answered_for() {
