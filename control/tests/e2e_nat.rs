@@ -128,7 +128,29 @@ protocol = "icmpv6"
 pool = "rest"
 "#;
 
-/// What runs on a server: its name, a body, and what it got; and whatever comes by UDP, back.
+/// Sends a datagram in fragments, the last one first.
+const TURNED: &str = r#"
+import socket, struct
+def send_turned(udp, peer, data):
+    source, port = udp.getsockname()[:2]
+    ends = [socket.inet_pton(socket.AF_INET6, end) for end in (source, peer[0])]
+    def message(checksum):
+        return struct.pack("!HHHH", port, peer[1], 8 + len(data), checksum) + data
+    summed = b"".join(ends) + struct.pack("!II", 8 + len(data), 17) + message(0) + bytes(len(data) % 2)
+    total = sum(struct.unpack(f"!{len(summed) // 2}H", summed)) % 65535
+    whole, pieces = message(65535 - total), []
+    for at in range(0, len(whole), 1200):
+        piece = whole[at:at + 1200]
+        more = at + len(piece) < len(whole)
+        header = struct.pack("!IHBB", 6 << 28, 8 + len(piece), 44, 64) + b"".join(ends)
+        pieces.append(header + struct.pack("!BBHI", 17, 0, at | more, port) + piece)
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        for piece in reversed(pieces):
+            raw.sendto(piece, (peer[0], 0))
+"#;
+
+/// What runs on a server: its name, a body, and what it got; and whatever comes by UDP, back, in turned fragments if it is told
+/// so.
 const SERVER: &str = r#"
 import http.server, socket, sys, threading
 name, body = sys.argv[1], int(sys.argv[2])
@@ -153,10 +175,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 def echo():
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         udp.bind(("::", 7))
         while True:
             data, peer = udp.recvfrom(65536)
-            udp.sendto(data, peer)
+            if not data.startswith(b"turned"):
+                udp.sendto(data, peer)
+                continue
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as answer:
+                answer.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                answer.bind(("::", 7))
+                answer.connect(peer)
+                send_turned(answer, peer, data)
 threading.Thread(target=echo, daemon=True).start()
 Server(("::", 8080), Handler).serve_forever()
 "#;
@@ -178,6 +208,24 @@ for number in range(20):
                     break
             except OSError:
                 pass
+print(whole)
+"#;
+
+/// The same in fragments whose first one comes last, both ways; nothing is sent twice.
+const ASK_TURNED: &str = r#"
+import sys
+whole = 0
+for number in range(20):
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(5)
+        peer = (sys.argv[1], 7)
+        udp.connect(peer)
+        question = b"turned" + bytes([number]) * 4001
+        send_turned(udp, peer, question)
+        try:
+            whole += udp.recv(65536) == question
+        except OSError:
+            pass
 print(whole)
 "#;
 
@@ -240,7 +288,8 @@ impl Stage {
             configure(&server, tap, &address, Some(&gateway));
             let name = format!("web-{number}");
             let body = BODY_BYTES.to_string();
-            let process = server.spawn(&["python3", "-c", SERVER, &name, &body]);
+            let program = [TURNED, SERVER].concat();
+            let process = server.spawn(&["python3", "-c", &program, &name, &body]);
             running.push(process.expect("a server"));
             let listens = || {
                 let listening = server.run(&["ss", "-ltnH"]);
@@ -320,6 +369,9 @@ impl Stage {
             let whole = self.client.run(&["python3", "-c", ASK, service, bytes]);
             assert_eq!(whole.expect("it ends").trim(), "20", "{bytes} bytes");
         }
+        let program = [TURNED, ASK_TURNED].concat();
+        let whole = self.client.run(&["python3", "-c", &program, service]);
+        assert_eq!(whole.expect("it ends").trim(), "20", "turned fragments");
         for bytes in ["56", "1200"] {
             let ping = self.client.run(&[
                 "ping", "-6", "-c5", "-i", "0.2", "-W2", "-s", bytes, service,
@@ -413,8 +465,8 @@ fn judge(service: &str) -> BTreeSet<String> {
     clients
 }
 
-/// Issue 6, 6.2 and 6.4: TCP both ways past paths that are too narrow, UDP in fragments, echo; and every packet that
-/// servers and clients get is sound.
+/// Issue 6, 6.2 to 6.4: TCP both ways past paths that are too narrow, UDP in fragments, in order and turned, echo; and
+/// every packet that servers and clients get is sound.
 #[test]
 fn destination_nat_carries_everything_both_ways() {
     if root() {

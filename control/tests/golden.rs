@@ -277,6 +277,7 @@ fn play(config: &config::Config, frames: &[Vec<u8>]) -> (Vec<Vec<u8>>, String) {
         );
         out.flush();
     }
+    edge.finish(&mut out);
     let sent = std::mem::take(&mut *wire.lock().expect("one thread"));
     let mut text = String::new();
     let mut line = |name: &str, count: u64| {

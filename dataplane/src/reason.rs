@@ -116,7 +116,7 @@ reasons! {
         SteerNoService = "steer_no_service", "service address, but no service of it takes this protocol and port", "RFC 4443 3.1";
         SteerNoServer = "steer_no_server", "no server of the pool takes flows", "-";
         SteerUnresolved = "steer_unresolved", "the server's link-layer address is not known", "RFC 4861 7.2.2";
-        SteerFragment = "steer_fragment", "fragment of a flow, and the first one was not seen", "RFC 8200 4.5";
+        SteerFragment = "steer_fragment", "fragment of a flow, and the first one did not come", "RFC 8200 4.5";
         SteerQuote = "steer_quote", "ICMPv6 error that quotes no packet of a service", "RFC 7690 3";
         SteerHeaders = "steer_headers", "headers do not say which flow it belongs to", "RFC 8200 4";
         SteerProtocol = "steer_protocol", "to a server by address translation, and of a protocol that cannot be translated", "RFC 6146 3.4";

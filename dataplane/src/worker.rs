@@ -28,7 +28,8 @@
 //! - **Drained.** Frames that wait in rings belong to nobody yet: handed over, they are counted as received by one
 //!   worker and not yet settled by the other. So sums are only balanced when the rings are empty, as they are after
 //!   [`Crew::stop`]: workers first stop to receive, then empty the rings between them in two steps (received frames,
-//!   which may still be handed on for transmission, then finished ones), each step waiting for all workers.
+//!   which may still be handed on for transmission, then finished ones), each step waiting for all workers. What waits in
+//!   a pipeline is settled by it, at the latest now.
 //! - **Death.** A panic ends its worker only: it is caught at the thread's entry, never crosses into C, and is told in
 //!   [`Status`]. Other workers drop, and count, what would go to it. Restarting is up to whoever watches.
 
@@ -63,7 +64,8 @@ use crate::trace::Traceable;
 use idle::{Backoff, Pause};
 use spread::Spreader;
 
-/// A whole packet program: every frame given to it ends in exactly one call of an [`Outputs`] method.
+/// A whole packet program: every frame given to it ends in exactly one call of an [`Outputs`] method, at once or, where a
+/// few may have to wait, later.
 pub trait Pipeline<F: Frame>: Send {
     /// Everything one batch may look at; published by the control thread.
     type Tables: Send + Sync;
@@ -86,6 +88,17 @@ pub trait Pipeline<F: Frame>: Send {
         batch: &mut Batch<F, Self::Meta>,
         out: &mut Outputs<F, Self::Meta>,
     );
+
+    /// A round brought nothing: what waits in the pipeline may have waited long enough. Says how many frames it settled.
+    fn idle(&mut self, tables: &Self::Tables, out: &mut Outputs<F, Self::Meta>) -> usize {
+        let (_, _) = (tables, out);
+        0
+    }
+
+    /// The worker ends: settle what waits in the pipeline.
+    fn finish(&mut self, out: &mut Outputs<F, Self::Meta>) {
+        let _ = out;
+    }
 }
 
 /// One receive queue of this worker.
@@ -155,7 +168,10 @@ impl<F: Frame, P: Pipeline<F>> Worker<F, P> {
     /// One round over all queues and rings; says how many frames it moved. Never blocks.
     pub fn round(&mut self) -> usize {
         self.reader.quiescent();
-        let moved = self.receive() + self.take_over() + self.take_injected();
+        let mut moved = self.receive() + self.take_over() + self.take_injected();
+        if moved == 0 {
+            moved = self.pipeline.idle(self.reader.load(), &mut self.out);
+        }
         self.end_round(moved)
     }
 
@@ -308,5 +324,6 @@ impl<F: Frame, P: Pipeline<F>> Worker<F, P> {
                 thread::yield_now();
             }
         }
+        self.pipeline.finish(&mut self.out);
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use dataplane::batch::Batch;
 use dataplane::counters::WorkerCounters;
-use dataplane::frame::{Burst, Frame};
+use dataplane::frame::{BURST_MAX, Burst, Frame};
 use dataplane::node::{self, Node};
 use dataplane::outputs::{Outputs, TokenBucket};
 use dataplane::port::PortId;
@@ -39,6 +39,7 @@ use crate::meta::{Entry, Meta, Next};
 use crate::npt66::Direction;
 use crate::npt66::node::{Inbound, Outbound, step};
 use crate::steer::FlowMemory;
+use crate::steer::early::Early;
 use crate::steer::memory::Memory;
 use crate::steer::node::Steering;
 use crate::tables::{IcmpLimits, PortTable, Tables};
@@ -80,6 +81,8 @@ pub struct Edge<F> {
     /// `None`: every packet goes through the nodes.
     express: Option<Box<Express>>,
     memory: Arc<Memory>,
+    /// Fragments of flows that only their first ones tell.
+    early: Early<F>,
     limits: IcmpLimits,
     errors: TokenBucket,
     /// Resets have the same rate, and none of the errors'.
@@ -101,10 +104,11 @@ impl<F: Frame> Edge<F> {
             batch: Batch::new(),
             again: Batch::new(),
             local: Batch::new(),
-            diverted: Vec::with_capacity(dataplane::frame::BURST_MAX),
+            diverted: Vec::with_capacity(BURST_MAX),
             lookup: Lookup::default(),
             express: Some(Box::new(Express::new())),
             memory: memory.0,
+            early: Early::new(),
             limits,
             errors: TokenBucket::new(limits.per_second, limits.burst),
             resets: TokenBucket::new(limits.per_second, limits.burst),
@@ -115,6 +119,12 @@ impl<F: Frame> Edge<F> {
     #[must_use]
     pub fn without_express() -> Self {
         Self::new().by_nodes()
+    }
+
+    /// Frames that wait in it.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.early.len()
     }
 
     /// The same pipeline without the short way.
@@ -160,6 +170,8 @@ impl<F: Frame> Edge<F> {
         }
         if !self.diverted.is_empty() {
             self.leave(tables, port, out);
+        } else if !self.early.is_empty() {
+            self.go_on(tables, out);
         }
     }
 
@@ -186,7 +198,22 @@ impl<F: Frame> Edge<F> {
     /// From the lookup on, for what is in `batch`; then for what comes back in `again`.
     fn forward(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) {
         self.route(tables, out);
-        while !self.again.is_empty() {
+        self.go_on(tables, out);
+    }
+
+    /// The trips of what comes back in `again`, and of fragments that need not wait any more.
+    fn go_on(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) {
+        loop {
+            if !self.early.is_empty() {
+                let room = BURST_MAX - self.again.len();
+                let (early, again) = (&mut self.early, &mut self.again);
+                early.release(tables, &self.memory, room, |frame, meta| {
+                    turn_to(again, tables, frame, meta, out);
+                });
+            }
+            if self.again.is_empty() {
+                return;
+            }
             std::mem::swap(&mut self.batch, &mut self.again);
             self.route(tables, out);
         }
@@ -408,6 +435,11 @@ impl<F: Frame> Edge<F> {
             Next::Local => self.local.push(frame, meta),
             Next::Hairpin => self.hairpin(frame, meta, tables, out),
             Next::Again => self.again.push(frame, meta),
+            Next::Wait => {
+                if let Some((frame, meta)) = self.early.hold(tables, frame, meta) {
+                    turn_to(&mut self.again, tables, frame, meta, out);
+                }
+            }
             Next::HandOver(worker) => {
                 let port = tables.interface(meta.interface).port;
                 out.spread(usize::from(worker), port, frame);
@@ -444,6 +476,20 @@ impl<F: Frame> Edge<F> {
             Ok(()) => self.again.push(frame, meta),
             Err(next) => self.settle_one(next, frame, meta, tables, out),
         }
+    }
+}
+
+/// Put a packet in a batch that met other tables before.
+fn turn_to<F: Frame>(
+    batch: &mut Batch<F, Meta>,
+    tables: &Tables,
+    frame: F,
+    meta: Meta,
+    out: &mut Outputs<F, Meta>,
+) {
+    match tables.vrf_of(&meta) {
+        Some(vrf) => batch.push(frame, Meta { vrf, ..meta }),
+        None => out.discard(DropReason::LispUnknownInstance, frame),
     }
 }
 
@@ -556,18 +602,17 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
 
     fn resume(&mut self, tables: &Tables, batch: &mut Batch<F, Meta>, out: &mut Outputs<F, Meta>) {
         batch.consume(|frame, meta| {
-            // The tables may be others than those under which it was punted.
-            let Some(vrf) = tables.vrf_of(&meta) else {
-                out.discard(DropReason::LispUnknownInstance, frame);
-                return;
-            };
             let meta = Meta {
-                vrf,
                 is_missed: false,
                 ..meta
             };
             if meta.entry == Entry::Unreachable {
+                let Some(vrf) = tables.vrf_of(&meta) else {
+                    out.discard(DropReason::LispUnknownInstance, frame);
+                    return;
+                };
                 let meta = Meta {
+                    vrf,
                     entry: Entry::Received,
                     ..meta
                 };
@@ -581,9 +626,23 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
                     out,
                 );
             } else {
-                self.batch.push(frame, meta);
+                turn_to(&mut self.batch, tables, frame, meta, out);
             }
         });
         self.forward(tables, out);
+    }
+
+    fn idle(&mut self, tables: &Tables, out: &mut Outputs<F, Meta>) -> usize {
+        let waiting = self.early.len();
+        if waiting > 0 {
+            self.go_on(tables, out);
+        }
+        waiting - self.early.len()
+    }
+
+    fn finish(&mut self, out: &mut Outputs<F, Meta>) {
+        for frame in self.early.drain() {
+            out.discard(DropReason::SteerFragment, frame);
+        }
     }
 }

@@ -65,6 +65,8 @@ pub struct Meta {
     pub(crate) is_missed: bool,
     /// It goes on, but its source may be at any site and is not known to be here: the control thread is to be told.
     pub(crate) is_stranger: bool,
+    /// It is a fragment that came before its first one, and has waited for it.
+    pub(crate) has_waited: bool,
     /// It is larger than the MTU of its next hop, and is cut as it leaves (RFC 791 3.2).
     pub(crate) is_oversize: bool,
 }
@@ -87,6 +89,7 @@ impl Default for Meta {
             is_decapsulated: false,
             is_missed: false,
             is_stranger: false,
+            has_waited: false,
             is_oversize: false,
         }
     }
@@ -214,6 +217,8 @@ pub enum Next {
     Local,
     /// Translated: look up again.
     Again,
+    /// A fragment of a packet whose first one has not come: it waits for that.
+    Wait,
     /// It belongs to a flow of the worker with this number.
     HandOver(u8),
     /// From inside to an outside prefix of ours: translate both ways and look up again (RFC 6296 4.3).

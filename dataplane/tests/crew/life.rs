@@ -10,7 +10,7 @@ use dataplane::reason::DropReason;
 use dataplane::ring::Injected;
 use dataplane::worker::{Poll, StartError, State, WorkerConfig};
 
-use crate::rig::{POISON, Record, Rig, config, flow_and_sequence, packet, wait_until};
+use crate::rig::{FORLORN, POISON, Record, Rig, config, flow_and_sequence, packet, wait_until};
 
 fn cores() -> Vec<usize> {
     let cores = core_affinity::get_core_ids().expect("the system names its cores");
@@ -96,6 +96,22 @@ fn what_was_injected_before_the_stop_is_still_sent() {
     rig.stop();
     assert_eq!(rig.ports[0].unsent(), 300);
     assert_eq!(rig.snapshot().injected, 300);
+}
+
+#[test]
+fn what_a_pipeline_still_holds_at_the_end_is_dropped() {
+    let mut rig = Rig::new(&config(2, Poll::Adaptive), &[(1, 2), (1, 2)]);
+    rig.start();
+    for flow in 0..50 {
+        rig.ports[0].feed(0, packet(0, flow, FORLORN));
+        rig.ports[1].feed(0, packet(1, flow, 0));
+    }
+    wait_until("the others are sent", || rig.ports[0].unsent() == 50);
+    wait_until("all is received", || rig.ports[0].waiting() == 0);
+    rig.stop();
+    let total = rig.snapshot();
+    assert_eq!(total.dropped(DropReason::NoRoute), 50);
+    assert!(total.is_conserved());
 }
 
 #[test]

@@ -64,6 +64,11 @@ impl Drop for Tables {
 /// The sequence number that makes [`Mixed`] panic.
 pub const POISON: u32 = u32::MAX;
 
+/// The sequence number of a packet that [`Mixed`] holds until a round brings nothing.
+pub const PATIENT: u32 = u32::MAX - 1;
+/// That of one it holds until the end.
+pub const FORLORN: u32 = u32::MAX - 2;
+
 /// What [`Mixed`] does with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -83,8 +88,12 @@ pub fn fate(sequence: u32) -> Fate {
     }
 }
 
-/// Sends what comes in by a port out by the next one, and drops, punts and answers some.
-pub struct Mixed;
+/// Sends what comes in by a port out by the next one, and drops, punts, answers and holds some.
+#[derive(Default)]
+pub struct Mixed {
+    /// With the port they came in by.
+    held: Vec<(usize, HeapFrame)>,
+}
 
 impl Mixed {
     fn settle(
@@ -122,7 +131,10 @@ impl Pipeline<HeapFrame> for Mixed {
         out: &mut Outputs<HeapFrame, Record>,
     ) {
         for frame in burst.drain(..) {
-            Self::settle(tables, ingress.index(), frame, out);
+            match flow_and_sequence(&frame).1 {
+                PATIENT | FORLORN => self.held.push((ingress.index(), frame)),
+                _ => Self::settle(tables, ingress.index(), frame, out),
+            }
         }
     }
 
@@ -138,6 +150,22 @@ impl Pipeline<HeapFrame> for Mixed {
             let end = frame.bytes().len();
             frame.bytes_mut()[end - 4..].copy_from_slice(&version.to_be_bytes());
             out.transmit(port_id(0), frame);
+        }
+    }
+
+    fn idle(&mut self, tables: &Tables, out: &mut Outputs<HeapFrame, Record>) -> usize {
+        let is_patient = |held: &mut (_, HeapFrame)| flow_and_sequence(&held.1).1 == PATIENT;
+        let ready: Vec<_> = self.held.extract_if(.., is_patient).collect();
+        let settled = ready.len();
+        for (port, frame) in ready {
+            out.transmit(port_id((port + 1) % tables.ports), frame);
+        }
+        settled
+    }
+
+    fn finish(&mut self, out: &mut Outputs<HeapFrame, Record>) {
+        for (_, frame) in self.held.drain(..) {
+            out.discard(DropReason::NoRoute, frame);
         }
     }
 }
@@ -207,8 +235,10 @@ impl Rig {
         let mut publisher = Publisher::new(Tables::new(ports.len(), 0, &alive));
         let queues = ports.iter().enumerate();
         let queues = queues.map(|(index, port)| port.queues(port_id(index)));
-        let (workers, handles) =
-            Crew::build(config, queues.collect(), &mut publisher, |_| Mixed).expect("a valid crew");
+        let (workers, handles) = Crew::build(config, queues.collect(), &mut publisher, |_| {
+            Mixed::default()
+        })
+        .expect("a valid crew");
         Self {
             ports,
             publisher,

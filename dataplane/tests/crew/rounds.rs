@@ -7,7 +7,7 @@ use dataplane::ring::Injected;
 use dataplane::testing::MemoryPort;
 use dataplane::worker::{BuildError, Crew, Poll, WorkerConfig};
 
-use crate::rig::{Mixed, Record, Rig, config, flow_and_sequence, packet, port_id};
+use crate::rig::{Mixed, PATIENT, Record, Rig, config, flow_and_sequence, packet, port_id};
 
 fn one_worker() -> Rig {
     Rig::new(&config(1, Poll::Busy), &[(2, 1), (1, 1)])
@@ -41,6 +41,24 @@ fn a_round_takes_one_burst_from_each_queue() {
         total.port(port_id(1)).tx.packets,
         rig.ports[1].unsent() as u64
     ); // `as`: a count
+    assert!(total.is_conserved());
+}
+
+/// A pipeline may hold frames: it is asked again in rounds that bring nothing, and what it settles then was moved.
+#[test]
+fn what_a_pipeline_holds_goes_on_when_nothing_comes() {
+    let mut rig = one_worker();
+    for sequence in [PATIENT, 0, PATIENT] {
+        rig.ports[0].feed(0, packet(0, 1, sequence));
+    }
+    assert_eq!(rig.workers()[0].round(), 3);
+    assert_eq!(rig.ports[1].collect().len(), 1);
+    assert!(!rig.snapshot().is_conserved());
+    assert_eq!(rig.workers()[0].round(), 2);
+    assert_eq!(rig.ports[1].collect().len(), 2);
+    assert_eq!(rig.workers()[0].round(), 0);
+    let total = rig.snapshot();
+    assert_eq!((total.polls, total.busy_polls), (3, 2));
     assert!(total.is_conserved());
 }
 
@@ -169,7 +187,10 @@ fn a_crew_that_makes_no_sense_is_refused() {
         let mut publisher = dataplane::table::publish::Publisher::new(tables);
         let port = MemoryPort::new(1, 1);
         let queues = ports.into_iter().map(|id| port.queues(port_id(id)));
-        Crew::build(&config, queues.collect(), &mut publisher, |_| Mixed).err()
+        Crew::build(&config, queues.collect(), &mut publisher, |_| {
+            Mixed::default()
+        })
+        .err()
     };
     let mut greedy = config(2, Poll::Busy);
     greedy.workers[1].burst = 65;

@@ -122,15 +122,16 @@ impl Fuzzer {
         }
     }
 
-    /// What became of all frames so far.
-    #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    /// What became of all frames so far. None waits any more.
+    pub fn outcome(&mut self) -> Outcome {
+        self.edge.finish(&mut self.out);
         Outcome::of(&self.counters, self.received, self.handed_back)
     }
 
     fn run(&mut self, number: u64, limit: usize) -> Result<usize> {
         let mut plan = self.source.plan(number);
         let before = Totals::of(&self.counters);
+        let waited = self.edge.waiting() as u64; // `as`: a count
         let mut burst = Burst::new();
         for _ in 0..plan.frames.min(limit) {
             let mut frame = self.spare.pop().unwrap_or_else(|| HeapFrame::new(&[]));
@@ -159,7 +160,7 @@ impl Fuzzer {
         );
         self.received += frames as u64; // `as`: at most BURST_MAX
         self.handed_back += handed_back as u64; // `as`: at most BURST_MAX
-        self.settle(&before, frames + handed_back)?;
+        self.settle(&before, (frames + handed_back) as u64 + waited)?; // `as`: two bursts
         Ok(frames)
     }
 
@@ -185,7 +186,7 @@ impl Fuzzer {
     }
 
     /// Count and look at what came out, and compare with what went in.
-    fn settle(&mut self, before: &Totals, given: usize) -> Result<()> {
+    fn settle(&mut self, before: &Totals, given: u64) -> Result<()> {
         let after = Totals::of(&self.counters);
         let mut sent = 0;
         for (port, queue) in self.sent.iter_mut().enumerate() {
@@ -209,6 +210,7 @@ impl Fuzzer {
             }
         }
         let made = after.generated - before.generated;
+        let waiting = self.edge.waiting() as u64; // `as`: a count
         let dropped = after.dropped - before.dropped;
         ensure!(
             sent == after.sent - before.sent,
@@ -221,8 +223,8 @@ impl Fuzzer {
             after.punted - before.punted
         );
         ensure!(
-            given as u64 + made == sent + dropped + punted, // `as`: two bursts
-            "{given} frames in and {made} made, but {sent} sent, {dropped} dropped and {punted} punted"
+            given + made == sent + dropped + punted + waiting,
+            "{given} frames in and {made} made, but {sent} sent, {dropped} dropped, {punted} punted, {waiting} waiting"
         );
         Ok(())
     }

@@ -15,6 +15,7 @@ use dataplane::wire::{ext, icmpv6, tcp};
 
 use super::flow::{self, Read, Role};
 use super::memory::{Memory, Stage};
+use super::node;
 use super::rewrite::{self, End, Ends, Whole};
 use super::sessions::{Place, Session, Taken, Target, Tuple};
 use super::spec::{Mode, State};
@@ -187,7 +188,7 @@ impl Outward<'_> {
     fn remember(&self, read: &Read, server: u16, port: u16) {
         let steer = self.steer;
         if let Some(id) = read.fragment.filter(|_| read.role != Role::Later) {
-            let spot = scatter(read.fragments(id), steer.seed);
+            let spot = steer.spot_of_fragments(read, id);
             for (spot, value) in [(spot, server), (scatter(spot, PORT_SALT), port)] {
                 steer.remember_fragments(self.memory, spot, value, self.now, self.counters);
             }
@@ -228,7 +229,7 @@ impl Outward<'_> {
         let (steer, memory) = (self.steer, self.memory);
         let unknown = Next::Drop(DropReason::SteerFragment);
         let id = read.fragment.ok_or(Next::Drop(DropReason::SteerQuote))?;
-        let spot = scatter(read.fragments(id), steer.seed);
+        let spot = steer.spot_of_fragments(read, id);
         let pool = steer.pool_of_fragments(memory, spot, self.now);
         let source = steer
             .source_for(pool.unwrap_or(key.pool), read)
@@ -469,10 +470,7 @@ pub(super) fn back<F: Frame>(
         Ok(answer) => answer,
         Err(reason) => return Next::Drop(reason),
     };
-    let spot = |id: u32| {
-        let addresses = packet.get(8..40).unwrap_or(&[]);
-        scatter(Hashed::new(SEED, addresses).with(u64::from(id)), steer.seed)
-    };
+    let spot = |id: u32| spot_of_fragments(steer, packet, id);
     let port = match (answer.port, answer.fragment) {
         (Some(port), None) => port,
         (Some(port), Some(id)) => {
@@ -482,7 +480,7 @@ pub(super) fn back<F: Frame>(
         }
         (None, id) => match id.and_then(|id| memory.find(spot(id), steer.flows, now)) {
             Some(found) => found.server(),
-            None => return Next::Drop(DropReason::SteerFragment),
+            None => return node::early(meta),
         },
     };
     let sessions = &memory.sessions();
@@ -510,6 +508,19 @@ pub(super) fn back<F: Frame>(
     }
     meta.is_returned = true;
     Next::Again
+}
+
+/// Where the fragments of an answer are remembered.
+fn spot_of_fragments(steer: &Steer, packet: &[u8], id: u32) -> u64 {
+    let addresses = packet.get(8..40).unwrap_or(&[]);
+    scatter(Hashed::new(SEED, addresses).with(u64::from(id)), steer.seed)
+}
+
+/// The same of one without ports.
+pub(super) fn spot_of_answer(steer: &Steer, packet: &[u8]) -> Option<u64> {
+    let answer = answer::read(packet).ok()?;
+    let id = answer.fragment.filter(|_| answer.port.is_none())?;
+    Some(spot_of_fragments(steer, packet, id))
 }
 
 fn tuple_of(packet: &[u8], read: &Read) -> Result<Tuple, Next> {

@@ -12,6 +12,7 @@
 //! Owned by one worker: nobody else writes. The control thread may count what goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use dataplane::prefetch;
 use dataplane::table::region::Region;
@@ -148,6 +149,8 @@ pub(crate) struct Memory {
     worker: usize,
     /// Flows that begin, of services with limits.
     pub(super) limits: Counts,
+    /// Whether a first fragment came since somebody asked.
+    any_first: AtomicBool,
 }
 
 impl Memory {
@@ -159,6 +162,7 @@ impl Memory {
             all_sessions,
             worker,
             limits: Counts::new(),
+            any_first: AtomicBool::new(false),
         }
     }
 
@@ -231,6 +235,27 @@ impl Memory {
             self.sessions().for_each(line, now, &mut visit);
         }
         (end < count).then_some(end)
+    }
+
+    /// Remember by the hash of its fragments what the first one of a packet told: `value`, never 0.
+    pub(super) fn keep_first(&self, hash: u64, flows: u32, value: u16, now: u16) -> Kept {
+        self.any_first.store(true, Relaxed);
+        match self.find(hash, flows, now) {
+            Some(found) => {
+                found.move_to(value, Stage::Fragments, now);
+                Kept::Free
+            }
+            None => self.keep(hash, flows, value, Stage::Fragments, now),
+        }
+    }
+
+    /// Whether a first fragment came since the last call.
+    pub(crate) fn take_any_first(&self) -> bool {
+        let came = self.any_first.load(Relaxed);
+        if came {
+            self.any_first.store(false, Relaxed);
+        }
+        came
     }
 
     /// Remember a flow that is not. `server` is never 0.

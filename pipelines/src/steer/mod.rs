@@ -6,13 +6,14 @@
 //! what one batch looks at, `node` the loop and the steps for one packet, `registry` the control thread's side. `spec`
 //! is what the control thread says of it all. `spot` is the short way: what one more packet of a flow that goes on needs.
 //!
-//! `health` knows the answers to health checks, which go to the control thread.
+//! `early` holds fragments until the one comes that says where they go. `health` knows the answers to health checks, which go to the control thread.
 //!
 //! Servers answer clients themselves, and what comes here is one direction of a flow; or the packet is translated: then
 //! `rewrite` is what is done to it. Of destination NAT `returns` knows what servers answer; full NAT is `full`, and its flows
 //! are in `sessions`.
 
 mod census;
+pub(crate) mod early;
 pub(crate) mod encap;
 pub(crate) mod flow;
 pub(crate) mod full;

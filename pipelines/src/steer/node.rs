@@ -110,6 +110,7 @@ pub(crate) fn step<F: Frame>(
         Err(DropReason::SteerNoServer) if !steer.refuses(&key) => {
             return Next::Drop(DropReason::SteerNoServer);
         }
+        Err(DropReason::SteerFragment) => return early(meta),
         Err(reason) => {
             if reason == DropReason::SteerCut {
                 steer.forget(memory, &key, now);
@@ -157,11 +158,22 @@ fn is_from_servers(tables: &Tables, meta: &Meta) -> bool {
         && !meta.is_decapsulated
 }
 
+/// A fragment whose first one is not known: it waits for that once.
+pub(super) fn early(meta: &Meta) -> Next {
+    match meta.has_waited {
+        false => Next::Wait,
+        true => Next::Drop(DropReason::SteerFragment),
+    }
+}
+
 /// Turn a packet back that can go on, if it is an answer.
 fn turn_back<F: Frame>(steer: &Steer, memory: (&Memory, u16), frame: &mut F, meta: &Meta) -> Next {
     let packet = frame.bytes_mut().get_mut(meta.l3_offset()..);
     match steer.turn_back(memory, meta.vrf, packet.unwrap_or(&mut [])) {
         Ok(()) => Next::Continue,
+        // Without its first one nobody knows whether it is an answer: the server may speak for itself.
+        Err(DropReason::SteerFragment) if meta.has_waited => Next::Continue,
+        Err(DropReason::SteerFragment) => Next::Wait,
         Err(reason) => Next::Drop(reason),
     }
 }

@@ -1,7 +1,8 @@
 //! The way back of destination NAT: what servers answer comes from the service's address again.
 //!
 //! There is no state in it. A server's address, protocol and port belong to one service, so any worker turns any answer
-//! back, and a restart loses nothing. Only of the fragments behind a first one the worker remembers what that was.
+//! back, and a restart loses nothing. Only of the fragments behind a first one the worker remembers what that was, also
+//! where it was no answer.
 //! Errors about what clients sent are known by their quote, whoever says them.
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use dataplane::table::exact::ExactTable;
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{ext, icmpv6};
 
-use super::memory::{Memory, Stage};
+use super::memory::Memory;
 use super::rewrite::{self, End, Ends};
 use super::spec::Protocol;
 use super::view::Steer;
@@ -20,6 +21,8 @@ use crate::tables::VrfId;
 
 /// Tells the hashes of fragments from those of clients' packets.
 const SEED: u64 = 0x6a09_e667_f3bc_c909;
+/// Remembered of fragments that are no answer of a service.
+const NO_ANSWER: u16 = u16::MAX;
 
 /// Ports of a server, and whose they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +126,7 @@ impl Steer {
         let service = match self.returns.common(vrf, packet) {
             Common::Foreign => None,
             Common::Answer(service) => Some(service),
-            Common::Odd => self.service_of((memory, now), vrf, packet),
+            Common::Odd => self.service_of((memory, now), vrf, packet)?,
         };
         match service {
             None => Ok(()),
@@ -138,26 +141,58 @@ impl Steer {
     }
 
     /// Whose answer a packet is that is not common.
-    fn service_of(&self, (memory, now): (&Memory, u16), vrf: VrfId, packet: &[u8]) -> Option<End> {
+    ///
+    /// # Errors
+    /// Only the first fragment of its packet tells, and that has not come.
+    fn service_of(
+        &self,
+        (memory, now): (&Memory, u16),
+        vrf: VrfId,
+        packet: &[u8],
+    ) -> Result<Option<End>, DropReason> {
+        let Some((piece, answers)) = self.piece(vrf, packet) else {
+            return Ok(self
+                .service_of_whole(vrf, packet)
+                .map(|(_, service)| service));
+        };
+        let spot = spot_of_fragments(self, packet, piece.id);
+        if piece.offset_bytes > 0 {
+            let found = memory.find(spot, self.flows, now);
+            let position = found.ok_or(DropReason::SteerFragment)?.server();
+            let answer = answers.get(usize::from(position).wrapping_sub(1));
+            return Ok(answer.map(|answer| answer.service));
+        }
+        let known = self.service_of_whole(vrf, packet);
+        let position = known.map_or(NO_ANSWER, |(position, _)| position);
+        // Without room the others stay what they are: nobody knows better.
+        memory.keep_first(spot, self.flows, position, now);
+        Ok(known.map(|(_, service)| service))
+    }
+
+    /// What a fragment of a server says of its packet, and what that server answers.
+    fn piece(&self, vrf: VrfId, packet: &[u8]) -> Option<(ext::Fragment, &[Answer])> {
+        let (header, payload) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
+        let upper = ext::walk(header[6], payload).ok()?;
+        let piece = upper.fragment.filter(|piece| !piece.is_atomic())?;
+        Some((
+            piece,
+            self.returns.answers(vrf, header[8..].first_chunk()?)?,
+        ))
+    }
+
+    /// Whose answer a packet is that has an upper-layer header: its position among those of its server, where it is not an
+    /// error, and the service.
+    fn service_of_whole(&self, vrf: VrfId, packet: &[u8]) -> Option<(u16, End)> {
         let (header, payload) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
         let upper = ext::walk(header[6], payload).ok()?;
         let message = payload.get(upper.offset..)?;
         let source = header[8..].first_chunk()?;
-        let fragment = upper.fragment.filter(|fragment| !fragment.is_atomic());
-        let spot = |id: u32| {
-            let hash = Hashed::new(SEED, &header[8..]).with(u64::from(id));
-            scatter(hash, self.seed)
-        };
-        if let Some(piece) = fragment.filter(|piece| piece.offset_bytes > 0) {
-            let answers = self.returns.answers(vrf, source)?;
-            let found = memory.find(spot(piece.id), self.flows, now)?;
-            let position = usize::from(found.server()).checked_sub(1)?;
-            return answers.get(position).map(|answer| answer.service);
-        }
         if upper.protocol == proto::ICMPV6 {
             let kind = *message.first()?;
             if icmpv6::is_error(kind) {
-                return self.service_of_quote(vrf, message.get(icmpv6::ERROR_HEADER_LEN..)?);
+                let quote = message.get(icmpv6::ERROR_HEADER_LEN..)?;
+                let service = self.service_of_quote(vrf, quote)?;
+                return Some((NO_ANSWER, service));
             }
             // What it asks, and what it says to neighbours, is its own.
             if kind != icmpv6::types::ECHO_REPLY {
@@ -166,20 +201,10 @@ impl Steer {
         }
         let answers = self.returns.answers(vrf, source)?;
         let port = port_at(upper.protocol, message, 0)?;
-        let mut numbered = answers.iter().zip(1..);
-        let (answer, position) =
-            numbered.find(|(answer, _)| answer.is_for(upper.protocol, port))?;
-        if let Some(piece) = fragment {
-            let spot = spot(piece.id);
-            match memory.find(spot, self.flows, now) {
-                Some(found) => found.move_to(position, Stage::Fragments, now),
-                None => {
-                    // Without room the others stay what they are: nobody knows better.
-                    memory.keep(spot, self.flows, position, Stage::Fragments, now);
-                }
-            }
-        }
-        Some(answer.service)
+        let mut numbered = (1..).zip(answers);
+        let (position, answer) =
+            numbered.find(|(_, answer)| answer.is_for(upper.protocol, port))?;
+        Some((position, answer.service))
     }
 
     /// Whose client sent what an error quotes.
@@ -210,6 +235,20 @@ impl Steer {
             .all(|other| other.address == first.address)
             .then_some(first)
     }
+}
+
+/// Where the fragments of what a server sends are remembered.
+fn spot_of_fragments(steer: &Steer, packet: &[u8], id: u32) -> u64 {
+    let addresses = packet.get(8..40).unwrap_or(&[]);
+    scatter(Hashed::new(SEED, addresses).with(u64::from(id)), steer.seed)
+}
+
+/// The same of one without ports.
+pub(super) fn spot_of_answer(steer: &Steer, packet: &[u8]) -> Option<u64> {
+    let (header, payload) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
+    let upper = ext::walk(header[6], payload).ok()?;
+    let piece = upper.fragment.filter(|piece| piece.offset_bytes > 0)?;
+    Some(spot_of_fragments(steer, packet, piece.id))
 }
 
 /// The port at this offset of an upper-layer header, of protocols that have some. `None`: there should be one.

@@ -117,7 +117,7 @@ pub enum Protocol {
 /// Which packets must reach one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Affinity {
-    /// Those of a flow. Fragments follow their first one, and are lost when they come before it.
+    /// Those of a flow. Fragments follow their first one; those that come before it wait for it.
     #[default]
     Flow,
     /// Everything from one source address, fragments in any order too.

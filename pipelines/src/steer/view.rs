@@ -252,8 +252,7 @@ impl Steer {
             } else {
                 Role::Goes
             },
-            fragments: fragments
-                .and_then(|id| NonZeroU64::new(scatter(read.fragments(id), self.seed))),
+            fragments: fragments.and_then(|id| NonZeroU64::new(self.spot_of_fragments(read, id))),
         })
     }
 
@@ -444,11 +443,17 @@ impl Steer {
         now: u16,
         counters: &WorkerCounters,
     ) {
-        if let Some(found) = memory.find(hash, self.flows, now) {
-            found.move_to(value, Stage::Fragments, now);
-        } else {
-            self.keep(memory, hash, value, Stage::Fragments, now, counters);
-        }
+        count_kept(memory.keep_first(hash, self.flows, value, now), counters);
+    }
+
+    /// Where a packet's fragments are remembered.
+    pub(super) fn spot_of_fragments(&self, read: &Read, id: u32) -> u64 {
+        scatter(read.fragments(id), self.seed)
+    }
+
+    /// Whether the first one of the fragments that are remembered there has come.
+    pub(crate) fn has_first(&self, memory: &Memory, spot: u64) -> bool {
+        memory.find(spot, self.flows, self.now()).is_some()
     }
 
     pub(super) fn keep(
@@ -461,12 +466,17 @@ impl Steer {
         counters: &WorkerCounters,
     ) -> Kept {
         let kept = memory.keep(hash, self.flows, value, stage, now);
-        match kept {
-            Kept::Free => {}
-            Kept::Displaced => counters.steer.displaced.add(1),
-            Kept::Full => counters.steer.stateless.add(1),
-        }
+        count_kept(kept, counters);
         kept
+    }
+}
+
+/// What was to be remembered was, or not.
+fn count_kept(kept: Kept, counters: &WorkerCounters) {
+    match kept {
+        Kept::Free => {}
+        Kept::Displaced => counters.steer.displaced.add(1),
+        Kept::Full => counters.steer.stateless.add(1),
     }
 }
 

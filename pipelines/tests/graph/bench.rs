@@ -207,6 +207,26 @@ impl Bench {
         self.collect()
     }
 
+    /// A round without frames: what leaves of those that waited.
+    pub fn idle(&mut self) -> Vec<(usize, Vec<u8>)> {
+        let waiting = self.edge.waiting();
+        let settled = self.edge.idle(&self.tables, &mut self.out);
+        assert_eq!(waiting, settled + self.edge.waiting());
+        self.out.flush();
+        self.collect()
+    }
+
+    /// The worker ends.
+    pub fn finish(&mut self) {
+        self.edge.finish(&mut self.out);
+        assert_eq!((self.collect(), self.edge.waiting()), (vec![], 0));
+    }
+
+    /// Frames that wait in the graph.
+    pub fn waiting(&self) -> usize {
+        self.edge.waiting()
+    }
+
     /// What was punted since the last call.
     pub fn punted(&mut self) -> Vec<Punted<HeapFrame, Meta>> {
         std::iter::from_fn(|| self.punts.pop().ok()).collect()
@@ -241,8 +261,12 @@ impl Bench {
             self.received + self.counters.injected.read() + self.counters.generated.read();
         assert_eq!(
             entered,
-            self.sent + drops + punts + self.counters.spread_out.read(),
-            "in = out + drops + punts + handed over"
+            self.sent
+                + drops
+                + punts
+                + self.counters.spread_out.read()
+                + self.edge.waiting() as u64,
+            "in = out + drops + punts + handed over + waiting"
         );
     }
 }

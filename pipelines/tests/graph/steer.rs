@@ -1,6 +1,7 @@
 //! Anycast steering: which server, by what way, and what is in the way.
 
 mod dnat;
+mod early;
 mod errors;
 mod flows;
 mod full_nat;

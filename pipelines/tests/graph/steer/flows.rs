@@ -260,6 +260,7 @@ fn fragments_follow_the_first_one() {
     // Without the first one nobody knows.
     let late = &pieces(1, 9999)[1..];
     assert_eq!(site.bench.receive(UPLINK, late), []);
+    site.bench.finish();
     assert_eq!(site.bench.drops(), [(DropReason::SteerFragment, 2)]);
 }
 

@@ -348,6 +348,7 @@ fn fragments_are_translated_behind_the_first_one() {
                 .receive(INSIDE, &late.build_fragments(999, 1200)[1..]),
             []
         );
+        site.bench.finish();
         assert_eq!(site.bench.drops(), [(DropReason::SteerFragment, 4)]);
     }
 }

@@ -104,6 +104,37 @@ fn workers_own_ports_and_hand_over_what_is_not_theirs() {
     assert_eq!(handed, 40 * (3 + 2 + 1));
 }
 
+/// A fragment that came before its first one is handed over behind that.
+#[test]
+fn early_fragments_are_handed_over_behind_the_first_one() {
+    let site = Site::new(full(1, None, &SOURCES[..1]), services());
+    let mut workers = Workers::new(&site);
+    let question = from_client(0).udp(5000, 443, b"question").build();
+    let sent = workers.benches[0].receive(UPLINK, &[question]);
+    let (ours, port) = asked_from(&sent[0].1);
+    let questions = from_client(0).udp(5000, 443, &[2; 3000]);
+    let answers = from_server().ipv6(server_address(0x80), ours);
+    let answers = answers.udp(443, port, &[1; 3000]);
+    for (id, by, packet) in [(1, UPLINK, questions), (2, INSIDE, answers)] {
+        let mut pieces = packet.build_fragments(id, 1200);
+        assert_eq!(workers.benches[1].receive(by, &pieces[1..]), []);
+        assert!(workers.handed[0].pop().is_err());
+        // Those that waited stand behind it in their order.
+        let rest = pieces.split_off(1);
+        assert_eq!(workers.benches[1].receive(by, &pieces), []);
+        pieces.extend(rest);
+        let handed: Vec<_> = std::iter::from_fn(|| workers.handed[0].pop().ok())
+            .map(|handed| match handed {
+                Handoff::Received { frame, .. } => frame.bytes().to_vec(),
+                Handoff::Transmit { .. } => panic!("it was received"),
+            })
+            .collect();
+        assert_eq!(handed, pieces);
+        assert_eq!(workers.benches[0].receive(by, &handed).len(), 3);
+    }
+    assert!(workers.benches.iter().all(|bench| bench.drops().is_empty()));
+}
+
 /// T3, T8: a flood takes no port of a flow that goes on; when all go on, who comes last is refused and counted.
 #[test]
 fn ports_run_out_for_new_flows_alone() {
