@@ -521,11 +521,26 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
         } else if let Some(suspects) = self.suspects {
             suspects.settle::<K, C>(shared, version, keys, words, hosted);
         } else {
+            // Many packets in a row may be to one service address.
+            let fresh = unlike_before(keys, hosted);
             let mut suspects = Suspects::new();
-            suspects.look::<K, C>(shared, version, keys, hosted);
-            suspects.settle::<K, C>(shared, version, keys, words, hosted);
+            suspects.look::<K, C>(shared, version, keys, fresh);
+            suspects.settle::<K, C>(shared, version, keys, words, fresh);
+            for i in bits(hosted & !fresh) {
+                words[i] = words[i - 1];
+            }
         }
     }
+}
+
+/// Of the addresses that are ones in a mask those that are not the same as the one before, or before which there is none.
+#[inline(always)]
+fn unlike_before<K: Key>(keys: &[K], which: u32) -> u32 {
+    let mut fresh = which;
+    for i in bits(which & which << 1) {
+        fresh ^= u32::from(keys[i - 1].whole() == keys[i].whole()) << i;
+    }
+    fresh
 }
 
 /// Go on from chunks that the writer made between a root pass and its cell pass: see [`Word::is_late_chunk`].
