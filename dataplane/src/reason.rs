@@ -88,6 +88,7 @@ reasons! {
         PuntPoliced = "punt_policed", "over the rate of its punt reason", "-";
         PuntRingFull = "punt_ring_full", "control thread does not keep up", "-";
         SpreadRingFull = "spread_ring_full", "the worker that owns this flow does not keep up", "-";
+        WorkerPanic = "worker_panic", "the worker panicked while it had it in work", "-";
         TxQueueFull = "tx_queue_full", "the device did not take the frame", "-";
         LispFragment = "lisp_fragment", "fragment of an encapsulated packet; they are not reassembled", "RFC 9300 16";
         LispOuterOptions = "lisp_outer_options", "encapsulated packet with IPv4 options or IPv6 extension headers", "RFC 9300 5.3";

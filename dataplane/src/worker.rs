@@ -30,11 +30,13 @@
 //!   [`Crew::stop`]: workers first stop to receive, then empty the rings between them in two steps (received frames,
 //!   which may still be handed on for transmission, then finished ones), each step waiting for all workers. What waits in
 //!   a pipeline is settled by it, at the latest now.
-//! - **Death.** A panic ends its worker only: it is caught at the thread's entry, never crosses into C, and is told in
-//!   [`Status`]. Other workers drop, and count, what would go to it. Restarting is up to whoever watches.
+//! - **Setbacks.** A panic is caught in its worker, never crosses into C, and is told in [`Status`]. What the worker had in
+//!   work is dropped and counted, and it goes on at once; after many, at a rate. One that panics time and again without a whole
+//!   round between, or while it recovers or stops, is dead. Other workers drop, and count, what would go to it.
 
 mod crew;
 mod idle;
+mod setback;
 mod spread;
 mod status;
 mod wiring;
@@ -99,6 +101,9 @@ pub trait Pipeline<F: Frame>: Send {
     fn finish(&mut self, out: &mut Outputs<F, Self::Meta>) {
         let _ = out;
     }
+
+    /// A call panicked: let go of every frame, and be ready for the next burst. What is known of flows stays.
+    fn recover(&mut self);
 }
 
 /// One receive queue of this worker.
@@ -286,6 +291,11 @@ impl<F: Frame, P: Pipeline<F>> Worker<F, P> {
     /// Poll until told to stop, then leave nothing in the rings.
     fn run(mut self, stop: &AtomicBool, all: &[Arc<Status>]) {
         self.status.enter(State::Running);
+        self.poll_through_setbacks(stop);
+        self.drain(all);
+    }
+
+    fn poll(&mut self, stop: &AtomicBool) {
         let mut backoff = Backoff::new(self.config.poll);
         while !stop.load(Relaxed) {
             let moved = self.round();
@@ -296,7 +306,6 @@ impl<F: Frame, P: Pipeline<F>> Worker<F, P> {
                 Pause::Sleep(time) => self.reader.while_offline(|| thread::sleep(time)),
             }
         }
-        self.drain(all);
     }
 
     /// Empty the rings to this worker, in step with the others: first until nobody can hand over received frames any

@@ -426,6 +426,8 @@ impl Pipeline<HeapFrame> for Empty {
         let port = PortId::new(EGRESS).expect("port 1 exists");
         batch.consume(|frame, _| out.transmit(port, frame));
     }
+
+    fn recover(&mut self) {}
 }
 
 #[cfg(test)]

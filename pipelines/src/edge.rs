@@ -78,8 +78,9 @@ pub struct Edge<F> {
     local: Batch<F, Meta>,
     diverted: Vec<(Next, F, Meta)>,
     lookup: Lookup,
-    /// `None`: every packet goes through the nodes.
+    /// `None`: it is in use, or every packet goes through the nodes.
     express: Option<Box<Express>>,
+    is_by_nodes: bool,
     memory: Arc<Memory>,
     /// Fragments of flows that only their first ones tell.
     early: Early<F>,
@@ -107,6 +108,7 @@ impl<F: Frame> Edge<F> {
             diverted: Vec::with_capacity(BURST_MAX),
             lookup: Lookup::default(),
             express: Some(Box::new(Express::new())),
+            is_by_nodes: false,
             memory: memory.0,
             early: Early::new(),
             limits,
@@ -132,6 +134,7 @@ impl<F: Frame> Edge<F> {
     pub fn by_nodes(self) -> Self {
         Self {
             express: None,
+            is_by_nodes: true,
             ..self
         }
     }
@@ -644,5 +647,13 @@ impl<F: Frame> Pipeline<F> for Edge<F> {
         for frame in self.early.drain() {
             out.discard(DropReason::SteerFragment, frame);
         }
+    }
+
+    fn recover(&mut self) {
+        let fresh = Self::remembering(FlowMemory(Arc::clone(&self.memory)));
+        *self = match self.is_by_nodes {
+            true => fresh.by_nodes(),
+            false => fresh,
+        };
     }
 }

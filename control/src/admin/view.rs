@@ -178,7 +178,10 @@ pub struct Worker {
     pub core: Option<usize>,
     /// `running`, `stopped` or `dead`.
     pub state: String,
-    /// Why it died.
+    /// How often it panicked, and went on or died.
+    #[serde(default)]
+    pub panics: u64,
+    /// What the last panic said.
     #[serde(default)]
     pub cause: Option<String>,
     /// Rounds over all its queues.

@@ -106,7 +106,7 @@ pub struct Appliance<P: Platform> {
     committing: Option<u64>,
     workers: Vec<WorkerHandle<P::Frame, Meta>>,
     /// Workers whose death was logged.
-    known_dead: Vec<bool>,
+    known_panics: Vec<u64>,
     /// Packets to be handed back once the tables they wait for are published.
     ready: Vec<Waiting<P::Frame>>,
     discards: Discards,
@@ -166,7 +166,7 @@ impl<P: Platform> Appliance<P> {
         let mut appliance = Self {
             slots: Slots::default().assign(&config),
             machine: Machine::new(reload::settings(&config), rng),
-            known_dead: vec![false; workers.len()],
+            known_panics: vec![0; workers.len()],
             platform,
             config,
             config_path,
@@ -373,13 +373,19 @@ impl<P: Platform> Appliance<P> {
     }
 
     fn look_at_workers(&mut self) {
-        for (worker, is_known) in self.workers.iter().zip(&mut self.known_dead) {
-            if !*is_known && worker.status.state() == State::Dead {
-                *is_known = true;
+        for (worker, known) in self.workers.iter().zip(&mut self.known_panics) {
+            let panics = worker.status.panics();
+            if panics == *known {
+                continue;
+            }
+            let (index, times) = (worker.index, panics - *known);
+            *known = panics;
+            let cause = worker.status.message().unwrap_or_default();
+            if worker.status.state() == State::Dead {
+                tracing::error!("worker {index} died: {cause}; its queues are not polled any more");
+            } else {
                 tracing::error!(
-                    "worker {} died: {}; its queues are not polled any more",
-                    worker.index,
-                    worker.status.message().unwrap_or("no reason known")
+                    "a bug in worker {index} was survived {times} times: {cause}; what it had in work is dropped as worker_panic"
                 );
             }
         }

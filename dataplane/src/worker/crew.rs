@@ -1,6 +1,5 @@
 //! The worker threads: started together or not at all, stopped together, none lost silently.
 
-use std::any::Any;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread::{Builder, JoinHandle};
 
+use super::setback::text_of;
 use super::status::{State, Status};
 use super::wiring::{self, BuildError, Built, CrewConfig, PortQueues};
 use super::{Pipeline, Worker};
@@ -115,10 +115,10 @@ impl Crew {
         // for them.
         for (worker, outcome, _) in &starters {
             outcome.recv().unwrap_or_else(|_| {
-                let reason = statuses[*worker].message().unwrap_or("thread ended");
+                let reason = statuses[*worker].message();
                 Err(StartError::Hook {
                     worker: *worker,
-                    reason: reason.to_owned(),
+                    reason: reason.unwrap_or_else(|| "thread ended".to_owned()),
                 })
             })?;
         }
@@ -130,7 +130,7 @@ impl Crew {
     }
 
     /// Stop all workers and wait for them. Every frame they had received is sent, punted or dropped, and counted, before
-    /// they end; only a dead worker's frames are freed without a count.
+    /// they end; only what a worker held when it died is freed without a count.
     pub fn stop(self) {
         drop(self);
     }
@@ -224,13 +224,4 @@ fn prepare<F: Frame, P: Pipeline<F>, G, E: Display>(
         worker: worker.index,
         reason: error.to_string(),
     })
-}
-
-/// What a panic said.
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("panicked without a message").to_owned()
 }

@@ -1,8 +1,8 @@
 //! What the control thread can know of a worker's thread at any time.
 
 use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::{Mutex, PoisonError};
 
 /// Where a worker is in its life. It only ever moves down this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +18,7 @@ pub enum State {
     Drained,
     /// Its loop ended as it was told to.
     Stopped,
-    /// Its thread panicked; [`Status::message`] says how. The process goes on, its queues are not polled any more.
+    /// It panicked too often; [`Status::message`] says how. The process goes on, its queues are not polled any more.
     Dead,
 }
 
@@ -56,7 +56,8 @@ impl fmt::Display for State {
 #[derive(Debug, Default)]
 pub struct Status {
     state: AtomicU8,
-    message: OnceLock<String>,
+    panics: AtomicU64,
+    message: Mutex<Option<String>>,
 }
 
 impl Status {
@@ -66,19 +67,32 @@ impl Status {
         State::ALL[usize::from(self.state.load(Acquire))]
     }
 
-    /// What a dead worker's panic said.
+    /// How often it panicked.
     #[must_use]
-    pub fn message(&self) -> Option<&str> {
-        self.message.get().map(String::as_str)
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Acquire)
+    }
+
+    /// What its last panic said.
+    #[must_use]
+    pub fn message(&self) -> Option<String> {
+        let message = self.message.lock().unwrap_or_else(PoisonError::into_inner);
+        message.clone()
     }
 
     pub(super) fn enter(&self, state: State) {
         self.state.store(state as u8, Release); // `as`: a fieldless repr(u8) enum
     }
 
+    /// It panicked.
+    pub(super) fn set_back(&self, message: String) {
+        *self.message.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+        self.panics.fetch_add(1, Release);
+    }
+
+    /// It panicked for the last time.
     pub(super) fn die(&self, message: String) {
-        // A second panic cannot be more telling than the first.
-        let _ = self.message.set(message);
+        self.set_back(message);
         self.enter(State::Dead);
     }
 }
@@ -99,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_message_stays() {
+    fn panics_are_counted_and_the_last_one_is_told() {
         let status = Status::default();
-        assert_eq!(status.message(), None);
-        status.die("first".to_owned());
+        assert_eq!((status.panics(), status.message()), (0, None));
+        status.set_back("first".to_owned());
+        let told = (status.state(), status.panics(), status.message());
+        assert_eq!(told, (State::Starting, 1, Some("first".to_owned())));
         status.die("second".to_owned());
-        assert_eq!(
-            (status.state(), status.message()),
-            (State::Dead, Some("first"))
-        );
+        let told = (status.state(), status.panics(), status.message());
+        assert_eq!(told, (State::Dead, 2, Some("second".to_owned())));
     }
 }

@@ -10,7 +10,9 @@ use dataplane::reason::DropReason;
 use dataplane::ring::Injected;
 use dataplane::worker::{Poll, StartError, State, WorkerConfig};
 
-use crate::rig::{FORLORN, POISON, Record, Rig, config, flow_and_sequence, packet, wait_until};
+use crate::rig::{
+    DEADLY, FORLORN, PATIENT, POISON, Record, Rig, config, flow_and_sequence, packet, wait_until,
+};
 
 fn cores() -> Vec<usize> {
     let cores = core_affinity::get_core_ids().expect("the system names its cores");
@@ -114,8 +116,90 @@ fn what_a_pipeline_still_holds_at_the_end_is_dropped() {
     assert!(total.is_conserved());
 }
 
+/// What was in work with the packet that panicked is lost, what waited in the pipeline too, and nothing else: not what was
+/// ready to leave, not what waits in queues. All of it is counted.
 #[test]
-fn a_panic_ends_one_worker_and_is_told() {
+fn a_worker_that_panics_goes_on() {
+    let mut rig = Rig::new(&config(2, Poll::Adaptive), &[(2, 2), (2, 2)]);
+    rig.start();
+    let status = Arc::clone(&rig.handles[1].status);
+    let mut panics = 0;
+    for round in 0..20 {
+        // In one burst, or in several: the worker is as quick as it is.
+        rig.ports[0].feed(1, packet(0, 1, PATIENT));
+        for sequence in 0..5 {
+            rig.ports[0].feed(1, packet(0, 1, sequence));
+        }
+        rig.ports[0].feed(1, packet(0, 1, POISON));
+        panics += 1;
+        wait_until("it is told", || status.panics() == panics);
+        for sequence in 0..10 {
+            rig.ports[0].feed(1, packet(0, 1, sequence));
+        }
+        let settled = || rig.snapshot().tx().packets >= 10 * (round + 1);
+        wait_until("it goes on", settled);
+    }
+    let message = status.message().expect("it says why");
+    assert!(message.contains("met the poisoned packet"), "{message}");
+    assert_eq!(status.state(), State::Running);
+    rig.publish();
+    wait_until("tables are passed", || {
+        rig.publisher.reclaim();
+        rig.publisher.pending() == 0
+    });
+    rig.stop();
+    let total = rig.snapshot();
+    assert_eq!(total.rx().packets, 20 * 17);
+    assert!((20..=20 * 7).contains(&total.dropped(DropReason::WorkerPanic)));
+    assert!(total.is_conserved());
+    assert_eq!(rig.handles[0].status.panics(), 0);
+}
+
+/// Each costs the burst it comes in, at whose beginning it stands here, and no other.
+#[test]
+fn a_flood_of_poison_loses_only_bursts() {
+    let mut rig = Rig::new(&config(1, Poll::Busy), &[(1, 1)]);
+    for sequence in 0..60 {
+        rig.ports[0].feed(0, packet(0, 1, POISON));
+        for _ in 0..31 {
+            rig.ports[0].feed(0, packet(0, 1, sequence));
+        }
+        // A burst without one, so that rounds are whole.
+        for _ in 0..32 {
+            rig.ports[0].feed(0, packet(0, 1, 1));
+        }
+    }
+    rig.start();
+    wait_until("all is received", || rig.ports[0].waiting() == 0);
+    rig.stop();
+    let total = rig.snapshot();
+    assert_eq!(total.dropped(DropReason::WorkerPanic), 60 * 32);
+    assert_eq!(total.tx().packets, 60 * 32);
+    assert!(total.is_conserved());
+    assert_eq!(rig.handles[0].status.panics(), 60);
+}
+
+/// Without one whole round between them, ten are too many.
+#[test]
+fn a_worker_that_gets_nowhere_is_dead() {
+    for (bursts, is_dead) in [(9, false), (10, true)] {
+        let mut rig = Rig::new(&config(1, Poll::Busy), &[(1, 1)]);
+        for _ in 0..bursts * 32 {
+            rig.ports[0].feed(0, packet(0, 1, POISON));
+        }
+        rig.ports[0].feed(0, packet(0, 1, 1));
+        rig.start();
+        let status = Arc::clone(&rig.handles[0].status);
+        let settled = || rig.ports[0].unsent() == 1 || status.state() == State::Dead;
+        wait_until("it goes on, or does not", settled);
+        assert_eq!(status.panics(), bursts);
+        assert_eq!(status.state() == State::Dead, is_dead);
+        rig.stop();
+    }
+}
+
+#[test]
+fn a_panic_while_it_recovers_ends_one_worker_and_is_told() {
     let mut rig = Rig::new(&config(2, Poll::Adaptive), &[(2, 2), (2, 2)]);
     rig.start();
     let state = |rig: &Rig, worker: usize| rig.handles[worker].status.state();
@@ -123,10 +207,10 @@ fn a_panic_ends_one_worker_and_is_told() {
         (0..2).all(|worker| state(&rig, worker) == State::Running)
     });
     // As many queues as workers: queue 1 is worker 1's, and nothing is spread.
-    rig.ports[0].feed(1, packet(0, 1, POISON));
+    rig.ports[0].feed(1, packet(0, 1, DEADLY));
     wait_until("worker 1 is dead", || state(&rig, 1) == State::Dead);
     let message = rig.handles[1].status.message().expect("it says why");
-    assert!(message.contains("met the poisoned packet"), "{message}");
+    assert!(message.contains("met the deadly packet"), "{message}");
 
     for sequence in 0..10 {
         rig.ports[0].feed(0, packet(0, 2, sequence));
@@ -157,7 +241,7 @@ fn what_would_go_to_a_dead_worker_is_dropped_and_counted() {
         rig.snapshot().spread_out == 1
     });
     let foreign = foreign.expect("half of the flows");
-    rig.ports[0].feed(0, packet(0, foreign, POISON));
+    rig.ports[0].feed(0, packet(0, foreign, DEADLY));
     let status = Arc::clone(&rig.handles[1].status);
     wait_until("worker 1 is dead", || status.state() == State::Dead);
     let before = rig.snapshot();
@@ -201,7 +285,7 @@ fn each_thread_is_pinned_before_the_hook_and_keeps_its_guard_to_the_end() {
     })
     .expect("the core exists");
     let dead = Arc::clone(&rig.handles[1].status);
-    rig.ports[0].feed(1, packet(0, 1, POISON));
+    rig.ports[0].feed(1, packet(0, 1, DEADLY));
     wait_until("worker 1's guard is gone", || {
         events.lock().expect("no panic").len() == 1
     });

@@ -63,6 +63,8 @@ impl Drop for Tables {
 
 /// The sequence number that makes [`Mixed`] panic.
 pub const POISON: u32 = u32::MAX;
+/// The same, and once more while it recovers.
+pub const DEADLY: u32 = u32::MAX - 3;
 
 /// The sequence number of a packet that [`Mixed`] holds until a round brings nothing.
 pub const PATIENT: u32 = u32::MAX - 1;
@@ -93,6 +95,7 @@ pub fn fate(sequence: u32) -> Fate {
 pub struct Mixed {
     /// With the port they came in by.
     held: Vec<(usize, HeapFrame)>,
+    is_beyond_help: bool,
 }
 
 impl Mixed {
@@ -133,6 +136,10 @@ impl Pipeline<HeapFrame> for Mixed {
         for frame in burst.drain(..) {
             match flow_and_sequence(&frame).1 {
                 PATIENT | FORLORN => self.held.push((ingress.index(), frame)),
+                DEADLY => {
+                    self.is_beyond_help = true;
+                    panic!("met the deadly packet");
+                }
                 _ => Self::settle(tables, ingress.index(), frame, out),
             }
         }
@@ -161,6 +168,14 @@ impl Pipeline<HeapFrame> for Mixed {
             out.transmit(port_id((port + 1) % tables.ports), frame);
         }
         settled
+    }
+
+    fn recover(&mut self) {
+        assert!(
+            !self.is_beyond_help,
+            "met the deadly packet, and is beyond help"
+        );
+        self.held.clear();
     }
 
     fn finish(&mut self, out: &mut Outputs<HeapFrame, Record>) {

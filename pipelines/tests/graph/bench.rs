@@ -216,6 +216,11 @@ impl Bench {
         self.collect()
     }
 
+    /// The worker panicked.
+    pub fn recover(&mut self) {
+        self.edge.recover();
+    }
+
     /// The worker ends.
     pub fn finish(&mut self) {
         self.edge.finish(&mut self.out);

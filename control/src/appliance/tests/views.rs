@@ -104,12 +104,13 @@ fn dead_worker_is_told_and_its_packets_are_counted() {
         std::thread::sleep(Duration::from_millis(1));
     }
     bench.appliance.tick(bench.now + Duration::from_secs(1));
-    assert_eq!(bench.appliance.known_dead, [true]);
+    assert_eq!(bench.appliance.known_panics, [10]);
     let workers: view::Workers = bench.show(Subject::Workers);
     assert_eq!(workers.workers[0].state, "dead");
+    let (panics, cause) = (workers.workers[0].panics, &workers.workers[0].cause);
     assert_eq!(
-        workers.workers[0].cause.as_deref(),
-        Some("descriptor ring corrupt")
+        (panics, cause.as_deref()),
+        (10, Some("descriptor ring corrupt"))
     );
     // Announcements are still made, and have nowhere to go.
     bench.appliance.tick(bench.now + Duration::from_secs(60));

@@ -53,7 +53,7 @@ fn workers<'a>(
         ("frames", Right),
         ("frames/call", Right),
     ]);
-    let mut deaths = String::new();
+    let mut setbacks = String::new();
     for worker in workers {
         let earlier = earlier(worker.index);
         let mut row = vec![
@@ -83,7 +83,11 @@ fn workers<'a>(
         }
         grid.row(row);
         if let Some(cause) = &worker.cause {
-            deaths.push_str(&format!("worker {} died: {cause}\n", worker.index));
+            let (index, panics) = (worker.index, worker.panics);
+            setbacks.push_str(&match worker.state.as_str() {
+                "dead" => format!("worker {index} died: {cause}\n"),
+                _ => format!("worker {index} panicked and went on, {panics} times: {cause}\n"),
+            });
         }
         for node in worker.nodes.iter().filter(|node| node.calls > 0) {
             // `as`: shown with one decimal.
@@ -98,7 +102,7 @@ fn workers<'a>(
         }
     }
     format!(
-        "{}{deaths}\n{}",
+        "{}{setbacks}\n{}",
         grid.finish("no workers"),
         nodes.finish("no packet yet")
     )

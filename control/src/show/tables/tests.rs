@@ -236,6 +236,7 @@ fn worker(packets: u64, cause: Option<&str>) -> Worker {
         index: 0,
         core: Some(1),
         state: "running".to_owned(),
+        panics: cause.map_or(0, |_| 3),
         cause: cause.map(str::to_owned),
         polls: packets * 10,
         busy_polls: packets,
@@ -260,17 +261,25 @@ fn worker(packets: u64, cause: Option<&str>) -> Worker {
 }
 
 #[test]
-fn workers_show_load_nodes_and_deaths() {
+fn workers_show_load_nodes_and_setbacks() {
+    let dead = Worker {
+        index: 1,
+        state: "dead".to_owned(),
+        nodes: vec![],
+        ..worker(0, Some("tail above head"))
+    };
     let workers = Workers {
         monotonic_ns: 0,
-        workers: vec![worker(100, Some("index out of bounds"))],
+        workers: vec![worker(100, Some("index out of bounds")), dead],
     };
     assert_eq!(
         workers.render(None, false),
         "\
 WORKER  CORE  STATE    POLLS    BUSY   RX   TX  INJECTED  SPREAD IN  SPREAD OUT
      0     1  running  1,000  10.0 %  100  100         0          0           0
-worker 0 died: index out of bounds
+     1     1  dead         0       -    0    0         0          0           0
+worker 0 panicked and went on, 3 times: index out of bounds
+worker 1 died: tail above head
 
 WORKER  NODE     CALLS  FRAMES  FRAMES/CALL
      0  ingress     50     100          2.0

@@ -238,6 +238,19 @@ fn a_prefix_can_be_a_service() {
     assert_eq!(site.bench.drops(), [(DropReason::SteerNoService, 1)]);
 }
 
+/// A worker that panics forgets no flow: they stay where they are when servers have come meanwhile.
+#[test]
+fn flows_outlive_a_panic_of_their_worker() {
+    for edge in [Edge::new(), Edge::without_express()] {
+        let mut site = Site::with(pool(servers(3), Mode::L2), services(), edge);
+        let before = site.servers_of(&acks(2000));
+        site.bench.recover();
+        site.change(|settings| settings.pools[0].servers = servers(9));
+        assert_eq!(site.servers_of(&acks(2000)), before);
+        assert_eq!(site.bench.counters.steer.moved.read(), 0);
+    }
+}
+
 #[test]
 fn fragments_follow_the_first_one() {
     let mut site = Site::l2(10);
