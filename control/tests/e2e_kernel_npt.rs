@@ -26,8 +26,9 @@ use dataplane::trace::Tracer;
 use dataplane::wire::ethernet::Mac;
 use dataplane::worker::Pipeline;
 use ipnet::Ipv6Net;
+use pipelines::npt66;
 use pipelines::tables::{Builder, Hop, InterfaceSpec, Route, VrfId};
-use pipelines::{Edge, npt66};
+use pipelines::testing::HeapEdge;
 
 /// (rule, packet) pairs each way.
 const PAIRS: u32 = 1500;
@@ -401,7 +402,7 @@ fn ours(
         std::sync::Arc::clone(&counters),
         Tracer::off(),
     );
-    let mut edge = Edge::new();
+    let mut edge = HeapEdge::new();
     for frame in frames {
         let before: Vec<u64> = DropReason::ALL
             .iter()

@@ -23,7 +23,7 @@ use dataplane::trace::Tracer;
 use dataplane::wire::arp;
 use dataplane::wire::ethernet::Mac;
 use dataplane::worker::Pipeline;
-use pipelines::Edge;
+use pipelines::testing::HeapEdge;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/tests/golden")
@@ -265,7 +265,7 @@ fn play(config: &config::Config, frames: &[Vec<u8>]) -> (Vec<Vec<u8>>, String) {
         Arc::clone(&counters),
         Tracer::off(),
     );
-    let mut edge = Edge::new();
+    let mut edge = HeapEdge::new();
     for frame in frames {
         let port = usize::from(frame[11] >> 4) - 1;
         let mut burst: Burst<HeapFrame> = std::iter::once(HeapFrame::new(frame)).collect();

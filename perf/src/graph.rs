@@ -14,7 +14,8 @@ use dataplane::trace::Traceable;
 use dataplane::worker::Pipeline;
 use ipnet::IpNet;
 use pipelines::tables::{Builder, Hop, InterfaceSpec, Route, VrfId};
-use pipelines::{Edge, Tables, npt66};
+use pipelines::testing::HeapEdge;
+use pipelines::{Tables, npt66};
 
 use crate::cases::{Flows, Point, Sizes, Way};
 use crate::internet::Internet;
@@ -215,7 +216,7 @@ fn cases(only: &str, internet: Option<&Internet>) -> Result<Vec<Case>> {
             if let Some(internet) = internet.filter(|_| flows == Flows::SixtyFourThousand) {
                 let way = Way::ForwardFullTable;
                 let tables = tables(way, Some(internet))?;
-                let replay = Replay::new(Edge::new(), tables, internet.frames(point));
+                let replay = Replay::new(HeapEdge::new(), tables, internet.frames(point));
                 case(&way, boxed(replay, burst));
             }
         }
@@ -313,13 +314,13 @@ where
 }
 
 /// The production graph with the traffic of `point` going `way`.
-pub fn edge(way: Way, point: Point) -> Result<Replay<Edge<HeapFrame>>> {
+pub fn edge(way: Way, point: Point) -> Result<Replay<HeapEdge>> {
     let direction = match way {
         Way::Forward | Way::ForwardFullTable | Way::Npt66Out => Direction::Out,
         Way::Npt66In => Direction::In,
     };
     Ok(Replay::new(
-        Edge::new(),
+        HeapEdge::new(),
         tables(way, None)?,
         traffic::frames(direction, point),
     ))

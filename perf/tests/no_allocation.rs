@@ -19,7 +19,7 @@ use perf::fuzz::{Fuzzer, Samples, Source};
 use perf::graph;
 use perf::replay::{EGRESS, INGRESS};
 use perf::traffic::{self, Direction};
-use pipelines::Edge;
+use pipelines::testing::HeapEdge;
 use rtrb::{Consumer, Producer};
 
 #[global_allocator]
@@ -147,7 +147,7 @@ fn workers_do_not_allocate(count: usize) {
     let tables = graph::tables(Way::Npt66Out, None).expect("the network is valid");
     let mut publisher = Publisher::new(tables);
     let (mut workers, handles) =
-        Crew::build(&config, ports, &mut publisher, |_| Edge::new()).expect("a valid crew");
+        Crew::build(&config, ports, &mut publisher, |_| HeapEdge::new()).expect("a valid crew");
 
     let sent = || -> u64 {
         let per_worker = handles

@@ -20,6 +20,8 @@ pub mod npt66;
 mod reset;
 pub mod steer;
 pub mod tables;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use edge::{Edge, NODE_NAMES};
 pub use fib::{Kind, NextHop};

@@ -31,7 +31,8 @@ use dataplane::trace::Tracer;
 use dataplane::wire::{ethernet, ipv4, ipv6, vlan};
 use dataplane::worker::Pipeline as _;
 use pipelines::tables::InterfaceId;
-use pipelines::{Edge, Family, Meta, Tables};
+use pipelines::testing::HeapEdge;
+use pipelines::{Family, Meta, Tables};
 use rtrb::{Consumer, Producer};
 use zerocopy::FromBytes as _;
 
@@ -52,7 +53,7 @@ const PUNT_RATE: (u32, u32) = (u32::MAX, u32::MAX);
 /// One thread's appliance and everything round it.
 pub struct Fuzzer {
     source: Source,
-    edge: Edge<HeapFrame>,
+    edge: HeapEdge,
     /// By [`Network`](network::Network).
     tables: [Tables; 3],
     out: Outputs<HeapFrame, Meta>,
@@ -94,7 +95,7 @@ impl Fuzzer {
         let rates = [PUNT_RATE; PuntReason::COUNT];
         Ok(Self {
             source,
-            edge: Edge::new(),
+            edge: HeapEdge::new(),
             tables: network::all_tables()?,
             out: Outputs::new(
                 paths,

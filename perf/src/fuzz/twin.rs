@@ -13,7 +13,8 @@ use dataplane::ring::{Punted, ring};
 use dataplane::testing::HeapFrame;
 use dataplane::trace::Tracer;
 use dataplane::worker::Pipeline as _;
-use pipelines::{Edge, Meta, Tables};
+use pipelines::testing::HeapEdge;
+use pipelines::{Meta, Tables};
 use rtrb::Consumer;
 
 use super::network::{self, PORTS};
@@ -24,7 +25,7 @@ const BURSTS: u64 = 12_000;
 
 /// One of the two, with everything round it.
 struct Side {
-    edge: Edge<HeapFrame>,
+    edge: HeapEdge,
     out: Outputs<HeapFrame, Meta>,
     counters: Arc<CachePadded<WorkerCounters>>,
     sent: Vec<Consumer<HeapFrame>>,
@@ -49,7 +50,7 @@ struct Seen {
 }
 
 impl Side {
-    fn new(edge: Edge<HeapFrame>) -> Self {
+    fn new(edge: HeapEdge) -> Self {
         let (queues, sent): (Vec<_>, Vec<_>) = (0..PORTS).map(|_| ring(8 * BURST_MAX)).unzip();
         let paths = queues
             .into_iter()
@@ -136,7 +137,10 @@ impl Side {
 fn the_short_way_and_the_graph_of_nodes_do_the_same() {
     let tables = network::all_tables().expect("valid");
     let mut source = Source::new(7, Samples::all());
-    let (mut short, mut long) = (Side::new(Edge::new()), Side::new(Edge::without_express()));
+    let (mut short, mut long) = (
+        Side::new(HeapEdge::new()),
+        Side::new(HeapEdge::without_express()),
+    );
     let mut answers = Answers::default();
     for number in 0..BURSTS {
         let plan = source.plan(number);

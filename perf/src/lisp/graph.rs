@@ -4,11 +4,11 @@ use std::fmt;
 
 use anyhow::{Context as _, Result};
 use dataplane::port::PortId;
-use dataplane::testing::HeapFrame;
 use ipnet::IpNet;
+use pipelines::Tables;
 use pipelines::lisp::{InstanceSpec, MappingSpec, Roles, Settings};
 use pipelines::tables::{Builder, Hop, InterfaceId, InterfaceSpec, Rib, Route, VrfId};
-use pipelines::{Edge, Tables};
+use pipelines::testing::HeapEdge;
 
 use super::{Families, Mappings};
 use crate::network as net;
@@ -58,13 +58,13 @@ pub fn replay(
     mappings: Mappings,
     flows: usize,
     size: usize,
-) -> Result<Replay<Edge<HeapFrame>>> {
+) -> Result<Replay<HeapEdge>> {
     let frames = match step {
         Step::Encap => super::frames_out(families, mappings, flows, &[size]),
         Step::Decap => super::frames_in(families, flows, &[size]),
     };
     let (tables, _) = tables(step, mapped(families, mappings))?;
-    Ok(Replay::new(Edge::new(), tables, frames))
+    Ok(Replay::new(HeapEdge::new(), tables, frames))
 }
 
 /// Tables with these mappings, and what they are changed by.

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use core_affinity::CoreId;
-use dataplane::testing::HeapFrame;
 use ipnet::IpNet;
-use pipelines::Edge;
 use pipelines::lisp::{LocatorSpec, MappingSpec};
 use pipelines::tables::Rib;
+use pipelines::testing::HeapEdge;
 
 use super::graph::{self, Step};
 use super::{Families, Mappings};
@@ -82,7 +81,7 @@ fn moved(flows: usize) -> Result<(usize, usize)> {
     let eid: IpNet = super::eid(0, false);
     let (tables, mut rib) = graph::tables(Step::Encap, [(eid, mapping)])?;
     let frames = super::frames_out(families, Mappings(1), flows, &[64]);
-    let mut replay = Replay::new(Edge::new(), tables, frames);
+    let mut replay = Replay::new(HeapEdge::new(), tables, frames);
     let before = routers_of_all(&mut replay)?;
     rib.set_locator(super::router(0, false), false);
     let after = routers_of_all(&mut replay)?;
@@ -96,7 +95,7 @@ fn moved(flows: usize) -> Result<(usize, usize)> {
 }
 
 /// Send every template once; the router that each went to.
-fn routers_of_all(replay: &mut Replay<Edge<HeapFrame>>) -> Result<Vec<u32>> {
+fn routers_of_all(replay: &mut Replay<HeapEdge>) -> Result<Vec<u32>> {
     let mut routers = Vec::with_capacity(replay.templates());
     while routers.len() < replay.templates() {
         let count = BURST.min(replay.templates() - routers.len());
@@ -126,7 +125,7 @@ struct Progress {
 
 /// Tables, traffic and who changes them.
 struct Stand {
-    replay: Replay<Edge<HeapFrame>>,
+    replay: Replay<HeapEdge>,
     rib: Rib,
     /// Routers that flows go to.
     used: Vec<u32>,
@@ -138,7 +137,7 @@ impl Stand {
         let families = Families::ALL[0];
         let (tables, rib) = graph::tables(Step::Encap, graph::mapped(families, mappings))?;
         let frames = super::frames_out(families, mappings, 1 << 14, &[64]);
-        let mut replay = Replay::new(Edge::new(), tables, frames);
+        let mut replay = Replay::new(HeapEdge::new(), tables, frames);
         let used: HashSet<u32> = routers_of_all(&mut replay)?.into_iter().collect();
         let mut used: Vec<u32> = used.into_iter().collect();
         used.sort_unstable();
@@ -215,7 +214,7 @@ impl Drop for End<'_> {
     }
 }
 
-fn forward(replay: &mut Replay<Edge<HeapFrame>>, progress: &Progress) {
+fn forward(replay: &mut Replay<HeapEdge>, progress: &Progress) {
     while !progress.over.load(Ordering::Acquire) {
         let watched = progress.watched.load(Ordering::Acquire);
         let began = tsc::now();

@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use core_affinity::CoreId;
 use dataplane::table::publish::{Publisher, Reader};
-use dataplane::testing::HeapFrame;
 use ipnet::IpNet;
-use pipelines::Edge;
 use pipelines::tables::Rib;
+use pipelines::testing::HeapEdge;
 
 use super::graph::{self, Step, VRF};
 use super::{Families, Mappings};
@@ -101,7 +100,7 @@ pub fn run(rounds: usize, only: &str, tsc_hertz: f64, say: &dyn Fn(&str)) -> Res
 
 /// Tables, traffic and who changes them.
 struct Stand {
-    replay: Replay<Edge<HeapFrame>>,
+    replay: Replay<HeapEdge>,
     rib: Rib,
     publisher: Publisher<()>,
     watch: Watch,
@@ -115,7 +114,7 @@ impl Stand {
         let frames = super::frames_out(families, used, flows, &[64]);
         let watch = Watch::new(used, &frames)?;
         Ok(Self {
-            replay: Replay::new(Edge::new(), tables, frames),
+            replay: Replay::new(HeapEdge::new(), tables, frames),
             rib,
             publisher: Publisher::new(()),
             watch,
@@ -260,7 +259,7 @@ impl Watch {
 
 /// Forward until it is over.
 fn forward(
-    replay: &mut Replay<Edge<HeapFrame>>,
+    replay: &mut Replay<HeapEdge>,
     mut reader: Reader<()>,
     watch: &Watch,
     progress: &Progress,

@@ -7,12 +7,11 @@
 use std::ops::Range;
 
 use anyhow::{Result, anyhow, ensure};
-use dataplane::testing::HeapFrame;
 use dataplane::testing::builder::Packet;
 use dataplane::wire::tcp::{FLAGS_OFFSET, flags};
-use pipelines::Edge;
 use pipelines::steer::{self, FLOWS_DEFAULT, State};
 use pipelines::tables::Rib;
+use pipelines::testing::HeapEdge;
 
 use super::{SERVERS, SERVICE, graph};
 use crate::interrupt;
@@ -191,7 +190,7 @@ struct Sent {
 
 /// The graph, and who tells it what.
 struct Site {
-    replay: Replay<Edge<HeapFrame>>,
+    replay: Replay<HeapEdge>,
     rib: Rib,
     states: Vec<State>,
     remembered: u32,
@@ -214,7 +213,7 @@ impl Site {
             .tcp(40_000, 443, &[])
             .build();
         Ok(Self {
-            replay: Replay::new(Edge::new(), tables, vec![segment]),
+            replay: Replay::new(HeapEdge::new(), tables, vec![segment]),
             rib,
             states,
             remembered,

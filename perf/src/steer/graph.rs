@@ -15,11 +15,12 @@ use dataplane::trace::Tracer;
 use dataplane::wire::ethernet::Mac;
 use dataplane::worker::Pipeline as _;
 use ipnet::IpNet;
+use pipelines::Tables;
 use pipelines::steer::{
     self, Affinity, Limits, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings, State, WhenDown,
 };
 use pipelines::tables::{Builder, Hop, InterfaceSpec, Rib, Route, VrfId};
-use pipelines::{Edge, Tables};
+use pipelines::testing::HeapEdge;
 use rtrb::Producer;
 
 use super::{Mode, SERVERS, SERVICE, remembered, server, server_mac};
@@ -33,18 +34,18 @@ use crate::traffic;
 const VRF: VrfId = VrfId(0);
 
 /// The production graph with so many flows of 64 bytes.
-pub fn replay(mode: &Mode, flows: Flows) -> Result<Replay<Edge<HeapFrame>>> {
+pub fn replay(mode: &Mode, flows: Flows) -> Result<Replay<HeapEdge>> {
     let point = Point {
         sizes: Sizes::Small,
         flows,
     };
     let frames = traffic::frames_to(point, |_| SERVICE);
     let tables = tables(&mut Rib::new(), all_up(mode, flows))?;
-    Ok(Replay::new(Edge::new(), tables, frames))
+    Ok(Replay::new(HeapEdge::new(), tables, frames))
 }
 
 /// The same with what servers answer to so many flows.
-pub fn replay_back(mode: &Mode, flows: Flows) -> Result<Replay<Edge<HeapFrame>>> {
+pub fn replay_back(mode: &Mode, flows: Flows) -> Result<Replay<HeapEdge>> {
     let point = Point {
         sizes: Sizes::Small,
         flows,
@@ -52,7 +53,7 @@ pub fn replay_back(mode: &Mode, flows: Flows) -> Result<Replay<Edge<HeapFrame>>>
     let questions = traffic::frames_to(point, |_| SERVICE);
     let settings = all_up(mode, flows);
     let tables = tables_between(&mut Rib::new(), settings, EGRESS, INGRESS)?;
-    let mut edge = Edge::new();
+    let mut edge = HeapEdge::new();
     let answers = answers(&mut edge, &tables, &questions)?;
     Ok(Replay::new(edge, tables, answers))
 }
@@ -65,11 +66,7 @@ fn all_up(mode: &Mode, flows: Flows) -> Settings {
 }
 
 /// What servers answer to packets that come in by the other port first: each begins a flow.
-fn answers(
-    edge: &mut Edge<HeapFrame>,
-    tables: &Tables,
-    questions: &[Vec<u8>],
-) -> Result<Vec<Vec<u8>>> {
+fn answers(edge: &mut HeapEdge, tables: &Tables, questions: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
     let (sent, mut asked) = ring(questions.len());
     let (punts, _punted) = ring(1);
     let counters = Arc::new(WorkerCounters::new());

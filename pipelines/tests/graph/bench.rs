@@ -18,7 +18,8 @@ use dataplane::wire::ethernet::Mac;
 use dataplane::worker::Pipeline;
 use ipnet::{IpNet, Ipv6Net};
 use pipelines::tables::{Builder, Hop, InterfaceId, InterfaceSpec, Route, VrfId};
-use pipelines::{Edge, Meta, Tables, npt66};
+use pipelines::testing::HeapEdge;
+use pipelines::{Meta, Tables, npt66};
 use rtrb::Producer;
 
 /// Ports and interfaces of the usual box.
@@ -130,7 +131,7 @@ impl TxQueue for Wire {
 pub struct Bench {
     pub tables: Arc<Tables>,
     pub counters: Arc<CachePadded<WorkerCounters>>,
-    edge: Edge<HeapFrame>,
+    edge: HeapEdge,
     out: Outputs<HeapFrame, Meta>,
     wire: Sent,
     punts: rtrb::Consumer<Punted<HeapFrame, Meta>>,
@@ -140,18 +141,18 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(builder: Builder) -> Self {
-        Self::with(Arc::new(builder.build()), Edge::new())
+        Self::with(Arc::new(builder.build()), HeapEdge::new())
     }
 
     /// With tables and graph of one's choice.
-    pub fn with(tables: Arc<Tables>, edge: Edge<HeapFrame>) -> Self {
+    pub fn with(tables: Arc<Tables>, edge: HeapEdge) -> Self {
         Self::beside(tables, edge, vec![None])
     }
 
     /// The same for one of several workers, with the rings to the others, in their order.
     pub fn beside(
         tables: Arc<Tables>,
-        edge: Edge<HeapFrame>,
+        edge: HeapEdge,
         workers: Vec<Option<Producer<Handoff<HeapFrame>>>>,
     ) -> Self {
         let wire = Arc::new(Mutex::new(Vec::new()));

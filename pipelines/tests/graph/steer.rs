@@ -15,12 +15,12 @@ use std::sync::Arc;
 use dataplane::testing::HeapFrame;
 use dataplane::testing::builder::Packet;
 use dataplane::wire::tcp;
-use pipelines::Edge;
 use pipelines::steer::{
     Affinity, FlowMemory, Limits, Mode, PoolSpec, Protocol, ServerSpec, ServiceSpec, Settings,
     State, WhenDown,
 };
 use pipelines::tables::{Builder, Hop, Rib, Route, VrfId};
+use pipelines::testing::HeapEdge;
 
 use crate::bench::*;
 
@@ -98,7 +98,7 @@ fn network(known: u8) -> Builder {
 impl Site {
     fn new(pool: PoolSpec, services: Vec<ServiceSpec>) -> Self {
         let memory = FlowMemory::new();
-        let edge = Edge::remembering(memory.clone());
+        let edge = HeapEdge::remembering(memory.clone());
         Self {
             memory,
             ..Self::with(pool, services, edge)
@@ -106,7 +106,7 @@ impl Site {
     }
 
     /// With a graph of one's choice.
-    fn with(pool: PoolSpec, services: Vec<ServiceSpec>, edge: Edge<HeapFrame>) -> Self {
+    fn with(pool: PoolSpec, services: Vec<ServiceSpec>, edge: HeapEdge) -> Self {
         let settings = Settings {
             flows: 1 << 16,
             seed: 7,

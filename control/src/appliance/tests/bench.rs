@@ -16,9 +16,9 @@ use dataplane::testing::{HeapFrame, MemoryPort};
 use dataplane::wire::ethernet::Mac;
 use dataplane::wire::icmpv6::{self, AdvertisementFlags};
 use dataplane::worker::{Crew, CrewConfig, RingSizes, Worker, WorkerConfig};
-use pipelines::Edge;
 use pipelines::steer::FlowMemory;
 use pipelines::tables::Builder;
+use pipelines::testing::HeapEdge;
 use tempfile::TempDir;
 
 use super::super::{Appliance, Parts};
@@ -115,7 +115,7 @@ pub(super) fn own_mac(port: usize) -> Mac {
 
 pub(crate) struct Bench {
     pub(crate) appliance: Appliance<Memory>,
-    workers: Vec<Worker<HeapFrame, Edge<HeapFrame>>>,
+    workers: Vec<Worker<HeapFrame, HeapEdge>>,
     ports: Vec<MemoryPort<HeapFrame>>,
     pub(super) links: Arc<Mutex<Vec<bool>>>,
     poison: Arc<AtomicUsize>,
@@ -159,7 +159,7 @@ impl Bench {
         let queues = ports.iter().enumerate();
         let queues = queues.map(|(position, port)| port.queues(publish::port(position)));
         let (workers, handles) = Crew::build(&crew, queues.collect(), &mut publisher, |worker| {
-            Edge::remembering(memories[worker].clone())
+            HeapEdge::remembering(memories[worker].clone())
         })
         .unwrap();
         let now = Instant::now();

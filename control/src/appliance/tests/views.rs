@@ -8,8 +8,8 @@ use dataplane::reason::PuntReason;
 use dataplane::table::publish::Publisher;
 use dataplane::testing::HeapFrame;
 use dataplane::worker::{Crew, CrewConfig, PortQueues, RingSizes, WorkerConfig};
-use pipelines::Edge;
 use pipelines::tables::Builder;
+use pipelines::testing::HeapEdge;
 
 use super::bench::*;
 use crate::admin::protocol::{Command, Refusal, Subject};
@@ -93,8 +93,8 @@ fn dead_worker_is_told_and_its_packets_are_counted() {
         transmit: Vec::new(),
     };
     let (workers, handles) =
-        Crew::build::<HeapFrame, Edge<HeapFrame>>(&crew, vec![queues], &mut publisher, |_| {
-            Edge::new()
+        Crew::build::<HeapFrame, HeapEdge>(&crew, vec![queues], &mut publisher, |_| {
+            HeapEdge::new()
         })
         .unwrap();
     bench.appliance.workers = handles;

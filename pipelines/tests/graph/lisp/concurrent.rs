@@ -9,9 +9,10 @@ use std::thread;
 
 use dataplane::table::publish::Publisher;
 use ipnet::IpNet;
+use pipelines::Tables;
 use pipelines::lisp::{Act, MappingSpec, Settings};
 use pipelines::tables::{Rib, VrfId};
-use pipelines::{Edge, Tables};
+use pipelines::testing::HeapEdge;
 
 use super::site::*;
 use crate::bench::*;
@@ -127,7 +128,7 @@ impl World {
 
 /// Bursts through one box until the writer is done; how many packets.
 fn read(
-    edge: Edge<dataplane::testing::HeapFrame>,
+    edge: HeapEdge,
     world: &World,
     mut tables: impl FnMut() -> Arc<Tables>,
 ) -> u64 {
@@ -243,7 +244,11 @@ fn c15_no_packet_is_lost_or_misdirected_while_the_map_cache_changes() {
     }
     rib.set_locator(locator(0), false);
     let packets: u64 = thread::scope(|scope| {
-        let readers = [Edge::new as fn() -> _, Edge::without_express as fn() -> _].map(|edge| {
+        let readers = [
+            HeapEdge::new as fn() -> _,
+            HeapEdge::without_express as fn() -> _,
+        ]
+        .map(|edge| {
             let mut reader = publisher.reader();
             let world = &world;
             scope.spawn(move || {

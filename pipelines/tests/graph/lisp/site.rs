@@ -17,9 +17,10 @@ use dataplane::ring::Punted;
 use dataplane::testing::HeapFrame;
 use dataplane::testing::builder::{Packet, Packet4};
 use dataplane::wire::ethernet::Mac;
+use pipelines::Meta;
 use pipelines::lisp::{InstanceSpec, LocatorSpec, MappingSpec, Settings};
 use pipelines::tables::{Builder, Hop, InterfaceId, InterfaceSpec, Rib, Route, VrfId};
-use pipelines::{Edge, Meta};
+use pipelines::testing::HeapEdge;
 
 use crate::bench::*;
 
@@ -158,8 +159,8 @@ impl Site {
         rib.commit();
         Self {
             rib,
-            short: Bench::with(Arc::clone(&tables), Edge::new()),
-            long: Bench::with(tables, Edge::without_express()),
+            short: Bench::with(Arc::clone(&tables), HeapEdge::new()),
+            long: Bench::with(tables, HeapEdge::without_express()),
             punted: Vec::new(),
         }
     }

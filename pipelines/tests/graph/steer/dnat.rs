@@ -37,7 +37,7 @@ fn sites(count: u8, port: Option<u16>) -> [Site; 2] {
         service(proto::SCTP, &[443]),
         service(proto::ICMPV6, &[]),
     ];
-    [Edge::new(), Edge::without_express()]
+    [HeapEdge::new(), HeapEdge::without_express()]
         .map(|edge| Site::with(pool(servers(count), Mode::Dnat { port }), all.clone(), edge))
 }
 

@@ -28,7 +28,7 @@ fn mode(number: usize) -> Mode {
     }
 }
 
-fn site(mode: Mode, edge: Edge<HeapFrame>) -> Site {
+fn site(mode: Mode, edge: HeapEdge) -> Site {
     let pool = PoolSpec {
         sources: match mode {
             Mode::FullNat { .. } => vec![address(SOURCE)],
@@ -43,7 +43,7 @@ fn site(mode: Mode, edge: Edge<HeapFrame>) -> Site {
 }
 
 fn sites(number: usize) -> [Site; 2] {
-    [Edge::new(), Edge::without_express()].map(|edge| site(mode(number), edge))
+    [HeapEdge::new(), HeapEdge::without_express()].map(|edge| site(mode(number), edge))
 }
 
 /// The pieces of a datagram of a client.

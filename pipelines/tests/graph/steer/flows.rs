@@ -241,7 +241,7 @@ fn a_prefix_can_be_a_service() {
 /// A worker that panics forgets no flow: they stay where they are when servers have come meanwhile.
 #[test]
 fn flows_outlive_a_panic_of_their_worker() {
-    for edge in [Edge::new(), Edge::without_express()] {
+    for edge in [HeapEdge::new(), HeapEdge::without_express()] {
         let mut site = Site::with(pool(servers(3), Mode::L2), services(), edge);
         let before = site.servers_of(&acks(2000));
         site.bench.recover();

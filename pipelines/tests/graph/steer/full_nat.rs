@@ -36,7 +36,8 @@ fn sites_of(pool: &PoolSpec) -> [Site; 2] {
         service(proto::UDP_LITE, &[443]),
         service(proto::ICMPV6, &[]),
     ];
-    [Edge::new(), Edge::without_express()].map(|edge| Site::with(pool.clone(), all.clone(), edge))
+    [HeapEdge::new(), HeapEdge::without_express()]
+        .map(|edge| Site::with(pool.clone(), all.clone(), edge))
 }
 
 fn sites(count: u8, port: Option<u16>) -> [Site; 2] {

@@ -226,7 +226,7 @@ fn a_cut_is_for_connections() {
 /// By full NAT too, whose flows are remembered otherwise.
 #[test]
 fn a_cut_resets_what_is_translated() {
-    for edge in [Edge::new(), Edge::without_express()] {
+    for edge in [HeapEdge::new(), HeapEdge::without_express()] {
         let full = PoolSpec {
             sources: vec![address("2001:db8:5::a0")],
             ..pool(servers(1), Mode::FullNat { port: None })

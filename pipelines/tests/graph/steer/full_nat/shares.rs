@@ -22,7 +22,7 @@ impl Workers {
         let memories = FlowMemory::of_workers(3).into_iter().zip(rings);
         let bench = |(memory, rings)| {
             let tables = Arc::clone(&site.bench.tables);
-            Bench::beside(tables, Edge::remembering(memory), rings)
+            Bench::beside(tables, HeapEdge::remembering(memory), rings)
         };
         Self {
             benches: memories.map(bench).collect(),
@@ -139,7 +139,7 @@ fn early_fragments_are_handed_over_behind_the_first_one() {
 #[test]
 fn ports_run_out_for_new_flows_alone() {
     // Of 32 workers the first has 1,024 ports.
-    let first = || Edge::remembering(FlowMemory::of_workers(32).remove(0));
+    let first = || HeapEdge::remembering(FlowMemory::of_workers(32).remove(0));
     let edges = [first(), first().by_nodes()];
     for edge in edges {
         let mut site = Site::with(full(2, None, &SOURCES[..1]), services(), edge);
