@@ -188,12 +188,14 @@ suite_options() { test_programs | sed -n "s/^$1/--test\n&/p"; }
 # run_suites NAME…: these test programs, each from its crate's folder as cargo does it, and one test at a time, because a
 # process has one EAL, and the machine one set of hugepages and one set of interface names.
 run_suites() {
-    local name source status=0
+    local name folder status=0
     for name in "$@"; do
-        source=$(cd "$ROOT" && ls -d */tests/"$name".rs */tests/"$name"/main.rs 2>/dev/null)
         [ -x "${PROGRAMS[$name]:-}" ] || die "$name was not built"
-        printf '\n     Running %s (%s)\n' "$source" "${PROGRAMS[$name]}"
-        (cd "$ROOT/${source%%/*}" && exec "${RUNNER[@]}" "${PROGRAMS[$name]}" --test-threads=1 "${TESTS[@]}") || status=$?
+        for folder in "$ROOT"/*/tests; do
+            [ ! -e "$folder/$name.rs" ] && [ ! -e "$folder/$name/main.rs" ] || break
+        done
+        printf '\n     Running %s (%s)\n' "$name" "${PROGRAMS[$name]}"
+        (cd "$folder/.." && exec "${RUNNER[@]}" "${PROGRAMS[$name]}" --test-threads=1 "${TESTS[@]}") || status=$?
     done
     return "$status"
 }
