@@ -127,11 +127,7 @@ impl World {
 }
 
 /// Bursts through one box until the writer is done; how many packets.
-fn read(
-    edge: HeapEdge,
-    world: &World,
-    mut tables: impl FnMut() -> Arc<Tables>,
-) -> u64 {
+fn read(edge: HeapEdge, world: &World, mut tables: impl FnMut() -> Arc<Tables>) -> u64 {
     let mut bench = Bench::with(tables(), edge);
     let mut packets = 0;
     while !world.stop.load(SeqCst) {
