@@ -78,13 +78,15 @@ as_root() {
     fi
 }
 
-# Test programs that open taps, namespaces and DPDK devices need root; building does not. As an ordinary user with sudo,
-# cargo builds and sudo runs.
-RUNNER=()
+# Test binaries that open taps, namespaces and DPDK devices need root; building does not. As an ordinary user with
+# sudo, cargo builds and sudo runs.
 use_root_runner() {
-    is_root && return
-    command -v sudo >/dev/null 2>&1 || die "these tests need root (namespaces, taps): run as root or install sudo"
-    RUNNER=(sudo -E)
+    if ! is_root; then
+        command -v sudo >/dev/null 2>&1 || die "these tests need root (namespaces, taps): run as root or install sudo"
+        local triple
+        triple=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+        export "CARGO_TARGET_${triple}_RUNNER=sudo -E"
+    fi
 }
 
 # The tap driver's kernel side. Containers often lack the node although the kernel has the driver.
@@ -137,22 +139,15 @@ test_programs() {
     done | sort -u)
 }
 
-# prepare_suites PREFIX [--release] [--built FILE] [TEST…]: everything that the test programs whose names start so need, and
-# they. Their names are in SUITES, where they are in PROGRAMS, parts of the names of tests that shall run in TESTS. Who has
-# built them, and kept what cargo said then in FILE, need not wait for others that build meanwhile.
-declare -A PROGRAMS=()
+# prepare_suites PREFIX [--release] [TEST…]: everything that the test programs whose names start so need. Their names are in
+# SUITES, parts of the names of tests that shall run in TESTS.
 prepare_suites() {
-    local prefix=$1 flags=() options=() built='' name path
-    SUITES=() TESTS=()
+    local prefix=$1
+    SUITES=() TESTS=() SUITE_FLAGS=()
     shift
     while [ $# -gt 0 ]; do
         case $1 in
-        --release) flags+=(--profile optimized) ;;
-        --built)
-            [ $# -gt 1 ] || die "--built needs a file"
-            built=$2
-            shift
-            ;;
+        --release) SUITE_FLAGS+=(--profile optimized) ;;
         -h | --help)
             awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
             exit 0
@@ -168,34 +163,14 @@ prepare_suites() {
     ensure_tun
     reserve_hugepages
     use_root_runner
-    if [ -z "$built" ]; then
-        built=$(mktemp)
-        at_exit "rm -f '$built'"
-        mapfile -t options < <(suite_options "$prefix")
-        project_cargo test --workspace --no-run "${flags[@]}" "${options[@]}"
-        # Once more, for what it says of them.
-        project_cargo --color never test --workspace --no-run "${flags[@]}" "${options[@]}" 2>"$built"
-    fi
-    while read -r name path; do
-        case $path in /*) ;; *) path=$ROOT/$path ;; esac
-        PROGRAMS[$name]=$path
-    done < <(sed -nE 's|^ *Executable tests/([^./]+)(/main)?\.rs \((.*)\)$|\1 \3|p' "$built")
 }
 
-# The options by which cargo builds the test programs whose names start so, a line each.
-suite_options() { test_programs | sed -n "s/^$1/--test\n&/p"; }
-
-# run_suites NAME…: these test programs, each from its crate's folder as cargo does it, and one test at a time, because a
-# process has one EAL, and the machine one set of hugepages and one set of interface names.
+# run_suites [--no-run] NAME…: these test programs, one test at a time, because a process has one EAL, and the machine one set
+# of hugepages and one set of interface names.
 run_suites() {
-    local name folder status=0
-    for name in "$@"; do
-        [ -x "${PROGRAMS[$name]:-}" ] || die "$name was not built"
-        for folder in "$ROOT"/*/tests; do
-            [ ! -e "$folder/$name.rs" ] && [ ! -e "$folder/$name/main.rs" ] || break
-        done
-        printf '\n     Running %s (%s)\n' "$name" "${PROGRAMS[$name]}"
-        (cd "$folder/.." && exec "${RUNNER[@]}" "${PROGRAMS[$name]}" --test-threads=1 "${TESTS[@]}") || status=$?
-    done
-    return "$status"
+    local options=() programs=() name
+    [ "$1" != --no-run ] || { options=(--no-run) && shift; }
+    for name in "$@"; do programs+=(--test "$name"); done
+    project_cargo test --workspace --no-fail-fast "${options[@]}" "${SUITE_FLAGS[@]}" "${programs[@]}" -- \
+        --test-threads=1 "${TESTS[@]}"
 }
