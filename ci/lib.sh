@@ -78,15 +78,13 @@ as_root() {
     fi
 }
 
-# Test binaries that open taps, namespaces and DPDK devices need root; building does not. As an ordinary user with
-# sudo, cargo builds and sudo runs.
-use_root_runner() {
-    if ! is_root; then
-        command -v sudo >/dev/null 2>&1 || die "these tests need root (namespaces, taps): run as root or install sudo"
-        local triple
-        triple=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
-        export "CARGO_TARGET_${triple}_RUNNER=sudo -E"
-    fi
+# Test programs that open taps, namespaces and DPDK devices need root, building does not: cargo builds, and runs each of them
+# apart from the others, through sudo where that is needed.
+use_runner_apart() {
+    is_root || command -v sudo >/dev/null 2>&1 || die "these tests need root (namespaces, taps): run as root or install sudo"
+    local triple
+    triple=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+    export "CARGO_TARGET_${triple}_RUNNER=ci/apart" # seen from the project's folder
 }
 
 # The tap driver's kernel side. Containers often lack the node although the kernel has the driver.
@@ -162,7 +160,7 @@ prepare_suites() {
     ensure_deps all
     ensure_tun
     reserve_hugepages
-    use_root_runner
+    use_runner_apart
 }
 
 # run_suites [--no-run] NAME…: these test programs, one test at a time, because a process has one EAL, and the machine one set

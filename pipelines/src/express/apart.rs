@@ -60,6 +60,12 @@ impl Apart {
         self.bits == 0
     }
 
+    /// One bit for each of them.
+    #[inline(always)]
+    pub(super) fn bits(&self) -> u64 {
+        self.bits
+    }
+
     #[inline]
     pub(super) fn is_oversize(&self, index: usize) -> bool {
         self.oversize >> index & 1 != 0

@@ -15,7 +15,7 @@ use crate::steer::memory::Memory;
 use crate::steer::node::Steering;
 use crate::steer::returns::Common;
 use crate::steer::rewrite::{self, Ends};
-use crate::steer::spot::{Spot, Way};
+use crate::steer::spot::{Scout, Spot, Way};
 use crate::steer::view::{Server, Steer, count_packet};
 use crate::steer::{encap, full};
 use crate::tables::{PortTable, Tables, VrfId};
@@ -33,33 +33,38 @@ impl Express {
         frames: &mut [F],
         counters: &WorkerCounters,
     ) {
-        let leaves = &mut self.leaves[..frames.len()];
-        let (mut steered, mut remembered, mut sessions) = (0, 0_u64, 0_u64);
-        for (index, (frame, leaf)) in frames.iter().zip(&*leaves).enumerate() {
+        let scout = Scout::new(steer, memory);
+        let apart = self.apart.bits();
+        let leaves = &self.leaves[..frames.len()];
+        let mut steered = 0;
+        let (mut led, mut sealed, mut sessions) = (0, 0, 0);
+        let mut bit = 1_u64;
+        for ((frame, leaf), spot) in frames.iter().zip(leaves).zip(&mut self.spots) {
+            let this = bit;
+            bit <<= 1;
             let next_hop = tables.next_hop(*leaf);
             if !next_hop.is_steered() {
                 continue;
             }
             steered += 1;
-            if self.apart.has(index) {
+            if apart & this != 0 {
                 continue;
             }
-            let Some(packet) = frame.bytes().get(L3..) else {
-                continue;
-            };
+            let frame = frame.bytes();
             if next_hop.kind == Kind::Return {
-                if let Some(place) = full::place_of(packet, next_hop.first) {
+                if let Some(packet) = frame.get(L3..)
+                    && let Some(place) = full::place_of(packet, next_hop.first)
+                {
                     memory.sessions().prefetch_place(place);
-                    self.spots[index] = Spot::NONE;
-                    sessions |= 1 << index;
+                    *spot = Spot::NONE;
+                    sessions |= this;
                 }
-            } else if let Some(spot) = steer.spot(next_hop.first, packet) {
-                steer.prefetch(memory, &spot);
-                self.spots[index] = spot;
-                if spot.way == Way::Session {
-                    sessions |= 1 << index;
-                } else {
-                    remembered |= 1 << index;
+            } else if let Some(found) = scout.spot::<L3>(next_hop.first, frame) {
+                *spot = found;
+                match found.way {
+                    Way::Session => sessions |= this,
+                    Way::Encapsulated => sealed |= this,
+                    _ => led |= this,
                 }
             }
         }
@@ -71,15 +76,18 @@ impl Express {
         counter.frames.add(steered);
         let now = steer.now();
         let looked_at = (steer, memory, now);
-        if remembered != 0 {
-            self.lead(tables, looked_at, vrf, remembered, frames, counters);
+        if led != 0 {
+            self.lead(tables, looked_at, vrf, led, frames, counters);
+        }
+        if sealed != 0 {
+            self.seal(tables, looked_at, sealed, frames, counters);
         }
         if sessions != 0 {
             self.translate(tables, looked_at, vrf, sessions, frames, counters);
         }
     }
 
-    /// By what is remembered of their flows, the frames with these bits.
+    /// To the servers that are remembered of their flows, the frames with these bits.
     #[inline(never)]
     fn lead<F: Frame>(
         &mut self,
@@ -90,31 +98,20 @@ impl Express {
         frames: &mut [F],
         counters: &WorkerCounters,
     ) {
-        for index in ones(bits) {
-            let (Some(frame), leaf) = (frames.get_mut(index), &mut self.leaves[index]) else {
-                continue;
-            };
-            let (spot, len) = (&self.spots[index], frame.bytes().len());
-            if spot.way == Way::Encapsulated {
-                // Any other than one more packet of a flow is for the nodes.
-                if let Some(ready) = steer.steady(memory, spot, now)
-                    && let Some(tunnel) = steer.tunnel(ready.number)
-                    && let next_hop = tables.next_hop(ready.next_hop)
-                    && encap::seal(tunnel, next_hop, spot.flow, frame).is_some()
-                {
-                    count_packet(ready.number, len, counters);
-                    *leaf = ready.next_hop;
-                    self.sealed |= 1 << index;
-                }
+        let mut rest = bits;
+        for ((frame, leaf), spot) in frames.iter_mut().zip(&mut self.leaves).zip(&self.spots) {
+            let is_ours = rest & 1 != 0;
+            rest >>= 1;
+            if !is_ours {
                 continue;
             }
             let (number, next_hop) = if let Some(ready) = steer.steady(memory, spot, now) {
-                count_packet(ready.number, len, counters);
+                count_packet(ready.number, spot.len(), counters);
                 (ready.number, ready.next_hop)
             } else {
                 let packet = frame.bytes().get(L3..).unwrap_or(&[]);
                 let address = tables.next_hop(*leaf).first;
-                match steer.choose_for(memory, (address, packet), now, len, counters) {
+                match steer.choose_for(memory, (address, packet), now, spot.len(), counters) {
                     Ok(server) => (server.number, server.next_hop),
                     Err(_) => continue,
                 }
@@ -131,6 +128,31 @@ impl Express {
                 };
                 rewrite::common(packet, &ends);
                 *leaf = neighbor;
+            }
+        }
+    }
+
+    /// Encapsulate the frames with these bits. Any other than one more packet of a flow is for the nodes.
+    #[inline(never)]
+    fn seal<F: Frame>(
+        &mut self,
+        tables: &Tables,
+        (steer, memory, now): (&Steer, &Memory, u16),
+        bits: u64,
+        frames: &mut [F],
+        counters: &WorkerCounters,
+    ) {
+        for index in ones(bits) {
+            let spot = &self.spots[index];
+            if let Some(frame) = frames.get_mut(index)
+                && let Some(ready) = steer.steady(memory, spot, now)
+                && let Some(tunnel) = steer.tunnel(ready.number)
+                && let next_hop = tables.next_hop(ready.next_hop)
+                && encap::seal(tunnel, next_hop, spot.flow, frame).is_some()
+            {
+                count_packet(ready.number, spot.len(), counters);
+                self.leaves[index] = ready.next_hop;
+                self.sealed |= 1 << index;
             }
         }
     }

@@ -80,6 +80,12 @@ impl Hashed {
     pub(crate) fn with(self, last: u64) -> u64 {
         fold(self.0 ^ last, MULTIPLIERS[2])
     }
+
+    /// The same in a way that only the seed tells.
+    #[inline(always)]
+    pub(crate) fn scattered(self, last: u64, seed: u64) -> u64 {
+        scatter(self.0 ^ last, seed)
+    }
 }
 
 /// What an IPv6 packet adds to its addresses when the header is not followed by ports.

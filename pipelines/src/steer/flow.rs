@@ -52,6 +52,12 @@ impl Read {
         self.addresses.with(self.last)
     }
 
+    /// Where a box with this seed remembers the flow. Not made of its hash, so that neither waits for the other.
+    #[inline(always)]
+    pub(crate) fn spot(&self, seed: u64) -> u64 {
+        self.addresses.scattered(self.last, seed)
+    }
+
     /// The hash of everything from this client, for a pool.
     #[inline(always)]
     pub(crate) fn source(&self, salt: u64) -> u64 {

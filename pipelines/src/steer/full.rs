@@ -62,7 +62,7 @@ impl Outward<'_> {
             Role::Later => Some(self.of_fragment(key, read, packet, meta)?),
             _ => {
                 let tuple = tuple_of(packet, read)?;
-                let spot = (scatter(read.flow(), steer.seed), steer.flows);
+                let spot = (read.spot(steer.seed), steer.flows);
                 let found = sessions.find(spot, &tuple, self.now);
                 if found.is_none() && (read.role == Role::Error || read.fragment.is_some()) {
                     self.ask_others(spot, &tuple, read, meta)?;
@@ -171,7 +171,7 @@ impl Outward<'_> {
         let no_port = Next::Drop(DropReason::SteerNoPort);
         let source = steer.source_for(key.pool, read).ok_or(no_port)?;
         let sessions = &self.memory.sessions();
-        let spot = (scatter(read.flow(), steer.seed), steer.flows);
+        let spot = (read.spot(steer.seed), steer.flows);
         let place = match sessions.begin(spot, (&tuple, &target), source, self.now) {
             Taken::Free(place) => place,
             Taken::Displaced(place) => {

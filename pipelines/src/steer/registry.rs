@@ -430,6 +430,7 @@ fn address(mut entries: Vec<Entry>) -> Address {
     let by_source = first.filter(|first| entries.iter().all(|entry| is_like(*first, entry)));
     Address {
         entries: entries.into(),
+        first,
         by_source,
     }
 }

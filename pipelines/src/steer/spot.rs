@@ -4,15 +4,18 @@
 
 use dataplane::counters::WorkerCounters;
 use dataplane::reason::DropReason;
-use dataplane::wire::ipv6::proto;
+use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{tcp, udp};
 
 use super::flow::{self, Role};
 use super::memory::{Memory, Stage};
-use super::sessions::Place;
+use super::sessions::{Place, Sessions};
 use super::spec::{Affinity, Mode};
 use super::view::{Entry, Server, Steer, place_of};
-use crate::lisp::flow::{Hashed, scatter};
+use crate::lisp::flow::Hashed;
+
+/// Bytes of the shortest packet that is common: IPv6 and UDP.
+const SHORTEST: usize = ipv6::HEADER_LEN + udp::HEADER_LEN;
 
 /// How packets of an entry are steered as long as they are common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +51,10 @@ impl Way {
 /// Where a common packet's flow is remembered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spot {
-    /// The flow's hash, the same on every box.
-    pub(crate) flow: u64,
-    /// The same as this box remembers it.
     hash: u64,
+    /// Of packets to be encapsulated: the flow's hash, the same on every box.
+    pub(crate) flow: u64,
+    len: u32,
     pool: u16,
     pub(crate) role: Role,
     pub(crate) way: Way,
@@ -60,12 +63,19 @@ pub(crate) struct Spot {
 impl Spot {
     /// No packet's.
     pub(crate) const NONE: Self = Self {
-        flow: 0,
         hash: 0,
+        flow: 0,
+        len: 0,
         pool: 0,
         role: Role::Later,
         way: Way::Odd,
     };
+
+    /// Bytes of the frame.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.len as usize // `as`: u32 to usize
+    }
 }
 
 /// A server that keeps the flows it has.
@@ -103,51 +113,69 @@ pub(super) fn steady_stage(role: Role) -> Option<Stage> {
     }
 }
 
-impl Steer {
-    /// Where to look for the flow of a packet to a service address; `None`: it is not common.
+/// What is the same for all packets of a burst.
+#[derive(Clone, Copy)]
+pub(crate) struct Scout<'a> {
+    steer: &'a Steer,
+    memory: &'a Memory,
+    sessions: &'a Sessions,
+}
+
+impl<'a> Scout<'a> {
     #[inline(always)]
-    pub(crate) fn spot(&self, address: u32, packet: &[u8]) -> Option<Spot> {
-        let address = self.addresses.get(address as usize)?; // `as`: u32 to index
-        let (head, rest) = packet.split_first_chunk::<44>()?; // as far as the ports
-        let protocol = head[6];
-        let has_checksum = match protocol {
-            proto::UDP => rest.get(udp::CHECKSUM_OFFSET - 4..udp::HEADER_LEN - 4)? != [0, 0],
-            proto::TCP => rest.len() >= tcp::HEADER_LEN - 4,
-            _ => return None,
-        };
-        let role = if protocol == proto::TCP {
-            flow::role_of_tcp(*rest.get(tcp::FLAGS_OFFSET - 4)?)
-        } else {
-            Role::Datagram
-        };
-        let [.., a, b, c, d] = *head;
-        let port = u16::from_be_bytes([c, d]);
-        let mut entries = address.entries.iter();
-        let entry = entries.find(|entry| entry.takes(protocol, Some(port)))?;
-        let is_translated = matches!(entry.way, Way::Translated | Way::Session);
-        if entry.way == Way::Odd || is_translated && !has_checksum {
-            return None;
+    pub(crate) fn new(steer: &'a Steer, memory: &'a Memory) -> Self {
+        Self {
+            steer,
+            memory,
+            sessions: memory.sessions(),
         }
-        let addresses = Hashed::new(flow::SEED, &head[8..]);
-        let flow = addresses.with(flow::last_of(protocol, [a, b, c, d]));
+    }
+
+    /// Where to look for the flow of an IPv6 packet to a service address, which is behind `l3` bytes of this frame; `None`:
+    /// it is not common. What is remembered of it is waited for while others are looked for.
+    #[inline(always)]
+    pub(crate) fn spot<const L3: usize>(&self, address: u32, frame: &[u8]) -> Option<Spot> {
+        let address = self.steer.addresses.get(address as usize)?; // `as`: u32 to index
+        let header = frame.get(L3..)?.first_chunk::<SHORTEST>()?;
+        let [.., a, b, c, d, _, _, checksum_a, checksum_b] = *header;
+        let protocol = header[6];
+        let (role, has_checksum) = if protocol == proto::TCP {
+            let segment = frame.get(L3 + ipv6::HEADER_LEN..)?;
+            let segment = segment.first_chunk::<{ tcp::HEADER_LEN }>()?;
+            (flow::role_of_tcp(segment[tcp::FLAGS_OFFSET]), true)
+        } else if protocol == proto::UDP {
+            (Role::Datagram, [checksum_a, checksum_b] != [0, 0])
+        } else {
+            return None;
+        };
+        let entry = address.entry_of(protocol, u16::from_be_bytes([c, d]))?;
+        let addresses = Hashed::new(flow::SEED, &header[8..]);
+        let last = flow::last_of(protocol, [a, b, c, d]);
+        let hash = addresses.scattered(last, self.steer.seed);
+        let flows = self.steer.flows;
+        let mut flow = 0;
+        match entry.way {
+            Way::Odd => return None,
+            Way::Translated | Way::Session if !has_checksum => return None,
+            Way::Session => self.sessions.prefetch(hash, flows),
+            Way::Plain | Way::Translated => self.memory.prefetch(hash, flows),
+            Way::Encapsulated => {
+                flow = addresses.with(last);
+                self.memory.prefetch(hash, flows);
+            }
+        }
         Some(Spot {
+            hash,
             flow,
-            hash: scatter(flow, self.seed),
+            len: frame.len() as u32, // `as`: a frame's length
             pool: entry.pool,
             role,
             way: entry.way,
         })
     }
+}
 
-    /// What is remembered of it is waited for while others are looked for.
-    #[inline(always)]
-    pub(crate) fn prefetch(&self, memory: &Memory, spot: &Spot) {
-        match spot.way {
-            Way::Session => memory.sessions().prefetch(spot.hash, self.flows),
-            _ => memory.prefetch(spot.hash, self.flows),
-        }
-    }
-
+impl Steer {
     /// The place of a session whose index has come, to be waited for.
     #[inline(always)]
     pub(crate) fn guess(&self, memory: &Memory, spot: &Spot) -> Option<Place> {

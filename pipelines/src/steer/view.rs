@@ -46,8 +46,28 @@ impl Clock {
 pub(crate) struct Address {
     /// In the order in which they are asked.
     pub(super) entries: Box<[Entry]>,
+    /// The first of them once more, where most packets find it.
+    pub(super) first: Option<Entry>,
     /// How its only pool is chosen, if everything from a source goes to one of its servers.
     pub(super) by_source: Option<Entry>,
+}
+
+impl Address {
+    /// Which of its services takes a packet with ports.
+    #[inline(always)]
+    pub(super) fn entry_of(&self, protocol: u8, port: u16) -> Option<&Entry> {
+        let first = self.first.as_ref()?;
+        match first.takes(protocol, Some(port)) {
+            true => Some(first),
+            false => self.others(protocol, port),
+        }
+    }
+
+    #[inline(never)]
+    fn others(&self, protocol: u8, port: u16) -> Option<&Entry> {
+        let mut entries = self.entries.iter();
+        entries.find(|entry| entry.takes(protocol, Some(port)))
+    }
 }
 
 /// One protocol and range of ports.
@@ -174,7 +194,7 @@ pub(crate) struct Steer {
 pub(crate) struct Key {
     /// The flow's hash, the same on every box.
     pub(super) hash: u64,
-    /// The same as this box remembers it.
+    /// Where this box remembers it.
     pub(super) spot: u64,
     /// The hash of its fragments, to remember the server by as well.
     pub(super) fragments: Option<NonZeroU64>,
@@ -234,16 +254,17 @@ impl Steer {
         };
         let by_flow = entry.affinity == Affinity::Flow;
         let fragments = read.fragment.filter(|_| by_flow);
-        let hash = if by_flow {
-            read.flow()
+        let (hash, spot) = if by_flow {
+            (read.flow(), read.spot(self.seed))
         } else {
-            self.by_source(pool, read)
+            let hash = self.by_source(pool, read);
+            (hash, scatter(hash, self.seed))
         };
         // What goes on without being remembered began long ago.
         let begins = !by_flow || matches!(read.role, Role::Opens | Role::Datagram);
         Ok(Key {
             hash,
-            spot: scatter(hash, self.seed),
+            spot,
             pool,
             limit: if begins { entry.limit } else { 0 },
             // Everything of a source is one flow, which no connection of it ends.
