@@ -1,4 +1,4 @@
-//! The steps of a packet's way one by one, over the same frames as the suites: `cargo bench -p perf`.
+//! The steps of a packet's way one by one, over the same frames as the suites: `cargo bench -p perf --features benches`.
 //!
 //! Every figure is for one packet, or one lookup, out of a run of [`PACKETS`]; the frames stay in the cache, as headers
 //! do between two nodes of the graph.

@@ -1,5 +1,7 @@
 //! What hosts try with each other, and what an appliance counts meanwhile: `Ok` with what was seen, or why it is wrong.
 
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,18 +20,33 @@ pub fn refuse(from: &str, text: impl Into<String>) -> LabError {
     }
 }
 
-/// Five pings, all answered; the average round trip.
+/// How many of the echo requests with these numbers were answered, as `ping` tells.
+///
+/// For the last answer `ping -c` waits two round trips, whatever `-W` says. With a deadline too (`-w`) it waits for as many
+/// answers as `-c` says, and sends more requests until then: so the first ones are asked for, and not how many were sent.
+#[must_use]
+pub fn answered(said: &str, numbers: RangeInclusive<u32>) -> usize {
+    let answers = said.lines().filter(|line| line.contains(" bytes from "));
+    let numbered = answers.filter_map(|line| {
+        let (_, rest) = line.split_once("icmp_seq=")?;
+        rest.split(' ').next()?.parse().ok()
+    });
+    let numbers: BTreeSet<u32> = numbered.filter(|number| numbers.contains(number)).collect();
+    numbers.len()
+}
+
+/// Pings, of which the first five are answered; the average round trip.
 ///
 /// # Errors
-/// When one is not.
+/// When one of them is not within five seconds.
 pub fn ping(from: &Namespace, source: Option<&str>, to: &str) -> Result<String, LabError> {
-    let mut words = vec!["ping", "-n", "-c", "5", "-i", "0.05", "-W", "2"];
+    let mut words = vec!["ping", "-n", "-c", "5", "-i", "0.05", "-w", "5"];
     if let Some(source) = source {
         words.extend(["-I", source]);
     }
     words.push(to);
     let finished = from.run_for(&words, Duration::from_secs(10))?;
-    if !finished.stdout.contains("5 received") {
+    if answered(&finished.stdout, 1..=5) < 5 {
         return Err(refuse("ping", finished.stdout));
     }
     let average = finished
@@ -244,4 +261,21 @@ pub fn sent_by(host: &Namespace, link: &str) -> Result<u64, LabError> {
     links[0]["stats64"]["tx"]["packets"]
         .as_u64()
         .ok_or_else(|| refuse("ip link", text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_answered_by_number() {
+        let said = "PING ::1 (::1) 56 data bytes\n64 bytes from ::1: icmp_seq=1 ttl=64 time=0.1 ms\n\
+            From ::2 icmp_seq=2 Destination unreachable: Address unreachable\n\
+            64 bytes from ::1: icmp_seq=3 ttl=64 time=0.1 ms\n\
+            64 bytes from ::1: icmp_seq=3 ttl=64 time=0.1 ms (DUP!)\n\
+            64 bytes from ::1: icmp_seq=6 ttl=64 time=0.1 ms\n\n6 packets transmitted, 3 received\n";
+        assert_eq!(answered(said, 1..=5), 2);
+        assert_eq!(answered(said, 1..=6), 3);
+        assert_eq!(answered("", 1..=5), 0);
+    }
 }
