@@ -52,14 +52,12 @@ impl Express {
             }
             let frame = frame.bytes();
             if next_hop.kind == Kind::Return {
-                if let Some(packet) = frame.get(L3..)
-                    && let Some(place) = full::place_of(packet, next_hop.first)
-                {
-                    memory.sessions().prefetch_place(place);
+                if wait_for_answer(memory, next_hop.first, frame) {
                     *spot = Spot::NONE;
                     sessions |= this;
                 }
             } else if let Some(found) = scout.spot::<L3>(next_hop.first, frame) {
+                scout.prefetch(&found);
                 *spot = found;
                 match found.way {
                     Way::Session => sessions |= this,
@@ -256,6 +254,18 @@ impl Express {
             self.leave(index, Next::Continue, meta);
         }
     }
+}
+
+/// What is known of the flow of an answer to source address `source` is waited for; `false`: it is not common.
+#[inline(never)] // which leaves the loop's registers to what is sent to servers
+fn wait_for_answer(memory: &Memory, source: u32, frame: &[u8]) -> bool {
+    let place = frame
+        .get(L3..)
+        .and_then(|packet| full::place_of(packet, source));
+    if let Some(place) = place {
+        memory.sessions().prefetch_place(place);
+    }
+    place.is_some()
 }
 
 /// The numbers of the bits that are set.

@@ -131,8 +131,8 @@ impl<'a> Scout<'a> {
         }
     }
 
-    /// Where to look for the flow of an IPv6 packet to a service address, which is behind `l3` bytes of this frame; `None`:
-    /// it is not common. What is remembered of it is waited for while others are looked for.
+    /// Where to look for the flow of an IPv6 packet to a service address, which is behind `L3` bytes of this frame; `None`:
+    /// it is not common.
     #[inline(always)]
     pub(crate) fn spot<const L3: usize>(&self, address: u32, frame: &[u8]) -> Option<Spot> {
         let address = self.steer.addresses.get(address as usize)?; // `as`: u32 to index
@@ -152,26 +152,32 @@ impl<'a> Scout<'a> {
         let addresses = Hashed::new(flow::SEED, &header[8..]);
         let last = flow::last_of(protocol, [a, b, c, d]);
         let hash = addresses.scattered(last, self.steer.seed);
-        let flows = self.steer.flows;
-        let mut flow = 0;
-        match entry.way {
-            Way::Odd => return None,
-            Way::Translated | Way::Session if !has_checksum => return None,
-            Way::Session => self.sessions.prefetch(hash, flows),
-            Way::Plain | Way::Translated => self.memory.prefetch(hash, flows),
-            Way::Encapsulated => {
-                flow = addresses.with(last);
-                self.memory.prefetch(hash, flows);
-            }
+        let way = entry.way;
+        if way == Way::Odd || !has_checksum && matches!(way, Way::Translated | Way::Session) {
+            return None;
         }
+        let flow = match way {
+            Way::Encapsulated => addresses.with(last),
+            _ => 0,
+        };
         Some(Spot {
             hash,
             flow,
             len: frame.len() as u32, // `as`: a frame's length
             pool: entry.pool,
             role,
-            way: entry.way,
+            way,
         })
+    }
+
+    /// What is remembered of it is waited for while others are looked for.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, spot: &Spot) {
+        let flows = self.steer.flows;
+        match spot.way {
+            Way::Session => self.sessions.prefetch(spot.hash, flows),
+            _ => self.memory.prefetch(spot.hash, flows),
+        }
     }
 }
 

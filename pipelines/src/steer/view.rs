@@ -63,6 +63,7 @@ impl Address {
         }
     }
 
+    #[cold]
     #[inline(never)]
     fn others(&self, protocol: u8, port: u16) -> Option<&Entry> {
         let mut entries = self.entries.iter();
