@@ -27,6 +27,7 @@ use crate::lisp::node::{Decap, Encap};
 use crate::lisp::{self, table::LEAF};
 use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::npt66::node::{Inbound, Outbound, Walk};
+use crate::npt66::{Direction, translate_common};
 use crate::steer;
 use crate::steer::memory::Memory;
 use crate::steer::spot::Spot;
@@ -66,6 +67,35 @@ impl Finished {
     #[inline]
     fn is_translated(self) -> bool {
         self.marks & fib::HAS_RULES != 0
+    }
+}
+
+/// The first frames of a burst, which are finished.
+#[derive(Debug, Clone, Copy)]
+struct Common {
+    frames: usize,
+    finished: Finished,
+}
+
+impl Common {
+    const NONE: Self = Self {
+        frames: 0,
+        finished: Finished {
+            marks: 0,
+            bytes: 0,
+            any_oversize: false,
+        },
+    };
+
+    /// So many, to the same next hop.
+    #[inline(always)]
+    fn of(next_hop: &NextHop, frames: usize, bytes: u64) -> Self {
+        let finished = Finished {
+            marks: if frames > 0 { next_hop.marks } else { 0 },
+            bytes,
+            any_oversize: false,
+        };
+        Self { frames, finished }
     }
 }
 
@@ -127,22 +157,25 @@ impl Express {
                 count(<Inbound<'_> as Node<F>>::INDEX, burst.len());
             }
         } else if port.has_rules {
-            self.admit::<F, true>(tables, port, burst, counters);
+            let common = self.admit_alike::<F, true>(tables, port, burst, counters);
+            self.admit::<F, true>(tables, port, (burst, common), counters);
             count(<Inbound<'_> as Node<F>>::INDEX, burst.len());
         } else {
-            self.admit::<F, false>(tables, port, burst, counters);
+            let common = self.admit_alike::<F, false>(tables, port, burst, counters);
+            self.admit::<F, false>(tables, port, (burst, common), counters);
         }
         self.part(burst, diverted);
         if burst.is_empty() {
             return Finished::default();
         }
         count(<Lookup as Node<F>>::INDEX, burst.len());
-        let start = match self.apart.is_empty() {
-            true => port.start,
-            false => self
-                .apart
-                .take_common(tables, port, burst.len())
-                .unwrap_or(port.start),
+        let common;
+        let start = if self.apart.is_empty() {
+            &port.start
+        } else {
+            let all = self.apart.take_common(tables, port, burst.len());
+            common = all.unwrap_or(port.start);
+            &common
         };
         let destinations = &self.destinations[..burst.len()];
         let leaves = &mut self.leaves[..burst.len()];
@@ -155,7 +188,7 @@ impl Express {
         self.sealed = 0;
         if let Some(steer) = &tables.steer {
             if port.has_servers && !start.is_decapsulated {
-                self.turn_back(tables, steer, (port, &start), burst);
+                self.turn_back(tables, steer, (port, start), burst);
                 self.part(burst, diverted);
             }
             self.steer(tables, (steer, memory), start.vrf, burst, counters);
@@ -171,14 +204,23 @@ impl Express {
                 count(<Encap<'_> as Node<F>>::INDEX, burst.len());
             }
             if self.apart.is_empty() {
-                self.finish_apart::<F, false>(tables, (port, &start), memory, burst, counters)
+                self.finish_apart::<F, false>(tables, (port, start), memory, burst, counters)
             } else {
-                self.finish_apart::<F, true>(tables, (port, &start), memory, burst, counters)
+                self.finish_apart::<F, true>(tables, (port, start), memory, burst, counters)
             }
-        } else if self.uplinks_behind & bit != 0 {
-            self.finish::<F, true>(tables, (port, &start), memory, burst, counters)
         } else {
-            self.finish::<F, false>(tables, (port, &start), memory, burst, counters)
+            let common = if self.go_one_way(burst.len()) {
+                self.finish_alike(tables, burst, counters)
+            } else {
+                Common::NONE
+            };
+            if common.frames == burst.len() {
+                common.finished
+            } else if self.uplinks_behind & bit != 0 {
+                self.finish::<F, true>(tables, (port, start), memory, (burst, common), counters)
+            } else {
+                self.finish::<F, false>(tables, (port, start), memory, (burst, common), counters)
+            }
         };
         self.part(burst, diverted);
         self.uplinks_behind &= !bit;
@@ -196,19 +238,65 @@ impl Express {
         self.leaves[index]
     }
 
-    /// First loop: is it common, and where does it go? `IN`: it came in by an uplink, and its destination is translated.
+    /// First loop: is it common, and where does it go? `IN`: it came in by an uplink, and its destination is translated. This
+    /// one ends at the first frame that is not common, and says which; so it calls nothing, and what it needs stands in
+    /// registers.
     #[inline(always)]
-    fn admit<F: Frame, const IN: bool>(
+    fn admit_alike<F: Frame, const IN: bool>(
         &mut self,
         tables: &Tables,
         port: &PortTable,
         frames: &mut [F],
         counters: &WorkerCounters,
+    ) -> usize {
+        let mut walk = Walk::<false>::new(tables, counters);
+        if IN {
+            walk.turn_to(tables.interface(port.start.interface).rule_set);
+        }
+        let quick = *walk.quick();
+        let (mut common, mut sum) = (0, 0);
+        for (frame, destination) in frames.iter_mut().zip(&mut self.destinations) {
+            if !ingress::is_common(port, frame) {
+                break;
+            }
+            let bytes = frame.bytes_mut();
+            let len = bytes.len();
+            let Some(header) = header_mut(bytes) else {
+                break;
+            };
+            if IN {
+                let Some(mapped) = translate_common(&quick, Direction::In, header) else {
+                    break;
+                };
+                *destination = joined(mapped);
+                sum += len as u64; // `as`: a frame's length
+            } else {
+                *destination = destination_of(header);
+            }
+            common += 1;
+        }
+        if IN {
+            self.rules_in[..common].fill(walk.number());
+            walk.count(common, sum);
+            walk.finish();
+        }
+        common
+    }
+
+    /// The rest of the first loop: from that frame on.
+    #[inline(always)]
+    fn admit<F: Frame, const IN: bool>(
+        &mut self,
+        tables: &Tables,
+        port: &PortTable,
+        (frames, from): (&mut [F], usize),
+        counters: &WorkerCounters,
     ) {
         let rule_set = tables.interface(port.start.interface).rule_set;
         let mut walk = Walk::<false>::new(tables, counters);
         let destinations = &mut self.destinations;
-        for (index, (frame, destination)) in frames.iter_mut().zip(destinations).enumerate() {
+        let rest = frames.iter_mut().zip(destinations).enumerate().skip(from);
+        for (index, (frame, destination)) in rest {
             let is_common = ingress::is_common(port, frame);
             let bytes = frame.bytes_mut();
             let len = bytes.len();
@@ -218,9 +306,7 @@ impl Express {
                     continue;
                 }
                 if let Some(mapped) = walk.common(rule_set, header, len) {
-                    for (half, mapped) in destination.chunks_exact_mut(8).zip(mapped) {
-                        half.copy_from_slice(&mapped.to_ne_bytes());
-                    }
+                    *destination = joined(mapped);
                     self.rules_in[index] = walk.number();
                     continue;
                 }
@@ -241,21 +327,53 @@ impl Express {
         walk.finish();
     }
 
-    /// Last loop: whatever remains to be done to a packet whose leaf is known. `OUT`: packets that leave by an uplink are
-    /// common too.
+    /// Whether all of so many frames have the same leaf, as most bursts do.
+    #[inline(always)]
+    fn go_one_way(&self, frames: usize) -> bool {
+        let leaves = &self.leaves[..frames];
+        leaves.iter().fold(0, |all, leaf| all | (leaf ^ leaves[0])) == 0
+    }
+
+    /// Last loop, for frames that all have the leaf of the first: whatever remains to be done to a packet. It ends at the
+    /// first frame that is not common, like [`Express::admit_alike`].
+    #[inline(always)]
+    fn finish_alike<F: Frame>(
+        &mut self,
+        tables: &Tables,
+        frames: &mut [F],
+        counters: &WorkerCounters,
+    ) -> Common {
+        let next_hop = tables.next_hop(self.leaves[0]);
+        if next_hop.rule_set == 0 {
+            let (frames, bytes) = send_on(frames, next_hop, |_| true);
+            return Common::of(next_hop, frames, bytes);
+        }
+        let mut walk = Walk::<true>::new(tables, counters);
+        walk.turn_to(next_hop.rule_set);
+        let quick = *walk.quick();
+        let (frames, bytes) = send_on(frames, next_hop, |header| {
+            translate_common(&quick, Direction::Out, header).is_some()
+        });
+        walk.count(frames, bytes);
+        walk.finish();
+        Common::of(next_hop, frames, bytes)
+    }
+
+    /// Last loop, for the frames after those that are finished already. `OUT`: packets that leave by an uplink are common
+    /// too.
     #[inline(always)]
     fn finish<F: Frame, const OUT: bool>(
         &mut self,
         tables: &Tables,
         (port, start): (&PortTable, &Meta),
         memory: &Memory,
-        frames: &mut [F],
+        (frames, common): (&mut [F], Common),
         counters: &WorkerCounters,
     ) -> Finished {
         let mut walk = Walk::<true>::new(tables, counters);
-        let mut finished = Finished::default();
-        let leaves = &mut self.leaves;
-        for (index, (frame, leaf)) in frames.iter_mut().zip(leaves).enumerate() {
+        let mut finished = common.finished;
+        let rest = frames.iter_mut().zip(&mut self.leaves).enumerate();
+        for (index, (frame, leaf)) in rest.skip(common.frames) {
             let bytes = frame.bytes_mut();
             let len = bytes.len();
             let next_hop = tables.next_hop(*leaf);
@@ -336,6 +454,37 @@ impl Express {
     }
 }
 
+/// Link header and hop limit of packets to one next hop, as far as they are common and `translate` does what it has to;
+/// how many, and their bytes.
+#[inline(always)]
+fn send_on<F: Frame>(
+    frames: &mut [F],
+    next_hop: &NextHop,
+    translate: impl Fn(&mut [u8; ipv6::HEADER_LEN]) -> bool,
+) -> (usize, u64) {
+    let most = usize::from(next_hop.express_max);
+    let link: [u8; L3] = *next_hop.link.first_chunk().expect("14 bytes of 24");
+    let (mut common, mut sum) = (0, 0);
+    for frame in frames {
+        let bytes = frame.bytes_mut();
+        let len = bytes.len();
+        let Some((front, rest)) = bytes.split_first_chunk_mut::<L3>() else {
+            break;
+        };
+        let Some(header) = rest.first_chunk_mut() else {
+            break;
+        };
+        if len > most || header[HOP_LIMIT] <= 1 || !translate(header) {
+            break;
+        }
+        *front = link;
+        header[HOP_LIMIT] -= 1;
+        sum += len as u64; // `as`: a frame's length
+        common += 1;
+    }
+    (common, sum)
+}
+
 /// What `ingress` and `npt66-in` make of a packet that is not common. An error is where it goes instead: with
 /// [`Next::Continue`] to the nodes after ingress, because it is tagged or must not leave its link.
 #[cold]
@@ -408,6 +557,16 @@ fn finish_odd<F: Frame>(
 #[inline(always)]
 fn header_mut(bytes: &mut [u8]) -> Option<&mut [u8; ipv6::HEADER_LEN]> {
     bytes.get_mut(L3..)?.first_chunk_mut()
+}
+
+/// An address of its two halves, as they stand in a packet.
+#[inline(always)]
+fn joined(halves: [u64; 2]) -> [u8; 16] {
+    let mut address = [0; 16];
+    for (bytes, half) in address.chunks_exact_mut(8).zip(halves) {
+        bytes.copy_from_slice(&half.to_ne_bytes());
+    }
+    address
 }
 
 #[inline(always)]

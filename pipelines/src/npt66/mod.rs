@@ -14,4 +14,4 @@ mod tests;
 pub use rule::{Direction, Reject, Rule, Spec, SpecError, ZeroIid};
 pub use table::RuleSet;
 pub use translate::translate;
-pub(crate) use translate::undo;
+pub(crate) use translate::{translate_common, undo};

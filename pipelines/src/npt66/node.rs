@@ -108,8 +108,8 @@ impl<'t, const OUT: bool> Walk<'t, OUT> {
         }
     }
 
-    /// Translate the next packet, in a frame of `frame_len` bytes, if it is TCP or UDP and the rule of the one before translates it: the new address's halves
-    /// as they stand in the packet. Else it is as it was, and one for [`Walk::uncommon`].
+    /// Translate the next packet, in a frame of `frame_len` bytes, if it is TCP or UDP and the rule of the one before
+    /// translates it: the new address's halves as they stand in the packet. Else it is as it was, and one for [`Walk::uncommon`].
     #[inline(always)]
     pub(crate) fn common(
         &mut self,
@@ -117,16 +117,34 @@ impl<'t, const OUT: bool> Walk<'t, OUT> {
         header: &mut [u8; ipv6::HEADER_LEN],
         frame_len: usize,
     ) -> Option<[u64; 2]> {
-        if self.set != set {
-            self.begin(set);
-        }
+        self.turn_to(set);
         let halves = match translate_common(self.quick, Self::DIRECTION, header) {
             None => translate_header(self.rule?, Self::DIRECTION, header)?,
             Some(halves) => halves,
         };
-        self.packets += 1;
-        self.bytes += frame_len as u64; // `as`: a frame's length
+        self.count(1, frame_len as u64); // `as`: a frame's length
         Some(halves)
+    }
+
+    /// The next packets have this rule set.
+    #[inline(always)]
+    pub(crate) fn turn_to(&mut self, set: u16) {
+        if self.set != set {
+            self.begin(set);
+        }
+    }
+
+    /// What translates the next packets, if it is the rule of those before.
+    #[inline(always)]
+    pub(crate) fn quick(&self) -> &'t Quick {
+        self.quick
+    }
+
+    /// So many packets were translated by that rule.
+    #[inline(always)]
+    pub(crate) fn count(&mut self, packets: usize, bytes: u64) {
+        self.packets += packets as u64; // `as`: at most a burst
+        self.bytes += bytes;
     }
 
     /// The worker's counters.

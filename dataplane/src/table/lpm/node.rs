@@ -13,8 +13,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::bulk::GROUP;
 use super::memory::Memory;
+use super::ranges;
 use super::tags::Tags;
+use super::walk::Key;
 use super::word::{BROAD, INDEX, LINE, LINE_CELLS, SPARSE, Word};
 
 /// Cells, and with them ranges, of a LINE.
@@ -44,6 +47,20 @@ pub(super) trait Compare: Tags {
     fn index(memory: &Memory, line: u32, key: u16) -> u32;
     /// Bit i: whether word i has this form in these upper bits.
     fn form_mask(words: &[u32; 32], upper: u32, form: u32) -> u32;
+    /// The words of a group of addresses by the ranges from cell `first` on, of which `count` have a bound: see
+    /// [`ranges::words`].
+    #[inline(always)]
+    fn ranges<K: Key>(
+        memory: &Memory,
+        first: u32,
+        count: u32,
+        keys: &[K; GROUP],
+        out: &mut [u32; GROUP],
+    ) where
+        Self: Sized,
+    {
+        ranges::words_portable::<K, Self>(memory, first, count, keys, out);
+    }
     /// Of the 32 cells from `first` on, which begin a line and do not change: cell `which[i]` to `out[i]`.
     #[inline(always)]
     fn pick(memory: &Memory, first: u32, which: &[u32; 32], out: &mut [u32; 32]) {
@@ -236,7 +253,7 @@ mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::*;
 
-    use super::{Compare, Memory, Portable};
+    use super::{Compare, GROUP, Key, Memory, Portable, ranges};
 
     const LINE_BOUNDS: u32 = (1 << super::BOUNDS) - 1;
 
@@ -315,6 +332,18 @@ mod x86 {
                 _mm256_movemask_epi8(packed).cast_unsigned()
             };
             mask.trailing_zeros()
+        }
+
+        #[inline(always)]
+        fn ranges<K: Key>(
+            memory: &Memory,
+            first: u32,
+            count: u32,
+            keys: &[K; GROUP],
+            out: &mut [u32; GROUP],
+        ) {
+            // SAFETY: only run where the processor has AVX2.
+            unsafe { ranges::words_avx2(memory, first, count, keys, out) };
         }
 
         #[inline(always)]

@@ -23,6 +23,12 @@ use super::table::Table;
 use super::walk::Key;
 use super::word::{LINE_CELLS, RANGES, Word};
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx2::{four_prefixes_v4, four_prefixes_v6};
+
 /// The level of the nodes that cells lead to.
 pub(super) const BELOW: usize = 4;
 /// Ranges at most.
@@ -47,9 +53,23 @@ pub(super) fn words<K: Key, C: Compare>(
 ) -> bool {
     let first = block.place().wrapping_mul(LINE_CELLS);
     let count = memory.cell(first.wrapping_add(COUNT)).load(Relaxed);
+    C::ranges(memory, first, count.min(RANGES_MAX as u32), keys, out);
+    let all = out.iter().fold(0, |all, word| all | word);
+    Word(all).is_marked()
+}
+
+/// What [`words`] does with the ranges from cell `first` on, of which `count` have a bound, without vectors of ours.
+#[inline(always)]
+pub(super) fn words_portable<K: Key, C: Compare>(
+    memory: &Memory,
+    first: u32,
+    count: u32,
+    keys: &[K; GROUP],
+    out: &mut [u32; GROUP],
+) {
     let prefixes = keys.each_ref().map(Key::prefix);
     let mut below = [0_u32; GROUP];
-    for number in 0..count.min(RANGES_MAX as u32) {
+    for number in 0..count {
         let bound = memory.pair(first.wrapping_add(number * BOUND_CELLS));
         let bound = bound.load(Relaxed);
         for (below, prefix) in below.iter_mut().zip(&prefixes) {
@@ -57,8 +77,23 @@ pub(super) fn words<K: Key, C: Compare>(
         }
     }
     C::pick(memory, first.wrapping_add(FIRST_CELL), &below, out);
-    let all = out.iter().fold(0, |all, word| all | word);
-    Word(all).is_marked()
+}
+
+/// The same, four addresses to a register.
+///
+/// # Safety
+/// The processor has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn words_avx2<K: Key>(
+    memory: &Memory,
+    first: u32,
+    count: u32,
+    keys: &[K; GROUP],
+    out: &mut [u32; GROUP],
+) {
+    // SAFETY: the caller's promise is the same.
+    unsafe { avx2::words(memory, first, count, keys, out) }
 }
 
 /// The word of one address.

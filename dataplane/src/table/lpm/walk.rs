@@ -1,6 +1,9 @@
 //! One lookup: from the head down to a leaf.
 
 #[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m256i;
+
+#[cfg(target_arch = "x86_64")]
 use super::bulk::GROUP;
 use super::cells::follow;
 use super::flat;
@@ -22,6 +25,12 @@ pub trait Key: Copy + Default {
     fn part(&self, level: usize) -> u16;
     /// The first 64 bits; a shorter address ends with zeros.
     fn prefix(&self) -> u64;
+    /// Those of four addresses, with AVX2: first, third, second and fourth.
+    ///
+    /// # Safety
+    /// The processor has AVX2.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn four_prefixes(keys: &[Self; 4]) -> __m256i;
     /// The address from the upper bit of 128.
     fn whole(&self) -> u128;
     /// Whether the large root and its chunks are all there is.
@@ -66,6 +75,13 @@ impl Key for [u8; 16] {
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn four_prefixes(keys: &[Self; 4]) -> __m256i {
+        // SAFETY: the caller's promise is the same.
+        unsafe { ranges::four_prefixes_v6(keys) }
+    }
+
     #[inline(always)]
     fn whole(&self) -> u128 {
         u128::from_be_bytes(*self)
@@ -105,6 +121,13 @@ impl Key for u32 {
     #[inline(always)]
     fn prefix(&self) -> u64 {
         u64::from(self.upper()) << 32
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn four_prefixes(keys: &[Self; 4]) -> __m256i {
+        // SAFETY: the caller's promise is the same.
+        unsafe { ranges::four_prefixes_v4(keys) }
     }
 
     #[inline(always)]
