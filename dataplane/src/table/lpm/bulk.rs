@@ -12,6 +12,7 @@
 use std::sync::OnceLock;
 
 use super::cells::follow;
+use super::lookup::Single;
 use super::memory::Memory;
 use super::node::{Compare, Portable, broad_index, direct_cell, index_line, line_cell};
 use super::ranges;
@@ -66,6 +67,14 @@ impl Isa {
 /// Addresses to leaves, in the best way there is.
 #[inline]
 pub(super) fn lookup<K: Key>(shared: &Shared, keys: &[K], leaves: &mut [u32]) {
+    if let [first, second, .., last] = keys
+        && first == last
+        && first == second
+        && keys.iter().all(|key| key == first)
+    {
+        leaves.fill(lookup_one(shared, first));
+        return;
+    }
     if K::IS_FLAT {
         let (_, top) = shared.current();
         if top.form() == ROOT {
@@ -76,6 +85,12 @@ pub(super) fn lookup<K: Key>(shared: &Shared, keys: &[K], leaves: &mut [u32]) {
     } else {
         lookup_by(Isa::best(), shared, keys, leaves);
     }
+}
+
+/// One address: that of a service, or of a tunnel's end, often is a whole batch's.
+#[inline(never)]
+fn lookup_one<K: Key>(shared: &Shared, key: &K) -> u32 {
+    walk::lookup::<K, Single>(shared, key)
 }
 
 /// Apart, so that what it saves on the stack costs nothing where it is not called.
@@ -526,8 +541,13 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
             let mut suspects = Suspects::new();
             suspects.look::<K, C>(shared, version, keys, fresh);
             suspects.settle::<K, C>(shared, version, keys, words, fresh);
-            for i in bits(hosted & !fresh) {
-                words[i] = words[i - 1];
+            // What is passed on stays in a register: a load would wait for the store before it.
+            let mut before = 0;
+            for i in bits(hosted) {
+                if fresh >> i & 1 == 0 {
+                    words[i] = before;
+                }
+                before = words[i];
             }
         }
     }

@@ -14,9 +14,9 @@ use super::walk::{self, Key};
 
 /// Single lookups compare with what every processor of the architecture has.
 #[cfg(target_arch = "x86_64")]
-type Single = node::Sse2;
+pub(super) type Single = node::Sse2;
 #[cfg(not(target_arch = "x86_64"))]
-type Single = node::Portable;
+pub(super) type Single = node::Portable;
 
 /// An address family, named by its addresses: [`Ipv6Addr`] or [`Ipv4Addr`]. Public, as its users are, but not exported:
 /// there are no others.

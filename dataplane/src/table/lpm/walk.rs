@@ -14,7 +14,7 @@ use super::shared::{Shared, Version};
 use super::word::{HOSTS, LINE_CELLS, RANGES, ROOT, SPARSE, Word};
 
 /// An address as lookups take it.
-pub trait Key: Copy + Default {
+pub trait Key: Copy + Default + Eq {
     /// Parts of 16 bits.
     const LEVELS: usize;
     /// Bits the large root is indexed by.
