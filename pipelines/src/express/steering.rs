@@ -15,7 +15,7 @@ use crate::steer::memory::Memory;
 use crate::steer::node::Steering;
 use crate::steer::returns::Common;
 use crate::steer::rewrite::{self, Ends};
-use crate::steer::spot::{Scout, Spot, Way};
+use crate::steer::spot::{Aim, Scout, Spot, Way};
 use crate::steer::view::{Server, Steer, count_packet};
 use crate::steer::{encap, full};
 use crate::tables::{PortTable, Tables, VrfId};
@@ -38,10 +38,25 @@ impl Express {
         let leaves = &self.leaves[..frames.len()];
         let mut steered = 0;
         let (mut led, mut sealed, mut sessions) = (0, 0, 0);
-        let mut bit = 1_u64;
-        for ((frame, leaf), spot) in frames.iter().zip(leaves).zip(&mut self.spots) {
-            let this = bit;
-            bit <<= 1;
+        let mut alike = 0;
+        if apart == 0
+            && self.go_one_way(frames.len())
+            && let Some(next_hop) = leaves.first().map(|leaf| tables.next_hop(*leaf))
+            && next_hop.kind == Kind::Service
+            && let Some(aim) = scout.aim(next_hop.first)
+        {
+            alike = spot_alike(&aim, frames, &mut self.spots);
+            steered = alike as u64; // `as`: at most a burst
+            let bits = first_ones(alike);
+            match aim.way() {
+                Way::Session => sessions = bits,
+                Way::Encapsulated => sealed = bits,
+                _ => led = bits,
+            }
+        }
+        let rest = frames.iter().zip(leaves).zip(&mut self.spots).enumerate();
+        for (index, ((frame, leaf), spot)) in rest.skip(alike) {
+            let this = 1_u64 << index;
             let next_hop = tables.next_hop(*leaf);
             if !next_hop.is_steered() {
                 continue;
@@ -256,6 +271,21 @@ impl Express {
     }
 }
 
+/// Where the flows of frames to one service are remembered, up to the first that is not common; how many.
+#[inline(never)] // so that what the loop needs stands in registers
+fn spot_alike<F: Frame>(aim: &Aim<'_>, frames: &[F], spots: &mut [Spot; BURST_MAX]) -> usize {
+    let aim = *aim;
+    let mut alike = 0;
+    for (frame, spot) in frames.iter().zip(spots) {
+        let Some(found) = aim.spot::<L3>(frame.bytes()) else {
+            break;
+        };
+        *spot = found;
+        alike += 1;
+    }
+    alike
+}
+
 /// What is known of the flow of an answer to source address `source` is waited for; `false`: it is not common.
 #[inline(never)] // which leaves the loop's registers to what is sent to servers
 fn wait_for_answer(memory: &Memory, source: u32, frame: &[u8]) -> bool {
@@ -266,6 +296,12 @@ fn wait_for_answer(memory: &Memory, source: u32, frame: &[u8]) -> bool {
         memory.sessions().prefetch_place(place);
     }
     place.is_some()
+}
+
+/// The lowest `count` bits, at most 64.
+#[inline(always)]
+fn first_ones(count: usize) -> u64 {
+    u64::MAX.checked_shr(64 - count as u32).unwrap_or(0) // `as`: at most 64
 }
 
 /// The numbers of the bits that are set.

@@ -141,6 +141,33 @@ fn server_of(value: u32) -> u16 {
     (value >> 16) as u16 // `as`: the upper half
 }
 
+/// Lines of eight slots, found by the lower half of a hash.
+#[derive(Clone, Copy)]
+pub(super) struct Lines<'m> {
+    region: &'m Region<Slots, LINES_BITS>,
+    mask: u32,
+}
+
+impl<'m> Lines<'m> {
+    /// Those of the first `flows`, a power of two.
+    #[inline(always)]
+    pub(super) fn of(region: &'m Region<Slots, LINES_BITS>, flows: u32) -> Self {
+        let mask = (flows / SLOTS).wrapping_sub(1);
+        Self { region, mask }
+    }
+
+    /// That of a hash.
+    #[inline(always)]
+    pub(super) fn at(self, hash: u64) -> &'m Slots {
+        self.region.at(hash as u32 & self.mask) // `as`: the lower half
+    }
+
+    #[inline(always)]
+    pub(super) fn prefetch(self, hash: u64) {
+        prefetch::read(self.at(hash));
+    }
+}
+
 /// The memory of one worker: address space from the start, memory as flows come, in huge pages where the system has some.
 pub(crate) struct Memory {
     lines: Region<Slots, LINES_BITS>,
@@ -178,16 +205,21 @@ impl Memory {
         all.filter(|(worker, _)| *worker != self.worker)
     }
 
-    /// The line of a hash among the first `flows`, a power of two.
+    /// The lines of the first `flows`, a power of two.
+    #[inline(always)]
+    pub(super) fn lines(&self, flows: u32) -> Lines<'_> {
+        Lines::of(&self.lines, flows)
+    }
+
+    /// The line of a hash among the first `flows`.
     #[inline(always)]
     fn line(&self, hash: u64, flows: u32) -> &Slots {
-        let mask = (flows / SLOTS).wrapping_sub(1);
-        self.lines.at(hash as u32 & mask) // `as`: the lower half
+        self.lines(flows).at(hash)
     }
 
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64, flows: u32) {
-        prefetch::read(self.line(hash, flows));
+        self.lines(flows).prefetch(hash);
     }
 
     /// The flow with this hash, if it is remembered. `now` in seconds, of any beginning.

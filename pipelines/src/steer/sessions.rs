@@ -21,7 +21,7 @@ use dataplane::table::region::{Line, Region};
 use dataplane::table::slots::Slots;
 use dataplane::wire::checksum::{self, Sum};
 
-use super::memory::{LINES_BITS, SLOTS, Stage};
+use super::memory::{LINES_BITS, Lines, SLOTS, Stage};
 
 /// Most source addresses of all pools together.
 pub(crate) const SOURCES_MAX: usize = 1 << SOURCES_BITS;
@@ -344,15 +344,20 @@ impl Sessions {
         Session { line, place }
     }
 
+    /// The lines of the index that lead to the first `flows`, a power of two.
+    #[inline(always)]
+    pub(super) fn lines(&self, flows: u32) -> Lines<'_> {
+        Lines::of(&self.index, flows)
+    }
+
     #[inline(always)]
     fn slots(&self, hash: u64, flows: u32) -> &Slots {
-        let mask = (flows / SLOTS).wrapping_sub(1);
-        self.index.at(hash as u32 & mask) // `as`: the lower half
+        self.lines(flows).at(hash)
     }
 
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64, flows: u32) {
-        prefetch::read(self.slots(hash, flows));
+        self.lines(flows).prefetch(hash);
     }
 
     #[inline(always)]

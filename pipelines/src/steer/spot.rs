@@ -8,7 +8,7 @@ use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{tcp, udp};
 
 use super::flow::{self, Role};
-use super::memory::{Memory, Stage};
+use super::memory::{Lines, Memory, Stage};
 use super::sessions::{Place, Sessions};
 use super::spec::{Affinity, Mode};
 use super::view::{Entry, Server, Steer, place_of};
@@ -131,11 +131,85 @@ impl<'a> Scout<'a> {
         }
     }
 
+    /// What is the same for all packets to the first service of an address; `None`: none of them is common.
+    #[inline(always)]
+    pub(crate) fn aim(&self, address: u32) -> Option<Aim<'a>> {
+        let address = self.steer.addresses.get(address as usize)?; // `as`: u32 to index
+        let entry = address.first.filter(|entry| entry.way != Way::Odd)?;
+        let flows = self.steer.flows;
+        let lines = match entry.way {
+            Way::Session => self.sessions.lines(flows),
+            _ => self.memory.lines(flows),
+        };
+        Some(Aim {
+            entry,
+            seed: self.steer.seed,
+            lines,
+        })
+    }
+
     /// Where to look for the flow of an IPv6 packet to a service address, which is behind `L3` bytes of this frame; `None`:
     /// it is not common.
     #[inline(always)]
     pub(crate) fn spot<const L3: usize>(&self, address: u32, frame: &[u8]) -> Option<Spot> {
         let address = self.steer.addresses.get(address as usize)?; // `as`: u32 to index
+        let common = Common::of::<L3>(frame)?;
+        let entry = address.entry_of(common.protocol, common.port())?;
+        common.spot(entry, self.steer.seed, frame)
+    }
+
+    /// What is remembered of it is waited for while others are looked for.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, spot: &Spot) {
+        let flows = self.steer.flows;
+        match spot.way {
+            Way::Session => self.sessions.prefetch(spot.hash, flows),
+            _ => self.memory.prefetch(spot.hash, flows),
+        }
+    }
+}
+
+/// Where the flows of one service are remembered.
+#[derive(Clone, Copy)]
+pub(crate) struct Aim<'a> {
+    entry: Entry,
+    seed: u64,
+    lines: Lines<'a>,
+}
+
+impl Aim<'_> {
+    /// How all its packets go.
+    #[inline(always)]
+    pub(crate) fn way(&self) -> Way {
+        self.entry.way
+    }
+
+    /// [`Scout::spot`] of a packet to that service, and waits for what is remembered of it like [`Scout::prefetch`].
+    #[inline(always)]
+    pub(crate) fn spot<const L3: usize>(&self, frame: &[u8]) -> Option<Spot> {
+        let common = Common::of::<L3>(frame)?;
+        if !self.entry.takes(common.protocol, Some(common.port())) {
+            return None;
+        }
+        let spot = common.spot(&self.entry, self.seed, frame)?;
+        self.lines.prefetch(spot.hash);
+        Some(spot)
+    }
+}
+
+/// What the headers of a common packet say.
+struct Common<'f> {
+    header: &'f [u8; SHORTEST],
+    protocol: u8,
+    role: Role,
+    /// Both, as they stand there.
+    ports: [u8; 4],
+    has_checksum: bool,
+}
+
+impl<'f> Common<'f> {
+    #[inline(always)]
+    fn of<const L3: usize>(frame: &'f [u8]) -> Option<Self> {
         let header = frame.get(L3..)?.first_chunk::<SHORTEST>()?;
         let [.., a, b, c, d, _, _, checksum_a, checksum_b] = *header;
         let protocol = header[6];
@@ -148,36 +222,43 @@ impl<'a> Scout<'a> {
         } else {
             return None;
         };
-        let entry = address.entry_of(protocol, u16::from_be_bytes([c, d]))?;
-        let addresses = Hashed::new(flow::SEED, &header[8..]);
-        let last = flow::last_of(protocol, [a, b, c, d]);
-        let hash = addresses.scattered(last, self.steer.seed);
+        Some(Self {
+            header,
+            protocol,
+            role,
+            ports: [a, b, c, d],
+            has_checksum,
+        })
+    }
+
+    /// The service's.
+    #[inline(always)]
+    fn port(&self) -> u16 {
+        let [.., c, d] = self.ports;
+        u16::from_be_bytes([c, d])
+    }
+
+    /// Where the flow of this frame is remembered, if its packets are common by that entry.
+    #[inline(always)]
+    fn spot(self, entry: &Entry, seed: u64, frame: &[u8]) -> Option<Spot> {
         let way = entry.way;
-        if way == Way::Odd || !has_checksum && matches!(way, Way::Translated | Way::Session) {
+        if way == Way::Odd || !self.has_checksum && matches!(way, Way::Translated | Way::Session) {
             return None;
         }
+        let addresses = Hashed::new(flow::SEED, &self.header[8..]);
+        let last = flow::last_of(self.protocol, self.ports);
         let flow = match way {
             Way::Encapsulated => addresses.with(last),
             _ => 0,
         };
         Some(Spot {
-            hash,
+            hash: addresses.scattered(last, seed),
             flow,
             len: frame.len() as u32, // `as`: a frame's length
             pool: entry.pool,
-            role,
+            role: self.role,
             way,
         })
-    }
-
-    /// What is remembered of it is waited for while others are looked for.
-    #[inline(always)]
-    pub(crate) fn prefetch(&self, spot: &Spot) {
-        let flows = self.steer.flows;
-        match spot.way {
-            Way::Session => self.sessions.prefetch(spot.hash, flows),
-            _ => self.memory.prefetch(spot.hash, flows),
-        }
     }
 }
 

@@ -536,31 +536,39 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
         } else if let Some(suspects) = self.suspects {
             suspects.settle::<K, C>(shared, version, keys, words, hosted);
         } else {
-            // Many packets in a row may be to one service address.
-            let fresh = unlike_before(keys, hosted);
+            // Many packets may be to few service addresses.
+            let (firsts, first_of) = firsts(keys, hosted);
             let mut suspects = Suspects::new();
-            suspects.look::<K, C>(shared, version, keys, fresh);
-            suspects.settle::<K, C>(shared, version, keys, words, fresh);
-            // What is passed on stays in a register: a load would wait for the store before it.
-            let mut before = 0;
-            for i in bits(hosted) {
-                if fresh >> i & 1 == 0 {
-                    words[i] = before;
-                }
-                before = words[i];
+            suspects.look::<K, C>(shared, version, keys, firsts);
+            suspects.settle::<K, C>(shared, version, keys, words, firsts);
+            for i in bits(hosted & !firsts) {
+                words[i] = words[usize::from(first_of[i]) % GROUP];
             }
         }
     }
 }
 
-/// Of the addresses that are ones in a mask those that are not the same as the one before, or before which there is none.
+/// Of the addresses that are ones in a mask: those that are not known to stand before, and for each of the others one that
+/// is the same and does. Few are remembered, so of many different ones some are told to be the first again.
 #[inline(always)]
-fn unlike_before<K: Key>(keys: &[K], which: u32) -> u32 {
-    let mut fresh = which;
-    for i in bits(which & which << 1) {
-        fresh ^= u32::from(keys[i - 1].whole() == keys[i].whole()) << i;
+fn firsts<K: Key>(keys: &[K], which: u32) -> (u32, [u8; GROUP]) {
+    const SEEN_BITS: u32 = 3;
+    let first = which.trailing_zeros() % 32;
+    let mut firsts = 1 << first & which;
+    let mut first_of = [0; GROUP];
+    let mut seen = [first as u8; 1 << SEEN_BITS]; // `as`: below 32
+    for i in bits(which & !firsts) {
+        let mixed = keys[i].upper() ^ keys[i].whole() as u32; // `as`: the lowest bits
+        let slot = (mixed.wrapping_mul(0x9e37_79b1) >> (32 - SEEN_BITS)) as usize; // `as`: u32 to index
+        let before = seen[slot];
+        if keys[usize::from(before) % GROUP] == keys[i] {
+            first_of[i] = before;
+        } else {
+            seen[slot] = i as u8; // `as`: below 32
+            firsts |= 1 << i;
+        }
     }
-    fresh
+    (firsts, first_of)
 }
 
 /// Go on from chunks that the writer made between a root pass and its cell pass: see [`Word::is_late_chunk`].
