@@ -26,8 +26,8 @@ use crate::ingress::{self, Ingress};
 use crate::lisp::node::{Decap, Encap};
 use crate::lisp::{self, table::LEAF};
 use crate::meta::{Family, Meta, NO_RULE, Next};
-use crate::npt66::node::{Inbound, Outbound, Walk};
-use crate::npt66::{Direction, translate_common};
+use crate::npt66::node::{self, Inbound, Outbound, Walk};
+use crate::npt66::{Direction, Quick, translate_common};
 use crate::steer;
 use crate::steer::memory::Memory;
 use crate::steer::spot::Spot;
@@ -249,14 +249,22 @@ impl Express {
         frames: &mut [F],
         counters: &WorkerCounters,
     ) -> usize {
-        let mut walk = Walk::<false>::new(tables, counters);
+        let (mut number, mut quick) = (0, Quick::NONE);
         if IN {
-            walk.turn_to(tables.interface(port.start.interface).rule_set);
+            let set = tables.interface(port.start.interface).rule_set;
+            let Some(only) = node::only(tables, set, Direction::In) else {
+                return 0;
+            };
+            (number, quick) = only;
         }
-        let quick = *walk.quick();
         let (mut common, mut sum) = (0, 0);
         for (frame, destination) in frames.iter_mut().zip(&mut self.destinations) {
-            if !ingress::is_common(port, frame) {
+            // No rule covers a destination that is not ordinary.
+            let is_common = match IN {
+                true => ingress::is_common_but_for_destination(port, frame),
+                false => ingress::is_common(port, frame),
+            };
+            if !is_common {
                 break;
             }
             let bytes = frame.bytes_mut();
@@ -275,10 +283,9 @@ impl Express {
             }
             common += 1;
         }
-        if IN {
-            self.rules_in[..common].fill(walk.number());
-            walk.count(common, sum);
-            walk.finish();
+        if IN && common > 0 {
+            self.rules_in[..common].fill(number);
+            node::count_all(counters, (Direction::In, number), common, sum);
         }
         common
     }
@@ -348,14 +355,15 @@ impl Express {
             let (frames, bytes) = send_on(frames, next_hop, |_| true);
             return Common::of(next_hop, frames, bytes);
         }
-        let mut walk = Walk::<true>::new(tables, counters);
-        walk.turn_to(next_hop.rule_set);
-        let quick = *walk.quick();
+        let Some((number, quick)) = node::only(tables, next_hop.rule_set, Direction::Out) else {
+            return Common::NONE;
+        };
         let (frames, bytes) = send_on(frames, next_hop, |header| {
             translate_common(&quick, Direction::Out, header).is_some()
         });
-        walk.count(frames, bytes);
-        walk.finish();
+        if frames > 0 {
+            node::count_all(counters, (Direction::Out, number), frames, bytes);
+        }
         Common::of(next_hop, frames, bytes)
     }
 

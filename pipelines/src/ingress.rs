@@ -95,18 +95,29 @@ impl<F: Frame> Node<F> for Ingress<'_> {
 /// Whether this is the common packet: all that [`admit`] would find is in [`PortTable::start`].
 #[inline(always)]
 pub(crate) fn is_common<F: Frame>(port: &PortTable, frame: &F) -> bool {
+    is_common_but_for_destination(port, frame)
+        && frame
+            .bytes()
+            .get(HEADER_LEN + 24)
+            .is_some_and(|first| is_ordinary(*first))
+}
+
+/// The same of a packet whose destination is known to be of a prefix of NPT66, none of which has an address that is not
+/// ordinary to [`admit`].
+#[inline(always)]
+pub(crate) fn is_common_but_for_destination<F: Frame>(port: &PortTable, frame: &F) -> bool {
     let bytes = frame.bytes();
     let Some(head) = bytes.first_chunk::<{ HEADER_LEN + ipv6::HEADER_LEN }>() else {
         return false;
     };
-    let payload_len = u16::from_be_bytes([head[18], head[19]]);
+    // The frame's length is turned round, not the packet's: it is in a register already.
+    let payload_len = u16::try_from(bytes.len() - head.len()).map(u16::to_be_bytes);
     frame.is_contiguous()
         && head
             .first_chunk()
             .is_some_and(|first| port.expected.matches(first))
-        && bytes.len() == head.len() + usize::from(payload_len)
+        && payload_len == Ok([head[18], head[19]])
         && is_ordinary(head[22])
-        && is_ordinary(head[38])
 }
 
 /// Whether this is an IPv4 packet without options, of which [`admit`] would find nothing but [`PortTable::start`] and its

@@ -11,6 +11,7 @@ mod translate;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use rule::Quick;
 pub use rule::{Direction, Reject, Rule, Spec, SpecError, ZeroIid};
 pub use table::RuleSet;
 pub use translate::translate;

@@ -117,34 +117,16 @@ impl<'t, const OUT: bool> Walk<'t, OUT> {
         header: &mut [u8; ipv6::HEADER_LEN],
         frame_len: usize,
     ) -> Option<[u64; 2]> {
-        self.turn_to(set);
+        if self.set != set {
+            self.begin(set);
+        }
         let halves = match translate_common(self.quick, Self::DIRECTION, header) {
             None => translate_header(self.rule?, Self::DIRECTION, header)?,
             Some(halves) => halves,
         };
-        self.count(1, frame_len as u64); // `as`: a frame's length
+        self.packets += 1;
+        self.bytes += frame_len as u64; // `as`: a frame's length
         Some(halves)
-    }
-
-    /// The next packets have this rule set.
-    #[inline(always)]
-    pub(crate) fn turn_to(&mut self, set: u16) {
-        if self.set != set {
-            self.begin(set);
-        }
-    }
-
-    /// What translates the next packets, if it is the rule of those before.
-    #[inline(always)]
-    pub(crate) fn quick(&self) -> &'t Quick {
-        self.quick
-    }
-
-    /// So many packets were translated by that rule.
-    #[inline(always)]
-    pub(crate) fn count(&mut self, packets: usize, bytes: u64) {
-        self.packets += packets as u64; // `as`: at most a burst
-        self.bytes += bytes;
     }
 
     /// The worker's counters.
@@ -214,7 +196,29 @@ impl<'t, const OUT: bool> Walk<'t, OUT> {
     }
 }
 
+/// The only rule of rule set `set`, if it translates every packet that it covers: its number, and what does it. For a loop
+/// over packets that all have that set and are counted at once, by [`count_all`].
+#[inline(always)]
+pub(crate) fn only(tables: &Tables, set: u16, direction: Direction) -> Option<(u16, Quick)> {
+    let number = tables.rule_set(set)?.only()?;
+    Some((number, *tables.rule(number).quick(direction)))
+}
+
+/// So many packets were translated by rule `number`.
+#[inline(always)]
+pub(crate) fn count_all(
+    counters: &WorkerCounters,
+    (direction, number): (Direction, u16),
+    packets: usize,
+    bytes: u64,
+) {
+    let traffic = traffic(counters, direction, number);
+    traffic.packets.add(packets as u64); // `as`: at most a burst
+    traffic.bytes.add(bytes);
+}
+
 /// The counters of a rule.
+#[inline(always)]
 fn traffic(counters: &WorkerCounters, direction: Direction, number: u16) -> &Traffic {
     let rule = &counters.rules[usize::from(number)];
     match direction {

@@ -56,10 +56,11 @@ pub(super) trait Compare: Tags {
         count: u32,
         keys: &[K; GROUP],
         out: &mut [u32; GROUP],
-    ) where
+    ) -> bool
+    where
         Self: Sized,
     {
-        ranges::words_portable::<K, Self>(memory, first, count, keys, out);
+        ranges::words_portable::<K, Self>(memory, first, count, keys, out)
     }
     /// Of the 32 cells from `first` on, which begin a line and do not change: cell `which[i]` to `out[i]`.
     #[inline(always)]
@@ -341,9 +342,9 @@ mod x86 {
             count: u32,
             keys: &[K; GROUP],
             out: &mut [u32; GROUP],
-        ) {
+        ) -> bool {
             // SAFETY: only run where the processor has AVX2.
-            unsafe { ranges::words_avx2(memory, first, count, keys, out) };
+            unsafe { ranges::words_avx2(memory, first, count, keys, out) }
         }
 
         #[inline(always)]

@@ -53,9 +53,7 @@ pub(super) fn words<K: Key, C: Compare>(
 ) -> bool {
     let first = block.place().wrapping_mul(LINE_CELLS);
     let count = memory.cell(first.wrapping_add(COUNT)).load(Relaxed);
-    C::ranges(memory, first, count.min(RANGES_MAX as u32), keys, out);
-    let all = out.iter().fold(0, |all, word| all | word);
-    Word(all).is_marked()
+    C::ranges(memory, first, count.min(RANGES_MAX as u32), keys, out)
 }
 
 /// What [`words`] does with the ranges from cell `first` on, of which `count` have a bound, without vectors of ours.
@@ -66,7 +64,7 @@ pub(super) fn words_portable<K: Key, C: Compare>(
     count: u32,
     keys: &[K; GROUP],
     out: &mut [u32; GROUP],
-) {
+) -> bool {
     let prefixes = keys.each_ref().map(Key::prefix);
     let mut below = [0_u32; GROUP];
     for number in 0..count {
@@ -77,6 +75,8 @@ pub(super) fn words_portable<K: Key, C: Compare>(
         }
     }
     C::pick(memory, first.wrapping_add(FIRST_CELL), &below, out);
+    let all = out.iter().fold(0, |all, word| all | word);
+    Word(all).is_marked()
 }
 
 /// The same, four addresses to a register.
@@ -91,7 +91,7 @@ pub(super) unsafe fn words_avx2<K: Key>(
     count: u32,
     keys: &[K; GROUP],
     out: &mut [u32; GROUP],
-) {
+) -> bool {
     // SAFETY: the caller's promise is the same.
     unsafe { avx2::words(memory, first, count, keys, out) }
 }

@@ -16,7 +16,7 @@ const REGISTERS: usize = 4;
 /// Cells of a register.
 const CELLS: usize = 8;
 
-/// The words of `keys` by the ranges from cell `first` on, of which `count` have a bound.
+/// The words of `keys` by the ranges from cell `first` on, of which `count` have a bound; tells whether some are marked.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn words<K: Key>(
@@ -25,11 +25,12 @@ pub(super) fn words<K: Key>(
     count: u32,
     keys: &[K; GROUP],
     out: &mut [u32; GROUP],
-) {
+) -> bool {
     // There is no unsigned comparison: with the upper bit turned over the signed one tells the same.
     let upper_bit = _mm256_set1_epi64x(i64::MIN);
     let (fours, _) = keys.as_chunks::<FOUR>();
     let (outs, _) = out.as_chunks_mut::<CELLS>();
+    let mut all = _mm256_setzero_si256();
     let mut half = 0;
     while half < 2 {
         let mut prefixes = [_mm256_setzero_si256(); REGISTERS];
@@ -59,6 +60,7 @@ pub(super) fn words<K: Key>(
         while pair < REGISTERS / 2 {
             let which = in_order(below[2 * pair], below[2 * pair + 1]);
             let cells = pick(memory, first.wrapping_add(FIRST_CELL), count, which);
+            all = _mm256_or_si256(all, cells);
             let out = &mut outs[half * REGISTERS / 2 + pair];
             // SAFETY: eight words are stored.
             unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), cells) };
@@ -66,6 +68,8 @@ pub(super) fn words<K: Key>(
         }
         half += 1;
     }
+    // The mark is the upper bit.
+    _mm256_movemask_ps(_mm256_castsi256_ps(all)) != 0
 }
 
 /// Eight numbers of 64 bits as eight of 32, in the order of the addresses that [`Key::four_prefixes`] took.
