@@ -111,8 +111,10 @@ pub(crate) struct Express {
     apart: apart::Apart,
     /// Of frames to service addresses that are common: where their flows are remembered.
     spots: [Spot; BURST_MAX],
-    /// One bit for each frame that is finished: it goes to a server in one of ours.
+    /// One bit for each frame that is finished: it goes to a server.
     sealed: u64,
+    /// Where they go.
+    settled: Finished,
     /// Frames that leave the short way, in their order.
     leaving: ArrayVec<(u8, Next, Meta), BURST_MAX>,
 }
@@ -127,6 +129,7 @@ impl Express {
             apart: apart::Apart::new(),
             spots: [Spot::NONE; BURST_MAX],
             sealed: 0,
+            settled: Finished::default(),
             leaving: ArrayVec::new(),
         }
     }
@@ -185,7 +188,7 @@ impl Express {
         } else {
             self.apart.look_up(tables, port, destinations, leaves);
         }
-        self.sealed = 0;
+        (self.sealed, self.settled) = (0, Finished::default());
         if let Some(steer) = &tables.steer {
             if port.has_servers && !start.is_decapsulated {
                 self.turn_back(tables, steer, (port, start), burst);
@@ -199,7 +202,9 @@ impl Express {
         }
         // Most likely this burst is like the one before; whatever is not expected is found to be odd, and done all the same.
         let bit = 1 << ingress.index();
-        let finished = if mappings != 0 || self.sealed != 0 || !self.apart.is_empty() {
+        let finished = if self.sealed != 0 && self.sealed == first_ones(burst.len()) {
+            self.settled
+        } else if mappings != 0 || self.sealed != 0 || !self.apart.is_empty() {
             if mappings != 0 {
                 count(<Encap<'_> as Node<F>>::INDEX, burst.len());
             }
@@ -491,6 +496,34 @@ fn send_on<F: Frame>(
         common += 1;
     }
     (common, sum)
+}
+
+/// Link header and IPv6 packet of a frame to `next_hop`, if only [`send`] remains to be done; `None`: its next hop is no
+/// neighbour, or has rules, or it is too long, or out of hops.
+#[inline(always)]
+fn plain_mut<'f>(
+    bytes: &'f mut [u8],
+    next_hop: &NextHop,
+) -> Option<(&'f mut [u8; L3], &'f mut [u8])> {
+    let is_short = bytes.len() <= usize::from(next_hop.express_max_untranslated);
+    let (link, packet) = bytes.split_first_chunk_mut::<L3>()?;
+    let has_hops = *packet.get(HOP_LIMIT)? > 1;
+    (is_short && has_hops).then_some((link, packet))
+}
+
+/// What every packet to a neighbour gets.
+#[inline(always)]
+fn send(link: &mut [u8; L3], packet: &mut [u8], next_hop: &NextHop) {
+    link.copy_from_slice(&next_hop.link[..L3]);
+    if let Some(hop_limit) = packet.get_mut(HOP_LIMIT) {
+        *hop_limit -= 1;
+    }
+}
+
+/// The lowest `count` bits, at most 64.
+#[inline(always)]
+fn first_ones(count: usize) -> u64 {
+    u64::MAX.checked_shr(64 - count as u32).unwrap_or(0) // `as`: at most 64
 }
 
 /// What `ingress` and `npt66-in` make of a packet that is not common. An error is where it goes instead: with

@@ -373,11 +373,10 @@ impl Express {
         }
         let usual = lisp.and_then(|lisp| lisp.instance_of(start.vrf));
         let mut walk = Walk::<true>::new(tables, counters);
-        let mut finished = Finished::default();
+        let mut finished = self.settled;
         let (mut sealed, mut sealed_bytes) = (0, 0);
         for (index, frame) in frames.iter_mut().enumerate() {
             if self.sealed >> index & 1 != 0 {
-                finished.add(tables.next_hop(self.leaves[index]), frame.bytes().len());
                 continue;
             }
             let is_apart = APART && self.apart.has(index);

@@ -8,7 +8,7 @@ use dataplane::counters::WorkerCounters;
 use dataplane::frame::{BURST_MAX, Frame};
 use dataplane::node::Node;
 
-use super::{Express, L3};
+use super::{Express, Finished, L3, first_ones, plain_mut, send};
 use crate::fib::{self, Kind};
 use crate::meta::{Meta, NO_RULE, Next};
 use crate::steer::memory::Memory;
@@ -89,6 +89,14 @@ impl Express {
         counter.frames.add(steered);
         let now = steer.now();
         let looked_at = (steer, memory, now);
+        if led & 1 != 0 && alike > 0 {
+            let frames = &mut frames[..alike];
+            let done = match self.spots[0].way {
+                Way::Translated => self.lead_alike::<F, true>(tables, looked_at, frames, counters),
+                _ => self.lead_alike::<F, false>(tables, looked_at, frames, counters),
+            };
+            led &= !first_ones(done);
+        }
         if led != 0 {
             self.lead(tables, looked_at, vrf, led, frames, counters);
         }
@@ -98,6 +106,45 @@ impl Express {
         if sessions != 0 {
             self.translate(tables, looked_at, vrf, sessions, frames, counters);
         }
+    }
+
+    /// To the servers that are remembered of their flows, frames to one service (`NAT`: translated), up to the first of a
+    /// flow that does not just go on, or that is not plainly sent; how many. What it does is what [`Express::lead`] does.
+    #[inline(never)]
+    fn lead_alike<F: Frame, const NAT: bool>(
+        &mut self,
+        tables: &Tables,
+        (steer, memory, now): (&Steer, &Memory, u16),
+        frames: &mut [F],
+        counters: &WorkerCounters,
+    ) -> usize {
+        let flows = steer.goes_on(memory, now);
+        let mut settled = Finished::default();
+        let mut done = 0;
+        for ((frame, leaf), spot) in frames.iter_mut().zip(&mut self.leaves).zip(&self.spots) {
+            let Some(ready) = flows.server_of(spot) else {
+                break;
+            };
+            let to = tables.next_hop(ready.next_hop);
+            let Some((link, packet)) = plain_mut(frame.bytes_mut(), to) else {
+                break;
+            };
+            if NAT {
+                let ends = Ends {
+                    source: None,
+                    destination: steer.server(ready.number).and_then(Server::end),
+                };
+                rewrite::common(packet, &ends);
+            }
+            send(link, packet, to);
+            *leaf = ready.next_hop;
+            count_packet(ready.number, spot.len(), counters);
+            settled.add(to, spot.len());
+            done += 1;
+        }
+        self.settled = settled;
+        self.sealed = first_ones(done);
+        done
     }
 
     /// To the servers that are remembered of their flows, the frames with these bits.
@@ -111,14 +158,15 @@ impl Express {
         frames: &mut [F],
         counters: &WorkerCounters,
     ) {
-        let mut rest = bits;
+        let flows = steer.goes_on(memory, now);
+        let (mut this, mut sealed, mut settled) = (1_u64, 0, self.settled);
         for ((frame, leaf), spot) in frames.iter_mut().zip(&mut self.leaves).zip(&self.spots) {
-            let is_ours = rest & 1 != 0;
-            rest >>= 1;
-            if !is_ours {
+            let bit = this;
+            this <<= 1;
+            if bits & bit == 0 {
                 continue;
             }
-            let (number, next_hop) = if let Some(ready) = steer.steady(memory, spot, now) {
+            let (number, next_hop) = if let Some(ready) = flows.server_of(spot) {
                 count_packet(ready.number, spot.len(), counters);
                 (ready.number, ready.next_hop)
             } else {
@@ -130,19 +178,31 @@ impl Express {
                 }
             };
             *leaf = next_hop;
-            if spot.way == Way::Translated
-                && let Some(packet) = frame.bytes_mut().get_mut(L3..)
+            let is_translated = spot.way == Way::Translated;
+            let ends = |number| Ends {
+                source: None,
+                destination: steer.server(number).and_then(Server::end),
+            };
+            let to = tables.next_hop(next_hop);
+            let bytes = frame.bytes_mut();
+            if let Some((link, packet)) = plain_mut(bytes, to) {
+                if is_translated {
+                    rewrite::common(packet, &ends(number));
+                }
+                send(link, packet, to);
+                settled.add(to, spot.len());
+                sealed |= bit;
+            } else if is_translated
+                && let Some(packet) = bytes.get_mut(L3..)
                 && let Some(neighbor) = fib::neighbor_of(tables, vrf, packet, next_hop)
             {
                 // Judged before it is translated, so that an error quotes what the client sent.
-                let ends = Ends {
-                    source: None,
-                    destination: steer.server(number).and_then(Server::end),
-                };
-                rewrite::common(packet, &ends);
+                rewrite::common(packet, &ends(number));
                 *leaf = neighbor;
             }
         }
+        self.sealed |= sealed;
+        self.settled = settled;
     }
 
     /// Encapsulate the frames with these bits. Any other than one more packet of a flow is for the nodes.
@@ -155,15 +215,17 @@ impl Express {
         frames: &mut [F],
         counters: &WorkerCounters,
     ) {
+        let flows = steer.goes_on(memory, now);
         for index in ones(bits) {
             let spot = &self.spots[index];
             if let Some(frame) = frames.get_mut(index)
-                && let Some(ready) = steer.steady(memory, spot, now)
+                && let Some(ready) = flows.server_of(spot)
                 && let Some(tunnel) = steer.tunnel(ready.number)
                 && let next_hop = tables.next_hop(ready.next_hop)
-                && encap::seal(tunnel, next_hop, spot.flow, frame).is_some()
+                && let Some(len) = encap::seal(tunnel, next_hop, spot.flow, frame)
             {
                 count_packet(ready.number, spot.len(), counters);
+                self.settled.add(next_hop, len);
                 self.leaves[index] = ready.next_hop;
                 self.sealed |= 1 << index;
             }
@@ -195,19 +257,36 @@ impl Express {
                 continue;
             };
             let len = frame.bytes().len();
-            let packet = frame.bytes_mut().get_mut(L3..).unwrap_or(&mut []);
+            let bytes = frame.bytes_mut();
+            let packet = bytes.get_mut(L3..).unwrap_or(&mut []);
             let spot = &self.spots[index];
             if spot.way == Way::Session {
-                if let Some(place) = places[index]
-                    && let Some((session, server)) =
-                        full::known(steer, memory, (spot.role, place), packet, now)
+                let Some(place) = places[index] else {
+                    continue;
+                };
+                let known = full::known(steer, memory, (spot.role, place), packet, now);
+                let Some((session, server)) = known else {
+                    continue;
+                };
+                let Some(ends) = full::outward_whole(steer, &session) else {
+                    continue;
+                };
+                let to = tables.next_hop(server.next_hop);
+                if let Some((link, packet)) = plain_mut(bytes, to) {
+                    rewrite::whole(packet, &ends);
+                    send(link, packet, to);
+                    self.settled.add(to, len);
+                    self.sealed |= 1 << index;
+                    *leaf = server.next_hop;
+                } else if let Some(packet) = bytes.get_mut(L3..)
                     && let Some(number) = fib::neighbor_of(tables, vrf, packet, server.next_hop)
-                    && let Some(ends) = full::outward_whole(steer, &session)
                 {
-                    count_packet(server.number, len, counters);
                     rewrite::whole(packet, &ends);
                     *leaf = number;
+                } else {
+                    continue;
                 }
+                count_packet(server.number, len, counters);
             } else if let Some(ends) =
                 full::answer(steer, memory, tables.next_hop(*leaf).first, packet, now)
             {
@@ -296,12 +375,6 @@ fn wait_for_answer(memory: &Memory, source: u32, frame: &[u8]) -> bool {
         memory.sessions().prefetch_place(place);
     }
     place.is_some()
-}
-
-/// The lowest `count` bits, at most 64.
-#[inline(always)]
-fn first_ones(count: usize) -> u64 {
-    u64::MAX.checked_shr(64 - count as u32).unwrap_or(0) // `as`: at most 64
 }
 
 /// The numbers of the bits that are set.

@@ -166,6 +166,17 @@ impl<'m> Lines<'m> {
     pub(super) fn prefetch(self, hash: u64) {
         prefetch::read(self.at(hash));
     }
+
+    /// The server of the flow with this hash, if it is this far and its last packet came in this second: then nothing is to
+    /// be written about one more.
+    #[inline(always)]
+    pub(super) fn steady(self, hash: u64, stage: Stage, now: u16) -> Option<u16> {
+        let line = self.at(hash);
+        let index = line.matches(key_of(hash)).trailing_zeros();
+        let value = line.value(index);
+        let is_steady = index < SLOTS && value as u16 == moment(stage, now); // `as`: the lower half
+        is_steady.then_some(server_of(value))
+    }
 }
 
 /// The memory of one worker: address space from the start, memory as flows come, in huge pages where the system has some.
@@ -230,17 +241,6 @@ impl Memory {
         let index = line.matches(key_of(hash)).trailing_zeros();
         let value = line.value(index);
         (index < SLOTS && is_live(value, now)).then_some(Found { line, index, value })
-    }
-
-    /// The server of the flow with this hash, if it is this far and its last packet came in this second: then nothing is
-    /// to be written about one more.
-    #[inline(always)]
-    pub(crate) fn steady(&self, hash: u64, flows: u32, stage: Stage, now: u16) -> Option<u16> {
-        let line = self.line(hash, flows);
-        let index = line.matches(key_of(hash)).trailing_zeros();
-        let value = line.value(index);
-        let is_steady = index < SLOTS && value as u16 == moment(stage, now); // `as`: the lower half
-        is_steady.then_some(server_of(value))
     }
 
     /// Look at `lines` lines from `first` on, for the server of each flow that goes on; which line is next, or `None` after

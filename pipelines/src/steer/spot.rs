@@ -197,6 +197,25 @@ impl Aim<'_> {
     }
 }
 
+/// Flows that go on, of which a packet came in this second: nothing is to be written about one more.
+#[derive(Clone, Copy)]
+pub(crate) struct GoesOn<'a> {
+    lines: Lines<'a>,
+    ready: &'a [Ready],
+    now: u16,
+}
+
+impl<'a> GoesOn<'a> {
+    /// The server of the flow that is remembered there, if it is one of them.
+    #[inline(always)]
+    pub(crate) fn server_of(&self, spot: &Spot) -> Option<&'a Ready> {
+        let stage = steady_stage(spot.role)?;
+        let number = self.lines.steady(spot.hash, stage, self.now)?;
+        let ready = self.ready.get(place_of(number))?;
+        ((ready.number, ready.pool) == (number, spot.pool)).then_some(ready)
+    }
+}
+
 /// What the headers of a common packet say.
 struct Common<'f> {
     header: &'f [u8; SHORTEST],
@@ -271,13 +290,14 @@ impl Steer {
         Some(place)
     }
 
-    /// The server of a flow that goes on, of which a packet came in this second. Nothing is to be written about one more.
+    /// What tells flows that go on.
     #[inline(always)]
-    pub(crate) fn steady(&self, memory: &Memory, spot: &Spot, now: u16) -> Option<&Ready> {
-        let stage = steady_stage(spot.role)?;
-        let number = memory.steady(spot.hash, self.flows, stage, now)?;
-        let ready = self.ready.get(place_of(number))?;
-        ((ready.number, ready.pool) == (number, spot.pool)).then_some(ready)
+    pub(crate) fn goes_on<'a>(&'a self, memory: &'a Memory, now: u16) -> GoesOn<'a> {
+        GoesOn {
+            lines: memory.lines(self.flows),
+            ready: &self.ready,
+            now,
+        }
     }
 
     /// The server of any other packet that is common.

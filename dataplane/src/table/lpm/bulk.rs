@@ -601,3 +601,35 @@ fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
         Some((bit as usize) % GROUP) // `as`: u32 to index
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of more addresses than are remembered, of few, and of one: who is not the first leads to one that is, and is the same.
+    #[test]
+    fn who_stands_before_is_asked_for_once() {
+        for different in [1_u8, 2, 7, 40] {
+            let mut state = 7_u32;
+            let keys: [[u8; 16]; GROUP] = std::array::from_fn(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let mut key = [0x20; 16];
+                key[15] = (state >> 24) as u8 % different; // `as`: the upper eight bits
+                key
+            });
+            for which in [u32::MAX, 0x8421_0ff0, 1 << 31, 0] {
+                let (firsts, first_of) = firsts(&keys, which);
+                assert_eq!(firsts & !which, 0);
+                assert_eq!(firsts == 0, which == 0);
+                for i in bits(which & !firsts) {
+                    let first = usize::from(first_of[i]);
+                    assert!(first < i && firsts >> first & 1 == 1, "{first} before {i}");
+                    assert_eq!(keys[first], keys[i]);
+                }
+                if different == 1 {
+                    assert!(firsts.count_ones() <= 1, "all are the same");
+                }
+            }
+        }
+    }
+}

@@ -126,13 +126,24 @@ family!(
     u32::from
 );
 
-/// Whether the table gives the oracle's leaf for each key, also where one is asked for several times in a row.
+/// Whether the table gives the oracle's leaf for each key, also where one is asked for several times in a row, where a batch
+/// asks for few in turns, and where it asks for one alone.
 fn assert_agrees<T: Family>(table: &T, oracle: &LinearScan, keys: &[u128]) {
     let leaves = table.lookups(keys);
     for (leaf, key) in leaves.iter().zip(keys) {
         assert_eq!(*leaf, oracle.lookup(*key), "{:?}", Ipv6Addr::from(*key));
     }
     assert_eq!(table.lookups(&in_runs(keys)), in_runs(&leaves));
+    for count in [1, 3, 9] {
+        for (keys, leaves) in keys.chunks(count).zip(leaves.chunks(count)).take(12) {
+            assert_eq!(table.lookups(&in_turns(keys)), in_turns(leaves));
+        }
+    }
+}
+
+/// More than a group of them, one after the other and then from the first again.
+fn in_turns<V: Copy>(values: &[V]) -> Vec<V> {
+    values.iter().copied().cycle().take(45).collect()
 }
 
 /// Each of them up to three times in a row.
