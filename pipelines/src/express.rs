@@ -449,6 +449,7 @@ impl Express {
     #[cold]
     #[inline(never)]
     fn part_from<F: Frame>(&mut self, burst: &mut Burst<F>, diverted: &mut Vec<(Next, F, Meta)>) {
+        let sealed = std::mem::take(&mut self.sealed);
         let mut leaving = self.leaving.drain(..).peekable();
         for (index, frame) in std::mem::take(burst).into_iter().enumerate() {
             if let Some((_, next, meta)) = leaving.next_if(|(left, ..)| usize::from(*left) == index)
@@ -460,6 +461,7 @@ impl Express {
             self.destinations[kept] = self.destinations[index];
             self.leaves[kept] = self.leaves[index];
             self.rules_in[kept] = self.rules_in[index];
+            self.sealed |= (sealed >> index & 1) << kept;
             self.apart.move_to(kept, index);
             burst.push(frame);
         }

@@ -119,7 +119,7 @@ impl Express {
         counters: &WorkerCounters,
     ) -> usize {
         let flows = steer.goes_on(memory, now);
-        let mut settled = Finished::default();
+        let mut settled = self.settled;
         let mut done = 0;
         for ((frame, leaf), spot) in frames.iter_mut().zip(&mut self.leaves).zip(&self.spots) {
             let Some(ready) = flows.server_of(spot) else {
@@ -143,7 +143,7 @@ impl Express {
             done += 1;
         }
         self.settled = settled;
-        self.sealed = first_ones(done);
+        self.sealed |= first_ones(done);
         done
     }
 
@@ -328,11 +328,23 @@ impl Express {
             match steer.returns.common(start.vrf, packet) {
                 Common::Foreign => continue,
                 Common::Answer(service) => {
-                    if let Some(number) = fib::neighbor_of(tables, start.vrf, packet, leaf) {
-                        let ends = Ends {
-                            source: Some(service),
-                            destination: None,
-                        };
+                    let ends = Ends {
+                        source: Some(service),
+                        destination: None,
+                    };
+                    let to = tables.next_hop(leaf);
+                    let bytes = frame.bytes_mut();
+                    let len = bytes.len();
+                    if let Some((link, packet)) = plain_mut(bytes, to) {
+                        rewrite::common(packet, &ends);
+                        send(link, packet, to);
+                        self.settled.add(to, len);
+                        self.sealed |= 1 << index;
+                        continue;
+                    }
+                    if let Some(packet) = bytes.get_mut(L3..)
+                        && let Some(number) = fib::neighbor_of(tables, start.vrf, packet, leaf)
+                    {
                         rewrite::common(packet, &ends);
                         self.leaves[index] = number;
                         continue;
