@@ -306,9 +306,9 @@ impl Express {
     ) {
         let rule_set = tables.interface(port.start.interface).rule_set;
         let mut walk = Walk::<false>::new(tables, counters);
-        let destinations = &mut self.destinations;
-        let rest = frames.iter_mut().zip(destinations).enumerate().skip(from);
-        for (index, (frame, destination)) in rest {
+        let destinations = &mut self.destinations[from..];
+        for ((frame, destination), index) in frames[from..].iter_mut().zip(destinations).zip(from..)
+        {
             let is_common = ingress::is_common(port, frame);
             let bytes = frame.bytes_mut();
             let len = bytes.len();
@@ -385,8 +385,9 @@ impl Express {
     ) -> Finished {
         let mut walk = Walk::<true>::new(tables, counters);
         let mut finished = common.finished;
-        let rest = frames.iter_mut().zip(&mut self.leaves).enumerate();
-        for (index, (frame, leaf)) in rest.skip(common.frames) {
+        let from = common.frames;
+        let rest = frames[from..].iter_mut().zip(&mut self.leaves[from..]);
+        for ((frame, leaf), index) in rest.zip(from..) {
             let bytes = frame.bytes_mut();
             let len = bytes.len();
             let next_hop = tables.next_hop(*leaf);

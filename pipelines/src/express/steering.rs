@@ -8,7 +8,7 @@ use dataplane::counters::WorkerCounters;
 use dataplane::frame::{BURST_MAX, Frame};
 use dataplane::node::Node;
 
-use super::{Express, Finished, L3, first_ones, plain_mut, send};
+use super::{Express, L3, first_ones, plain_mut, send};
 use crate::fib::{self, Kind};
 use crate::meta::{Meta, NO_RULE, Next};
 use crate::steer::memory::Memory;
@@ -54,8 +54,8 @@ impl Express {
                 _ => led = bits,
             }
         }
-        let rest = frames.iter().zip(leaves).zip(&mut self.spots).enumerate();
-        for (index, ((frame, leaf), spot)) in rest.skip(alike) {
+        let rest = frames[alike..].iter().zip(&leaves[alike..]);
+        for (((frame, leaf), spot), index) in rest.zip(&mut self.spots[alike..]).zip(alike..) {
             let this = 1_u64 << index;
             let next_hop = tables.next_hop(*leaf);
             if !next_hop.is_steered() {
