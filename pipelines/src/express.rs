@@ -264,7 +264,7 @@ impl Express {
         }
         let (mut common, mut sum) = (0, 0);
         for (frame, destination) in frames.iter_mut().zip(&mut self.destinations) {
-            // No rule covers a destination that is not ordinary.
+            // Whatever a rule covers is an ordinary destination.
             let is_common = match IN {
                 true => ingress::is_common_but_for_destination(port, frame),
                 false => ingress::is_common(port, frame),
