@@ -26,13 +26,14 @@ use crate::ingress::{self, Ingress};
 use crate::lisp::node::{Decap, Encap};
 use crate::lisp::{self, table::LEAF};
 use crate::meta::{Family, Meta, NO_RULE, Next};
-use crate::npt66::node::{self, Inbound, Outbound, Walk};
-use crate::npt66::{Direction, Quick, translate_common};
+use crate::npt66::node::{Inbound, Outbound, Walk};
 use crate::steer;
 use crate::steer::memory::Memory;
 use crate::steer::spot::Spot;
 use crate::tables::{PortTable, Tables};
+use alike::Common;
 
+mod alike;
 mod apart;
 mod steering;
 
@@ -67,35 +68,6 @@ impl Finished {
     #[inline]
     fn is_translated(self) -> bool {
         self.marks & fib::HAS_RULES != 0
-    }
-}
-
-/// The first frames of a burst, which are finished.
-#[derive(Debug, Clone, Copy)]
-struct Common {
-    frames: usize,
-    finished: Finished,
-}
-
-impl Common {
-    const NONE: Self = Self {
-        frames: 0,
-        finished: Finished {
-            marks: 0,
-            bytes: 0,
-            any_oversize: false,
-        },
-    };
-
-    /// So many, to the same next hop.
-    #[inline(always)]
-    fn of(next_hop: &NextHop, frames: usize, bytes: u64) -> Self {
-        let finished = Finished {
-            marks: if frames > 0 { next_hop.marks } else { 0 },
-            bytes,
-            any_oversize: false,
-        };
-        Self { frames, finished }
     }
 }
 
@@ -243,59 +215,8 @@ impl Express {
         self.leaves[index]
     }
 
-    /// First loop: is it common, and where does it go? `IN`: it came in by an uplink, and its destination is translated. This
-    /// one ends at the first frame that is not common, and says which; so it calls nothing, and what it needs stands in
-    /// registers.
-    #[inline(always)]
-    fn admit_alike<F: Frame, const IN: bool>(
-        &mut self,
-        tables: &Tables,
-        port: &PortTable,
-        frames: &mut [F],
-        counters: &WorkerCounters,
-    ) -> usize {
-        let (mut number, mut quick) = (0, Quick::NONE);
-        if IN {
-            let set = tables.interface(port.start.interface).rule_set;
-            let Some(only) = node::only(tables, set, Direction::In) else {
-                return 0;
-            };
-            (number, quick) = only;
-        }
-        let (mut common, mut sum) = (0, 0);
-        for (frame, destination) in frames.iter_mut().zip(&mut self.destinations) {
-            // Whatever a rule covers is an ordinary destination.
-            let is_common = match IN {
-                true => ingress::is_common_but_for_destination(port, frame),
-                false => ingress::is_common(port, frame),
-            };
-            if !is_common {
-                break;
-            }
-            let bytes = frame.bytes_mut();
-            let len = bytes.len();
-            let Some(header) = header_mut(bytes) else {
-                break;
-            };
-            if IN {
-                let Some(mapped) = translate_common(&quick, Direction::In, header) else {
-                    break;
-                };
-                *destination = joined(mapped);
-                sum += len as u64; // `as`: a frame's length
-            } else {
-                *destination = destination_of(header);
-            }
-            common += 1;
-        }
-        if IN && common > 0 {
-            self.rules_in[..common].fill(number);
-            node::count_all(counters, (Direction::In, number), common, sum);
-        }
-        common
-    }
-
-    /// The rest of the first loop: from that frame on.
+    /// First loop, from that frame on: is it common, and where does it go? `IN`: it came in by an uplink, and its destination is
+    /// translated.
     #[inline(always)]
     fn admit<F: Frame, const IN: bool>(
         &mut self,
@@ -337,39 +258,6 @@ impl Express {
             }
         }
         walk.finish();
-    }
-
-    /// Whether all of so many frames have the same leaf, as most bursts do.
-    #[inline(always)]
-    fn go_one_way(&self, frames: usize) -> bool {
-        let leaves = &self.leaves[..frames];
-        leaves.iter().fold(0, |all, leaf| all | (leaf ^ leaves[0])) == 0
-    }
-
-    /// Last loop, for frames that all have the leaf of the first: whatever remains to be done to a packet. It ends at the
-    /// first frame that is not common, like [`Express::admit_alike`].
-    #[inline(always)]
-    fn finish_alike<F: Frame>(
-        &mut self,
-        tables: &Tables,
-        frames: &mut [F],
-        counters: &WorkerCounters,
-    ) -> Common {
-        let next_hop = tables.next_hop(self.leaves[0]);
-        if next_hop.rule_set == 0 {
-            let (frames, bytes) = send_on(frames, next_hop, |_| true);
-            return Common::of(next_hop, frames, bytes);
-        }
-        let Some((number, quick)) = node::only(tables, next_hop.rule_set, Direction::Out) else {
-            return Common::NONE;
-        };
-        let (frames, bytes) = send_on(frames, next_hop, |header| {
-            translate_common(&quick, Direction::Out, header).is_some()
-        });
-        if frames > 0 {
-            node::count_all(counters, (Direction::Out, number), frames, bytes);
-        }
-        Common::of(next_hop, frames, bytes)
     }
 
     /// Last loop, for the frames after those that are finished already. `OUT`: packets that leave by an uplink are common
@@ -468,37 +356,6 @@ impl Express {
         }
         self.apart.truncate(burst.len());
     }
-}
-
-/// Link header and hop limit of packets to one next hop, as far as they are common and `translate` does what it has to;
-/// how many, and their bytes.
-#[inline(always)]
-fn send_on<F: Frame>(
-    frames: &mut [F],
-    next_hop: &NextHop,
-    translate: impl Fn(&mut [u8; ipv6::HEADER_LEN]) -> bool,
-) -> (usize, u64) {
-    let most = usize::from(next_hop.express_max);
-    let link: [u8; L3] = *next_hop.link.first_chunk().expect("14 bytes of 24");
-    let (mut common, mut sum) = (0, 0);
-    for frame in frames {
-        let bytes = frame.bytes_mut();
-        let len = bytes.len();
-        let Some((front, rest)) = bytes.split_first_chunk_mut::<L3>() else {
-            break;
-        };
-        let Some(header) = rest.first_chunk_mut() else {
-            break;
-        };
-        if len > most || header[HOP_LIMIT] <= 1 || !translate(header) {
-            break;
-        }
-        *front = link;
-        header[HOP_LIMIT] -= 1;
-        sum += len as u64; // `as`: a frame's length
-        common += 1;
-    }
-    (common, sum)
 }
 
 /// Link header and IPv6 packet of a frame to `next_hop`, if only [`send`] remains to be done; `None`: its next hop is no

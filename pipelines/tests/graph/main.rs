@@ -1,5 +1,6 @@
 //! The whole graph: given frames in, expect frames out, counters, and nothing else.
 
+mod alike;
 mod bench;
 mod icmp;
 mod ingress;

@@ -1,5 +1,6 @@
 //! Anycast steering: which server, by what way, and what is in the way.
 
+mod alike;
 mod dnat;
 mod early;
 mod errors;

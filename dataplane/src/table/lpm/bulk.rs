@@ -17,7 +17,7 @@ use super::memory::Memory;
 use super::node::{Compare, Portable, broad_index, direct_cell, index_line, line_cell};
 use super::ranges;
 use super::shared::{Shared, Version};
-use super::suspects::Suspects;
+use super::suspects::{Suspects, firsts};
 use super::walk::{self, Key, chunk_cell, root_cell};
 use super::word::{
     BROAD, DIRECT, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, RANGES, ROOT, SPARSE, Word,
@@ -548,29 +548,6 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
     }
 }
 
-/// Of the addresses that are ones in a mask: those that are not known to stand before, and for each of the others one that
-/// is the same and does. Few are remembered, so of many different ones some are told to be the first again.
-#[inline(always)]
-fn firsts<K: Key>(keys: &[K], which: u32) -> (u32, [u8; GROUP]) {
-    const SEEN_BITS: u32 = 3;
-    let first = which.trailing_zeros() % 32;
-    let mut firsts = 1 << first & which;
-    let mut first_of = [0; GROUP];
-    let mut seen = [first as u8; 1 << SEEN_BITS]; // `as`: below 32
-    for i in bits(which & !firsts) {
-        let mixed = keys[i].upper() ^ keys[i].whole() as u32; // `as`: the lowest bits
-        let slot = (mixed.wrapping_mul(0x9e37_79b1) >> (32 - SEEN_BITS)) as usize; // `as`: u32 to index
-        let before = seen[slot];
-        if keys[usize::from(before) % GROUP] == keys[i] {
-            first_of[i] = before;
-        } else {
-            seen[slot] = i as u8; // `as`: below 32
-            firsts |= 1 << i;
-        }
-    }
-    (firsts, first_of)
-}
-
 /// Go on from chunks that the writer made between a root pass and its cell pass: see [`Word::is_late_chunk`].
 #[cold]
 #[inline(never)]
@@ -591,7 +568,7 @@ fn line_start(word: u32) -> u32 {
 
 /// The places of the ones, from below.
 #[inline(always)]
-fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
+pub(super) fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         if mask == 0 {
             return None;
@@ -600,36 +577,4 @@ fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
         mask &= mask - 1;
         Some((bit as usize) % GROUP) // `as`: u32 to index
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Of more addresses than are remembered, of few, and of one: who is not the first leads to one that is, and is the same.
-    #[test]
-    fn who_stands_before_is_asked_for_once() {
-        for different in [1_u8, 2, 7, 40] {
-            let mut state = 7_u32;
-            let keys: [[u8; 16]; GROUP] = std::array::from_fn(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let mut key = [0x20; 16];
-                key[15] = (state >> 24) as u8 % different; // `as`: the upper eight bits
-                key
-            });
-            for which in [u32::MAX, 0x8421_0ff0, 1 << 31, 0] {
-                let (firsts, first_of) = firsts(&keys, which);
-                assert_eq!(firsts & !which, 0);
-                assert_eq!(firsts == 0, which == 0);
-                for i in bits(which & !firsts) {
-                    let first = usize::from(first_of[i]);
-                    assert!(first < i && firsts >> first & 1 == 1, "{first} before {i}");
-                    assert_eq!(keys[first], keys[i]);
-                }
-                if different == 1 {
-                    assert!(firsts.count_ones() <= 1, "all are the same");
-                }
-            }
-        }
-    }
 }

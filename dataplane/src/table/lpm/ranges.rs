@@ -27,7 +27,7 @@ use super::word::{LINE_CELLS, RANGES, Word};
 mod avx2;
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx2::{four_prefixes_v4, four_prefixes_v6};
+pub(super) use avx2::{four_prefixes_v4, four_prefixes_v6, words as words_avx2};
 
 /// The level of the nodes that cells lead to.
 pub(super) const BELOW: usize = 4;
@@ -77,23 +77,6 @@ pub(super) fn words_portable<K: Key, C: Compare>(
     C::pick(memory, first.wrapping_add(FIRST_CELL), &below, out);
     let all = out.iter().fold(0, |all, word| all | word);
     Word(all).is_marked()
-}
-
-/// The same, four addresses to a register.
-///
-/// # Safety
-/// The processor has AVX2.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(super) unsafe fn words_avx2<K: Key>(
-    memory: &Memory,
-    first: u32,
-    count: u32,
-    keys: &[K; GROUP],
-    out: &mut [u32; GROUP],
-) -> bool {
-    // SAFETY: the caller's promise is the same.
-    unsafe { avx2::words(memory, first, count, keys, out) }
 }
 
 /// The word of one address.

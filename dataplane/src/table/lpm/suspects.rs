@@ -6,7 +6,7 @@
 //! hosts, its neighbours will be too: then the first two rounds come before the trie is walked, which takes about as long
 //! as memory needs.
 
-use super::bulk::GROUP;
+use super::bulk::{GROUP, bits};
 use super::hosts::{self, Home};
 use super::node::Compare;
 use super::shared::{Shared, Version};
@@ -113,5 +113,60 @@ impl Suspects {
                 found.unwrap_or(prefix)
             };
         });
+    }
+}
+
+/// Of the addresses that are ones in a mask: those that are not known to stand before, and for each of the others one that
+/// is the same and does. Few are remembered, so of many different ones some are told to be the first again.
+#[inline(always)]
+pub(super) fn firsts<K: Key>(keys: &[K], which: u32) -> (u32, [u8; GROUP]) {
+    const SEEN_BITS: u32 = 3;
+    let first = which.trailing_zeros() % 32;
+    let mut firsts = 1 << first & which;
+    let mut first_of = [0; GROUP];
+    let mut seen = [first as u8; 1 << SEEN_BITS]; // `as`: below 32
+    for i in bits(which & !firsts) {
+        let mixed = keys[i].upper() ^ keys[i].whole() as u32; // `as`: the lowest bits
+        let slot = (mixed.wrapping_mul(0x9e37_79b1) >> (32 - SEEN_BITS)) as usize; // `as`: u32 to index
+        let before = seen[slot];
+        if keys[usize::from(before) % GROUP] == keys[i] {
+            first_of[i] = before;
+        } else {
+            seen[slot] = i as u8; // `as`: below 32
+            firsts |= 1 << i;
+        }
+    }
+    (firsts, first_of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of more addresses than are remembered, of few, and of one: who is not the first leads to one that is, and is the same.
+    #[test]
+    fn who_stands_before_is_asked_for_once() {
+        for different in [1_u8, 2, 7, 40] {
+            let mut state = 7_u32;
+            let keys: [[u8; 16]; GROUP] = std::array::from_fn(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let mut key = [0x20; 16];
+                key[15] = (state >> 24) as u8 % different; // `as`: the upper eight bits
+                key
+            });
+            for which in [u32::MAX, 0x8421_0ff0, 1 << 31, 0] {
+                let (firsts, first_of) = firsts(&keys, which);
+                assert_eq!(firsts & !which, 0);
+                assert_eq!(firsts == 0, which == 0);
+                for i in bits(which & !firsts) {
+                    let first = usize::from(first_of[i]);
+                    assert!(first < i && firsts >> first & 1 == 1, "{first} before {i}");
+                    assert_eq!(keys[first], keys[i]);
+                }
+                if different == 1 {
+                    assert!(firsts.count_ones() <= 1, "all are the same");
+                }
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ const CELLS: usize = 8;
 /// The words of `keys` by the ranges from cell `first` on, of which `count` have a bound; tells whether some are marked.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn words<K: Key>(
+pub(in crate::table::lpm) fn words<K: Key>(
     memory: &Memory,
     first: u32,
     count: u32,

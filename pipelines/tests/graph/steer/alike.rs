@@ -1,0 +1,83 @@
+//! Bursts to one service, and of answers, whose packets are alike but for one: the loops made for them beside the graph of
+//! nodes, for flows that begin and flows that go on.
+
+use dataplane::wire::tcp::flags::SYN;
+use pipelines::steer::Mode;
+
+use super::*;
+use crate::alike::seen;
+
+const FRAMES: usize = 33;
+
+fn question(number: usize, hop_limit: u8) -> Vec<u8> {
+    let port = 2000 + u16::try_from(number).expect("few packets");
+    from_router()
+        .ipv6(address(CLIENT), address(SERVICE))
+        .hop_limit(hop_limit)
+        .udp(port, 443, &vec![7; number % 5])
+        .build()
+}
+
+/// What an end that gets this answers.
+fn answer(frame: &[u8]) -> Vec<u8> {
+    let mut answer = frame.to_vec();
+    for (one, other, len) in [(0, 6, 6), (22, 38, 16), (54, 56, 2)] {
+        let (before, after) = answer.split_at_mut(other);
+        before[one..one + len].swap_with_slice(&mut after[..len]);
+    }
+    answer[21] = 64;
+    answer
+}
+
+/// Issue 6, 6.2: by MAC address, by destination NAT and by full NAT. The odd packet is out of hops, or for another port, or not
+/// for the service's address, or of a protocol that has none there.
+#[test]
+fn one_packet_that_differs_changes_nothing_for_the_others() {
+    let odd = [
+        question(3, 1),
+        from_router()
+            .ipv6(address(CLIENT), address(SERVICE))
+            .udp(1, 444, b"")
+            .build(),
+        from_router()
+            .ipv6(address(CLIENT), server_address(0x81))
+            .udp(1, 443, b"")
+            .build(),
+        segment(77, SYN),
+    ];
+    let sources = vec![address("2001:db8:a0::1"), address("2001:db8:a0::2")];
+    for mode in [
+        Mode::L2,
+        Mode::Dnat { port: Some(8443) },
+        Mode::FullNat { port: None },
+    ] {
+        for odd in &odd {
+            for at in [None, Some(0), Some(7), Some(FRAMES - 1)] {
+                let mut frames: Vec<_> = (0..FRAMES).map(|number| question(number, 64)).collect();
+                if let Some(at) = at {
+                    frames[at] = odd.clone();
+                }
+                let mut pool = pool(servers(5), mode);
+                if matches!(mode, Mode::FullNat { .. }) {
+                    pool.sources = sources.clone();
+                }
+                let [mut short, mut long] = [HeapEdge::new(), HeapEdge::without_express()]
+                    .map(|edge| Site::with(pool.clone(), vec![services()[1].clone()], edge));
+                for round in 0..4 {
+                    let what = format!("{mode:?}, odd one at {at:?}, round {round}");
+                    let asked = seen(&mut short.bench, UPLINK, &frames);
+                    assert_eq!(asked, seen(&mut long.bench, UPLINK, &frames), "{what}");
+                    let to_servers = asked.0.iter().filter(|(port, _)| *port == INSIDE);
+                    let mut answers: Vec<_> = to_servers.map(|(_, frame)| answer(frame)).collect();
+                    assert!(answers.len() >= FRAMES - 1, "{what}");
+                    if let Some(at) = at.filter(|at| *at < answers.len()) {
+                        answers[at][21] = 1; // out of hops
+                    }
+                    let answered = seen(&mut short.bench, INSIDE, &answers);
+                    assert_eq!(answered, seen(&mut long.bench, INSIDE, &answers), "{what}");
+                    assert!(answered.0.len() >= FRAMES - 1, "{what}");
+                }
+            }
+        }
+    }
+}
