@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use rustix::process::Pid;
 
 use crate::interrupt;
 
@@ -31,6 +32,12 @@ impl Running {
             name: name.to_owned(),
             child,
         })
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// An error when the child has ended by itself; `log` is where its output went.
@@ -94,8 +101,8 @@ impl Dialogue {
 
     /// Its process.
     #[must_use]
-    pub fn id(&self) -> u32 {
-        self.running.child.id()
+    pub fn process(&self) -> Pid {
+        self.running.process()
     }
 
     /// Say one line.

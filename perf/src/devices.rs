@@ -1,265 +1,191 @@
-//! The suites on devices: Sextant beside testpmd `io` and `macswap`, on the same devices and the same traffic, and once
-//! beside Linux.
-//!
-//! Machines are shared and their speed moves, so only what ran in one round is compared: a round runs every contender
-//! once, in an order that rotates from round to round, and ratios are made inside the round.
+//! The cases of NPT66 and of forwarding on devices, some of them beside Linux too.
 
-use anyhow::{Context as _, Result};
+use std::fmt;
+use std::path::Path;
 
-use crate::appliance::Sextant;
+use anyhow::{Result, ensure};
+
+use crate::appliance::{Forwarded, SINK, SOURCE};
+use crate::beside;
 use crate::cases::{Flows, Point, Sizes, Way};
 use crate::internet::Internet;
-use crate::interrupt;
-use crate::linux::LinuxRouter;
-use crate::machine::Machine;
-use crate::record::{Metric, Record};
-use crate::setup::{Setup, Window, Workspace};
-use crate::testpmd::{self, Mode};
+use crate::network as net;
+use crate::setup::Setup;
 use crate::traffic::{self, Direction};
 
-/// Packets asked for in one poll, by everybody.
-const BURST: usize = 32;
+/// Linux takes part where there is a goal beside it.
+const BESIDE_LINUX: Point = Point {
+    sizes: Sizes::Small,
+    flows: Flows::Thousand,
+};
 
-/// What to run.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The ways packets go.
-    pub ways: Vec<Way>,
+/// A case on devices. Its [`Display`](fmt::Display) is `npt66-out/64B/1k`, the last being flows.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// The way packets go.
+    pub way: Way,
     /// The traffic.
-    pub points: Vec<Point>,
-    /// How often each contender runs.
-    pub rounds: usize,
-    /// How each rate is read.
-    pub window: Window,
-    /// The table of [`Way::ForwardFullTable`].
-    pub internet: Option<Internet>,
+    pub point: Point,
+    /// The table of [`Way::ForwardFullTable`], which is no case without.
+    pub internet: Option<&'a Internet>,
 }
 
-/// Rates of one round, packets a second.
-struct Round {
-    ours: Vec<f64>,
-    io: f64,
-    macswap: f64,
-    /// `None`: not measured.
-    linux: Option<f64>,
+impl fmt::Display for Case<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.way, self.point)
+    }
 }
 
-#[derive(Clone, Copy)]
-enum Contender {
-    Ours(usize),
-    Testpmd(Mode),
-    Linux,
-}
+impl beside::Case for Case<'_> {
+    fn suite(&self) -> &'static str {
+        self.way.suite()
+    }
 
-/// Run the plan; `say` is told what is going on.
-pub fn run(
-    plan: &Plan,
-    sextant: &Sextant,
-    machine: &Machine,
-    say: &dyn Fn(&str),
-) -> Result<Vec<Record>> {
-    let workspace = Workspace::new()?;
-    let mut records = Vec::new();
-    for point in &plan.points {
-        let rounds = run_point(plan, *point, sextant, &workspace, say)?;
-        for (index, way) in plan.ways.iter().enumerate() {
-            records.extend(records_of(*way, *point, index, &rounds, machine));
+    fn frames(&self) -> Vec<Vec<u8>> {
+        match (self.way, self.internet) {
+            (Way::ForwardFullTable, Some(internet)) => internet.frames(self.point),
+            (Way::Npt66In, _) => traffic::frames(Direction::In, self.point),
+            _ => traffic::frames(Direction::Out, self.point),
         }
     }
-    Ok(records)
-}
 
-fn run_point(
-    plan: &Plan,
-    point: Point,
-    sextant: &Sextant,
-    workspace: &Workspace,
-    say: &dyn Fn(&str),
-) -> Result<Vec<Round>> {
-    let prepare = |name: &str, frames: &[Vec<u8>]| prepare(name, frames, workspace);
-    let outbound = prepare("outbound.pcap", &traffic::frames(Direction::Out, point))?;
-    let inbound = prepare("inbound.pcap", &traffic::frames(Direction::In, point))?;
-    let everywhere = plan.internet.as_ref();
-    let everywhere = everywhere
-        .map(|internet| prepare("everywhere.pcap", &internet.frames(point)))
-        .transpose()?;
-    let mut contenders: Vec<Contender> = (0..plan.ways.len()).map(Contender::Ours).collect();
-    contenders.extend([
-        Contender::Testpmd(Mode::Io),
-        Contender::Testpmd(Mode::Macswap),
-    ]);
-    let linux = linux_router(plan, point, &outbound, workspace, say);
-    contenders.extend(linux.as_ref().map(|_| Contender::Linux));
-    let mut rounds = Vec::with_capacity(plan.rounds);
-    for number in 0..plan.rounds {
-        let mut round = Round {
-            ours: vec![0.0; plan.ways.len()],
-            io: 0.0,
-            macswap: 0.0,
-            linux: None,
-        };
-        let order = contenders.len();
-        for contender in (0..order).map(|position| contenders[(position + number) % order]) {
-            interrupt::check()?;
-            match contender {
-                Contender::Ours(index) => {
-                    let way = plan.ways[index];
-                    let setup = match way {
-                        Way::Npt66In => &inbound,
-                        Way::ForwardFullTable => everywhere.as_ref().unwrap_or(&outbound),
-                        Way::Npt66Out | Way::Forward => &outbound,
-                    };
-                    let internet = plan.internet.as_ref();
-                    round.ours[index] = sextant
-                        .rate(way, internet, setup, &plan.window, workspace)
-                        .with_context(|| format!("{way}/{point}"))?;
-                }
-                // testpmd looks at no address: the capture of the outbound ways is everybody's.
-                Contender::Testpmd(mode) => {
-                    let rate = testpmd::rate(mode, &outbound, &plan.window)?;
-                    match mode {
-                        Mode::Io => round.io = rate,
-                        Mode::Macswap => round.macswap = rate,
-                    }
-                }
-                Contender::Linux => {
-                    round.linux = linux.as_ref().map(LinuxRouter::rate).transpose()?;
-                }
-            }
+    fn overhead(&self) -> isize {
+        0
+    }
+
+    fn configuration(&self, setup: &Setup, socket: &Path) -> String {
+        let mut text = configuration(self.way, setup, socket);
+        if let (Way::ForwardFullTable, Some(internet)) = (self.way, self.internet) {
+            text += &internet.configuration(SINK);
         }
-        say(&describe(plan, point, number, &round));
-        rounds.push(round);
+        text
     }
-    Ok(rounds)
-}
 
-/// Linux takes part in one point, the one that has a goal. Without it the suite is not worthless: it says why and
-/// goes on.
-fn linux_router(
-    plan: &Plan,
-    point: Point,
-    setup: &Setup,
-    workspace: &Workspace,
-    say: &dyn Fn(&str),
-) -> Option<LinuxRouter> {
-    let the_point = Point {
-        sizes: Sizes::Small,
-        flows: Flows::Thousand,
-    };
-    if point != the_point || !plan.ways.contains(&Way::Npt66Out) {
-        return None;
+    fn check(&self, forwarded: &Forwarded) -> Result<()> {
+        all_translated(self.way, forwarded)
     }
-    match LinuxRouter::new(point, setup.worker_core, workspace) {
-        Ok(router) => Some(router),
-        Err(error) => {
-            say(&format!("Linux SNPT is not measured: {error:#}"));
-            None
-        }
+
+    fn beside_linux(&self) -> Option<Point> {
+        (self.way.translates() && self.point == BESIDE_LINUX).then_some(self.point)
     }
 }
 
-fn prepare(name: &str, frames: &[Vec<u8>], workspace: &Workspace) -> Result<Setup> {
-    let path = workspace.file(name);
-    let packets = traffic::write_capture(&path, frames)?;
-    Setup::new(&path, packets, BURST)
-}
-
-fn describe(plan: &Plan, point: Point, number: usize, round: &Round) -> String {
-    let mut text = format!("{point}, round {} of {}:", number + 1, plan.rounds);
-    for (way, rate) in plan.ways.iter().zip(&round.ours) {
-        text += &format!(" {way} {:.1},", rate / 1e6);
-    }
-    text += &format!(
-        " testpmd io {:.1}, macswap {:.1} Mpps",
-        round.io / 1e6,
-        round.macswap / 1e6
+/// Every packet was translated where `way` says so, and none where not.
+fn all_translated(way: Way, forwarded: &Forwarded) -> Result<()> {
+    let Forwarded {
+        sent, translated, ..
+    } = *forwarded;
+    // The two counters are read while packets go on: a few bursts may be in one and not yet in the other.
+    let slack = sent / 100;
+    let expected = if way.translates() { sent } else { 0 };
+    ensure!(
+        translated.abs_diff(expected) <= slack,
+        "{translated} packets translated of {sent} sent"
     );
-    if let Some(linux) = round.linux {
-        text += &format!("; Linux SNPT {:.2} Mpps", linux / 1e6);
-    }
-    text
+    Ok(())
 }
 
-fn records_of(
-    way: Way,
-    point: Point,
-    index: usize,
-    rounds: &[Round],
-    machine: &Machine,
-) -> Vec<Record> {
-    let case = format!("{way}/{point}");
-    let record = |metric, figure: &dyn Fn(&Round, f64) -> f64| {
-        let figures: Vec<f64> = rounds
-            .iter()
-            .map(|round| figure(round, round.ours[index]))
-            .collect();
-        Record::of(way.suite(), &case, metric, &figures)
+fn configuration(way: Way, setup: &Setup, socket: &Path) -> String {
+    let (inside, outside) = match way {
+        Way::Forward | Way::ForwardFullTable | Way::Npt66Out => (SOURCE, SINK),
+        Way::Npt66In => (SINK, SOURCE),
     };
-    let mut records = vec![
-        record(Metric::Mpps, &|_, ours| ours / 1e6),
-        record(Metric::ClkPerPacket, &|_, ours| {
-            machine.clocks_per_packet(ours)
-        }),
-        record(Metric::TestpmdIoMpps, &|round, _| round.io / 1e6),
-        record(Metric::TestpmdMacswapMpps, &|round, _| round.macswap / 1e6),
-        record(Metric::RatioToTestpmdIo, &|round, ours| ours / round.io),
-        record(Metric::RatioToTestpmdMacswap, &|round, ours| {
-            ours / round.macswap
-        }),
-    ];
-    if way.translates() && rounds.iter().all(|round| round.linux.is_some()) {
-        // One worker is one core, always busy: packets a second are packets per CPU-second.
-        let linux = |round: &Round| round.linux.unwrap_or(f64::NAN);
-        records.push(record(Metric::LinuxSnptMpps, &|round, _| {
-            linux(round) / 1e6
-        }));
-        records.push(record(Metric::RatioToLinuxSnpt, &|round, ours| {
-            ours / linux(round)
-        }));
-    }
-    records
+    let rule = match way {
+        Way::Forward | Way::ForwardFullTable => String::new(),
+        Way::Npt66Out | Way::Npt66In => format!(
+            r#"
+[[npt66]]
+name = "measured"
+interface = "{outside}"
+inside = "{}"
+outside = "{}"
+"#,
+            net::INSIDE_PREFIX,
+            net::OUTSIDE_PREFIX
+        ),
+    };
+    format!(
+        r#"[system]
+name = "perf"
+admin_socket = "{socket}"
+huge_pages = "require"
+control_core = {control_core}
+[workers]
+cores = [{worker_core}]
+poll = "busy"
+burst = {burst}
+mbufs = {mbufs}
+[[ports]]
+name = "{SOURCE}"
+device = "{source}"
+[[ports]]
+name = "{SINK}"
+device = "{sink}"
+[[interfaces]]
+name = "{inside}"
+port = "{inside}"
+addresses = ["{inside_address}"]
+[[interfaces]]
+name = "{outside}"
+port = "{outside}"
+addresses = ["{outside_address}"]
+[[routes]]
+prefix = "::/0"
+next_hops = [ {{ via = "{outside_router}", interface = "{outside}" }} ]
+[[routes]]
+prefix = "{inside_prefix}"
+next_hops = [ {{ via = "{inside_router}", interface = "{inside}" }} ]
+[[neighbors]]
+interface = "{inside}"
+address = "{inside_router}"
+mac = "{inside_router_mac}"
+[[neighbors]]
+interface = "{outside}"
+address = "{outside_router}"
+mac = "{outside_router_mac}"
+{rule}"#,
+        socket = socket.display(),
+        control_core = setup.control_core,
+        worker_core = setup.worker_core,
+        burst = setup.burst,
+        mbufs = setup.mbufs,
+        source = setup.source,
+        sink = setup.sink,
+        inside_address = net::INSIDE_ADDRESS,
+        outside_address = net::OUTSIDE_ADDRESS,
+        outside_router = net::OUTSIDE_ROUTER,
+        inside_prefix = net::INSIDE_PREFIX,
+        inside_router = net::INSIDE_ROUTER,
+        inside_router_mac = net::INSIDE_ROUTER_MAC,
+        outside_router_mac = net::OUTSIDE_ROUTER_MAC,
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::beside::Case as _;
 
     #[test]
-    fn ratios_are_made_inside_each_round() {
-        let machine = Machine {
-            tsc_hertz: 2e9,
-            ..Machine::look()
+    fn every_configuration_is_a_valid_one() {
+        let setup = Setup {
+            source: "net_null1".to_owned(),
+            sink: "net_null0".to_owned(),
+            mbufs: 16_384,
+            burst: 32,
+            control_core: 0,
+            worker_core: 1,
         };
-        // The machine halves its speed after the first round: the ratio does not move.
-        let rounds =
-            [(8e6, 16e6, 10e6), (4e6, 8e6, 5e6), (4e6, 8e6, 5e6)].map(|(ours, io, macswap)| {
-                Round {
-                    ours: vec![ours],
-                    io,
-                    macswap,
-                    linux: Some(ours / 10.0),
-                }
-            });
-        let point = Point {
-            sizes: Sizes::Small,
-            flows: Flows::Thousand,
-        };
-        let records = records_of(Way::Npt66Out, point, 0, &rounds, &machine);
-        let find = |metric| {
-            records
-                .iter()
-                .find(|record| record.metric == metric)
-                .expect("every metric is there")
-        };
-        for (metric, min, max) in [
-            (Metric::Mpps, 4.0, 8.0),
-            (Metric::ClkPerPacket, 250.0, 500.0),
-            (Metric::RatioToTestpmdIo, 0.5, 0.5),
-            (Metric::RatioToTestpmdMacswap, 0.8, 0.8),
-            (Metric::RatioToLinuxSnpt, 10.0, 10.0),
-        ] {
-            assert_eq!((find(metric).min, find(metric).max), (min, max), "{metric}");
-            assert_eq!(find(metric).case, "npt66-out/64B/1k");
+        for way in Way::ALL {
+            let case = Case {
+                way,
+                point: BESIDE_LINUX,
+                internet: None,
+            };
+            let text = case.configuration(&setup, Path::new("/run/perf.sock"));
+            let config = control::config::parse("perf.toml", &text).expect("it is valid");
+            assert_eq!(config.npt66.len(), usize::from(way.translates()));
+            assert_eq!(case.beside_linux().is_some(), way.translates());
         }
     }
 }

@@ -34,3 +34,4 @@ pub mod testpmd;
 pub mod traffic;
 #[expect(unsafe_code, reason = "reading the time-stamp counter is an intrinsic")]
 pub mod tsc;
+pub mod turns;

@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 use perf::appliance::Sextant;
 use perf::cases::{Point, Way};
-use perf::devices::{self, Plan};
+use perf::devices;
 use perf::graph;
 use perf::internet::Internet;
 use perf::machine::Machine;
 use perf::record::Record;
-use perf::setup::Window;
+use perf::turns::Turns;
 use perf::{beside, chart, interrupt, lisp, lpm, mapserver, report, steer};
 
 const ROUNDS: usize = 7;
@@ -39,7 +39,7 @@ struct Arguments {
     /// Fewer rounds and fewer cases.
     #[arg(long)]
     quick: bool,
-    /// How often each contender runs [default: 7, lpm: 9, quick: 3].
+    /// How often each contender is started [default: 7, lpm: 9, quick: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// NPT66 and forwarding on devices: only this traffic, such as 64B/1k or IMIX/1k. The graph alone, LISP, steering and
@@ -49,6 +49,9 @@ struct Arguments {
     /// The sextant to measure [default: beside this program].
     #[arg(long, value_name = "PATH")]
     sextant: Option<PathBuf>,
+    /// Another build of sextant, measured in the same turns on devices.
+    #[arg(long, value_name = "PATH")]
+    beside: Option<PathBuf>,
     /// The folder of the real routing tables [default: shared/data beside the project].
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
@@ -145,15 +148,18 @@ fn measure(arguments: &Arguments) -> Result<()> {
         if internet.is_some() {
             ways.push(Way::ForwardFullTable);
         }
-        let plan = Plan {
-            ways,
-            points: points(arguments)?,
-            rounds,
-            window: window(arguments),
-            internet,
-        };
-        let sextant = Sextant::find(arguments.sextant.clone())?;
-        records.extend(devices::run(&plan, &sextant, &machine, &say)?);
+        let internet = internet.as_ref();
+        let cases: Vec<devices::Case> = points(arguments)?
+            .into_iter()
+            .flat_map(|point| {
+                ways.iter().map(move |&way| devices::Case {
+                    way,
+                    point,
+                    internet,
+                })
+            })
+            .collect();
+        records.extend(on_devices(&cases, arguments, rounds, &machine, &say)?);
     }
     println!("{}", report::table(&records, &machine));
     if let Some(path) = &arguments.json {
@@ -169,12 +175,31 @@ fn measure(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn window(arguments: &Arguments) -> Window {
-    if arguments.quick {
-        Window::quick()
-    } else {
-        Window::full()
-    }
+/// Beside testpmd, and beside the other sextant when one was named.
+fn on_devices<C: beside::Case>(
+    cases: &[C],
+    arguments: &Arguments,
+    rounds: usize,
+    machine: &Machine,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Record>> {
+    let sextant = Sextant::find(arguments.sextant.clone())?;
+    let other = arguments
+        .beside
+        .clone()
+        .map(|path| Sextant::find(Some(path)));
+    let other = other.transpose()?;
+    let plan = beside::Plan {
+        sextant: &sextant,
+        other: other.as_ref(),
+        rounds,
+        turns: if arguments.quick {
+            Turns::quick()
+        } else {
+            Turns::full()
+        },
+    };
+    beside::run(cases, &plan, machine, say)
 }
 
 /// Everything about LISP that has what was asked for in its name.
@@ -200,11 +225,7 @@ fn measure_lisp(
     };
     cases.retain(|case| case.to_string().contains(only));
     if !cases.is_empty() {
-        let sextant = Sextant::find(arguments.sextant.clone())?;
-        let window = window(arguments);
-        records.extend(beside::run(
-            &cases, rounds, &window, &sextant, machine, say,
-        )?);
+        records.extend(on_devices(&cases, arguments, rounds, machine, say)?);
     }
     ensure!(!records.is_empty(), "no case has {only} in its name");
     Ok(records)
@@ -235,11 +256,7 @@ fn measure_steer(
     };
     cases.retain(|case| case.to_string().contains(only));
     if !cases.is_empty() {
-        let sextant = Sextant::find(arguments.sextant.clone())?;
-        let window = window(arguments);
-        records.extend(beside::run(
-            &cases, rounds, &window, &sextant, machine, say,
-        )?);
+        records.extend(on_devices(&cases, arguments, rounds, machine, say)?);
     }
     ensure!(
         !records.is_empty() || arguments.suite == Suite::All,

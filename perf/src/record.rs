@@ -22,6 +22,8 @@ pub enum Metric {
     RatioToTestpmdIo,
     /// Sextant over testpmd `macswap`, of the same round.
     RatioToTestpmdMacswap,
+    /// Sextant over another build of it, of the same turns.
+    RatioToOtherSextant,
     /// Beside it: Linux SNPT, per CPU-second.
     LinuxSnptMpps,
     /// Sextant over Linux SNPT of the same round, packets per CPU-second.
@@ -115,6 +117,7 @@ impl Metric {
             Self::TestpmdMacswapMpps => "testpmd_macswap_mpps",
             Self::RatioToTestpmdIo => "ratio_to_testpmd_io",
             Self::RatioToTestpmdMacswap => "ratio_to_testpmd_macswap",
+            Self::RatioToOtherSextant => "ratio_to_other_sextant",
             Self::LinuxSnptMpps => "linux_snpt_mpps",
             Self::RatioToLinuxSnpt => "ratio_to_linux_snpt",
             Self::MlookupsPerS => "mlookups_per_s",
@@ -167,6 +170,7 @@ impl Metric {
             Self::ClkPerPacket | Self::GraphClkPerPacket => "TSC clocks",
             Self::RatioToTestpmdIo
             | Self::RatioToTestpmdMacswap
+            | Self::RatioToOtherSextant
             | Self::RatioToLinuxSnpt
             | Self::RatioToRteFib6
             | Self::RatioToRteLpm6

@@ -1,8 +1,7 @@
-//! What one comparison on devices has in common for everybody who takes part: devices, cores, buffers, time.
+//! What one comparison on devices has in common for everybody who takes part: devices, cores, buffers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
@@ -11,39 +10,6 @@ use tempfile::TempDir;
 const MBUF_BYTES: usize = 2560;
 /// Packets in flight, caches and rings; beyond these each packet of the source's file holds a buffer of its own.
 const SPARE_MBUFS: usize = 16_384;
-
-/// When a rate is read.
-#[derive(Debug, Clone, Copy)]
-pub struct Window {
-    /// From the first packet to the first reading.
-    pub warm_up: Duration,
-    /// Between two readings.
-    pub sample: Duration,
-    /// How many differences of readings; the rate is their median.
-    pub samples: usize,
-}
-
-impl Window {
-    /// For results of record.
-    #[must_use]
-    pub const fn full() -> Self {
-        Self {
-            warm_up: Duration::from_millis(600),
-            sample: Duration::from_millis(300),
-            samples: 5,
-        }
-    }
-
-    /// For a quick look.
-    #[must_use]
-    pub const fn quick() -> Self {
-        Self {
-            warm_up: Duration::from_millis(400),
-            sample: Duration::from_millis(250),
-            samples: 3,
-        }
-    }
-}
 
 /// Devices, cores and buffers: the same for every contender of a round.
 #[derive(Debug, Clone)]
@@ -81,9 +47,9 @@ impl Setup {
         })
     }
 
-    /// Why the huge pages that are free do not suffice for these buffers; `None`: they do. A kernel without any says so
+    /// Why the huge pages that are free do not suffice for the buffers of so many contenders; `None`: they do. A kernel without any says so
     /// itself, later.
-    pub fn missing_huge_pages(&self) -> Result<Option<String>> {
+    pub fn missing_huge_pages(&self, contenders: usize) -> Result<Option<String>> {
         let text = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
         let field = |name: &str| -> Option<usize> {
             let line = text.lines().find(|line| line.starts_with(name))?;
@@ -91,10 +57,10 @@ impl Setup {
         };
         let free = field("HugePages_Free:").unwrap_or(0);
         let page = field("Hugepagesize:").unwrap_or(2048) << 10;
-        let needed = (self.mbufs * MBUF_BYTES).div_ceil(page);
+        let needed = contenders * (self.mbufs * MBUF_BYTES).div_ceil(page);
         Ok((free < needed).then(|| {
             format!(
-                "{} packet buffers need {needed} huge pages of {} MiB, {free} are free",
+                "{contenders} times {} packet buffers need {needed} huge pages of {} MiB, {free} are free",
                 self.mbufs,
                 page >> 20
             )

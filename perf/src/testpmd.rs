@@ -4,11 +4,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Pid;
 
 use crate::children::Dialogue;
 use crate::interrupt;
-use crate::record::median;
-use crate::setup::{Setup, Window};
+use crate::setup::Setup;
+use crate::turns::Forwarder;
 
 /// How long DPDK may take to start.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -33,51 +34,65 @@ impl Mode {
     }
 }
 
-/// Packets a second that testpmd sends on the sink.
-pub fn rate(mode: Mode, setup: &Setup, window: &Window) -> Result<f64> {
-    let name = format!("testpmd {}", mode.name());
-    // Into a pipe it would speak only once some 4 KiB have gathered.
-    let mut command = Command::new("stdbuf");
-    command
-        .args(["-oL", "dpdk-testpmd"])
-        .args([
-            "-l",
-            &format!("{},{}", setup.control_core, setup.worker_core),
-        ])
-        .args(["--in-memory", "--no-pci", "--no-telemetry"])
-        .args(["--vdev", &setup.source, "--vdev", &setup.sink])
-        .args(["--", "--interactive", "--nb-cores=1"])
-        .arg(format!("--forward-mode={}", mode.name()))
-        .arg(format!("--burst={}", setup.burst))
-        .arg(format!("--total-num-mbufs={}", setup.mbufs));
-    let mut testpmd = Dialogue::start(&name, &mut command)?;
-    testpmd.say("start")?;
-    // Says how many ports it really has: a device that does not probe is missing, and no error of its own.
-    let started = format!("{} packet forwarding - ports=", mode.name());
-    let ports: String = testpmd
-        .listen(START_LIMIT, |line| {
-            let (_, rest) = line.split_once(&started)?;
-            Some(rest.chars().take_while(char::is_ascii_digit).collect())
-        })
-        .context("testpmd did not start")?;
-    ensure!(
-        ports == "2",
-        "testpmd has {ports} ports instead of 2: {} or {} did not probe",
-        setup.source,
-        setup.sink
-    );
-    interrupt::sleep(window.warm_up)?;
-    let mut sample = || -> Result<f64> {
-        testpmd.say("show port stats 1")?;
-        testpmd.listen(ANSWER_LIMIT, sent_per_second)
-    };
-    sample()?; // since the start
-    let mut rates = Vec::with_capacity(window.samples);
-    for _ in 0..window.samples {
-        interrupt::sleep(window.sample)?;
-        rates.push(sample()?);
+/// One that runs.
+pub struct Testpmd {
+    dialogue: Dialogue,
+}
+
+impl Testpmd {
+    /// Start it on the devices of `setup`.
+    pub fn start(mode: Mode, setup: &Setup) -> Result<Self> {
+        let name = format!("testpmd {}", mode.name());
+        // Into a pipe it would speak only once some 4 KiB have gathered.
+        let mut command = Command::new("stdbuf");
+        command
+            .args(["-oL", "dpdk-testpmd"])
+            .args([
+                "-l",
+                &format!("{},{}", setup.control_core, setup.worker_core),
+            ])
+            .args(["--in-memory", "--no-pci", "--no-telemetry"])
+            .args(["--vdev", &setup.source, "--vdev", &setup.sink])
+            .args(["--", "--interactive", "--nb-cores=1"])
+            .arg(format!("--forward-mode={}", mode.name()))
+            .arg(format!("--burst={}", setup.burst))
+            .arg(format!("--total-num-mbufs={}", setup.mbufs));
+        let mut dialogue = Dialogue::start(&name, &mut command)?;
+        dialogue.say("start")?;
+        // Says how many ports it really has: a device that does not probe is missing, and no error of its own.
+        let started = format!("{} packet forwarding - ports=", mode.name());
+        let ports: String = dialogue
+            .listen(START_LIMIT, |line| {
+                let (_, rest) = line.split_once(&started)?;
+                Some(rest.chars().take_while(char::is_ascii_digit).collect())
+            })
+            .context("testpmd did not start")?;
+        ensure!(
+            ports == "2",
+            "testpmd has {ports} ports instead of 2: {} or {} did not probe",
+            setup.source,
+            setup.sink
+        );
+        Ok(Self { dialogue })
     }
-    Ok(median(&rates))
+
+    /// Packets a second that were sent on the sink since the call before.
+    fn sample(&mut self) -> Result<f64> {
+        self.dialogue.say("show port stats 1")?;
+        self.dialogue.listen(ANSWER_LIMIT, sent_per_second)
+    }
+}
+
+impl Forwarder for Testpmd {
+    fn process(&self) -> Pid {
+        self.dialogue.process()
+    }
+
+    fn rate(&mut self, time: Duration) -> Result<f64> {
+        self.sample()?;
+        interrupt::sleep(time)?;
+        self.sample()
+    }
 }
 
 /// The rate in a line of `show port stats`, which is since the command before.

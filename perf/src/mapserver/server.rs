@@ -55,7 +55,7 @@ impl Server {
 
     /// How long its first thread, which does everything but wait for the disk, has run.
     pub fn busy(&self) -> Result<Duration> {
-        let path = format!("/proc/{}/schedstat", self.dialogue.id());
+        let path = format!("/proc/{}/schedstat", self.dialogue.process().as_raw_pid());
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
         let nanoseconds = text.split(' ').next().unwrap_or_default();
         let nanoseconds = nanoseconds

@@ -61,16 +61,16 @@ impl fmt::Display for Case {
 }
 
 impl beside::Case for Case {
-    const SUITE: &'static str = super::SUITE;
+    fn suite(&self) -> &'static str {
+        super::SUITE
+    }
 
     fn frames(&self) -> Vec<Vec<u8>> {
         traffic::frames_to(self.point(), |_| SERVICE)
     }
 
-    fn sent_bytes(&self, frames: &[Vec<u8>]) -> f64 {
-        let sum: usize = frames.iter().map(Vec::len).sum();
-        // `as`: far below 2^53.
-        sum as f64 / frames.len() as f64 + self.mode.overhead as f64
+    fn overhead(&self) -> isize {
+        self.mode.overhead.cast_signed()
     }
 
     fn configuration(&self, setup: &Setup, socket: &Path) -> String {
