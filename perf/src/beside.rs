@@ -323,6 +323,6 @@ mod tests {
             },
             internet: None,
         };
-        ratios_have_their_goals(&cases::Way::ALL.map(of), 0.75);
+        ratios_have_their_goals(&cases::Way::ALL.map(of), 0.8);
     }
 }

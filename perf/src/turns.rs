@@ -152,7 +152,7 @@ mod tests {
     fn ratios_are_made_inside_each_turn() {
         // The machine halves its speed after the first turn and doubles it in the last: the ratio does not move.
         let of = |speeds: [f64; 4]| Clockwork {
-            speeds: speeds.to_vec().into_iter(),
+            speeds: Vec::from(speeds).into_iter(),
         };
         let (mut ours, mut other) = (of([8.0, 4.0, 4.0, 16.0]), of([10.0, 5.0, 5.0, 20.0]));
         let turns = Turns {

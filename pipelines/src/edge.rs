@@ -145,6 +145,21 @@ impl<F: Frame> Edge<F> {
         burst: &mut Burst<F>,
         out: &mut Outputs<F, Meta>,
     ) {
+        let straight = express.go_straight(tables, (ingress, port), burst, out.counters());
+        if straight.frames > 0 {
+            let to = straight.finished.port();
+            if straight.frames == burst.len() {
+                out.transmit_burst(to, burst, straight.finished.bytes);
+            } else {
+                out.transmit_all(to, burst.drain(..straight.frames));
+            }
+            if burst.is_empty() {
+                if !self.early.is_empty() {
+                    self.go_on(tables, out);
+                }
+                return;
+            }
+        }
         let diverted = &mut self.diverted;
         let finished = express.run(
             tables,
@@ -160,9 +175,7 @@ impl<F: Frame> Edge<F> {
                 transmit_cut(next_hop, express.is_oversize(index), frame, out);
             }
         } else if finished.ports().is_power_of_two() {
-            let port = PortId::new(finished.ports().trailing_zeros() as usize); // `as`: below 32
-            let port = port.expect("it came from a port");
-            out.transmit_burst(port, burst, finished.bytes);
+            out.transmit_burst(finished.port(), burst, finished.bytes);
         } else {
             for (index, frame) in burst.drain(..).enumerate() {
                 out.transmit(tables.next_hop(express.leaf(index)).port, frame);

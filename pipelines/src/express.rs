@@ -36,6 +36,7 @@ use alike::Common;
 mod alike;
 mod apart;
 mod steering;
+mod straight;
 
 /// Offset of the IPv6 header of an untagged frame.
 const L3: usize = ethernet::HEADER_LEN;
@@ -64,6 +65,13 @@ impl Finished {
         self.marks as u32 // `as`: the lower half
     }
 
+    /// The port by which all of them leave, when [`Finished::ports`] has one bit.
+    #[inline]
+    pub(crate) fn port(self) -> PortId {
+        let port = PortId::new(self.ports().trailing_zeros() as usize); // `as`: below 32
+        port.expect("it came from a port")
+    }
+
     /// Whether some leave by an uplink with rules.
     #[inline]
     fn is_translated(self) -> bool {
@@ -79,6 +87,8 @@ pub(crate) struct Express {
     rules_in: [u16; BURST_MAX],
     /// One bit for each port whose last burst had packets for an uplink with rules.
     uplinks_behind: u32,
+    /// One bit for each port whose last burst was alike, and went where few ranges of addresses lead.
+    alike_behind: u32,
     /// What is only used for frames that differ from the others of their port.
     apart: apart::Apart,
     /// Of frames to service addresses that are common: where their flows are remembered.
@@ -98,6 +108,7 @@ impl Express {
             leaves: [0; BURST_MAX],
             rules_in: [NO_RULE; BURST_MAX],
             uplinks_behind: 0,
+            alike_behind: 0,
             apart: apart::Apart::new(),
             spots: [Spot::NONE; BURST_MAX],
             sealed: 0,
@@ -192,6 +203,9 @@ impl Express {
                 Common::NONE
             };
             if common.frames == burst.len() {
+                if tables.fib(start.vrf).v6.is_few_ranges() {
+                    self.alike_behind |= bit;
+                }
                 common.finished
             } else if self.uplinks_behind & bit != 0 {
                 self.finish::<F, true>(tables, (port, start), memory, (burst, common), counters)

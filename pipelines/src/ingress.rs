@@ -211,6 +211,9 @@ fn is_ordinary(first: u8) -> bool {
     first != 0 && first < 0xfe
 }
 
+/// The first 64 bits of the first and of the last address of which [`is_ordinary`] holds.
+pub(crate) const ORDINARY: (u64, u64) = (1 << 56, (0xfe << 56) - 1);
+
 /// The interface of a tagged frame. A tag with VLAN 0 carries only a priority (IEEE 802.1Q 6.9).
 fn tagged(port: &PortTable, l2: &vlan::L2, meta: &mut Meta) -> Option<InterfaceId> {
     meta.priority = l2.tci[0] & !vlan::ID_MASK;

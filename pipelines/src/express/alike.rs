@@ -16,9 +16,9 @@ use crate::tables::{PortTable, Tables};
 
 /// The first frames of a burst, which are finished.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Common {
-    pub(super) frames: usize,
-    pub(super) finished: Finished,
+pub(crate) struct Common {
+    pub(crate) frames: usize,
+    pub(crate) finished: Finished,
 }
 
 impl Common {
@@ -33,7 +33,7 @@ impl Common {
 
     /// So many, to the same next hop.
     #[inline(always)]
-    fn of(next_hop: &NextHop, frames: usize, bytes: u64) -> Self {
+    pub(super) fn of(next_hop: &NextHop, frames: usize, bytes: u64) -> Self {
         let finished = Finished {
             marks: if frames > 0 { next_hop.marks } else { 0 },
             bytes,

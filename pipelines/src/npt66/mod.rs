@@ -15,4 +15,4 @@ pub(crate) use rule::Quick;
 pub use rule::{Direction, Reject, Rule, Spec, SpecError, ZeroIid};
 pub use table::RuleSet;
 pub use translate::translate;
-pub(crate) use translate::{translate_common, undo};
+pub(crate) use translate::{counterpart, put, translate_common, undo};

@@ -55,8 +55,29 @@ pub fn translate<'r>(
     Ok(())
 }
 
-/// [`translate`] for the common packet, TCP or UDP, by a rule that adjusts the subnet: the two halves of the counterpart,
-/// as they stand in the packet. A packet that is not common, or has no counterpart, is as it was.
+/// The counterpart of the common packet's address, TCP or UDP, by a rule that adjusts the subnet: its first half, as it
+/// stands in the packet; the other half is the packet's. `None`: it is not common, or has no counterpart.
+#[inline(always)] // with a constant direction
+pub(crate) fn counterpart(
+    quick: &Quick,
+    direction: Direction,
+    header: &[u8; ipv6::HEADER_LEN],
+) -> Option<[u8; 8]> {
+    if !is_transport(header) {
+        return None;
+    }
+    let prefix = address(header, offset(direction)).first_chunk();
+    quick.map(*prefix.expect("8 bytes of 16"))
+}
+
+/// Put there what [`counterpart`] has found.
+#[inline(always)] // with a constant direction
+pub(crate) fn put(direction: Direction, header: &mut [u8; ipv6::HEADER_LEN], prefix: [u8; 8]) {
+    address_mut(header, offset(direction))[..8].copy_from_slice(&prefix);
+}
+
+/// [`translate`] for the common packet, as [`counterpart`] has it: the two halves of the counterpart, as they stand in the
+/// packet. A packet that is not common, or has no counterpart, is as it was.
 ///
 /// Halves go through registers: who reads sixteen bytes soon after eight of them were written waits for the store.
 #[inline(always)] // with a constant direction
@@ -65,14 +86,11 @@ pub(crate) fn translate_common(
     direction: Direction,
     header: &mut [u8; ipv6::HEADER_LEN],
 ) -> Option<[u64; 2]> {
-    if !is_transport(header) {
-        return None;
-    }
-    let (prefix, identifier) = address_mut(header, offset(direction)).split_at_mut(8);
-    let prefix = prefix.first_chunk_mut().expect("8 bytes of 16");
-    *prefix = quick.map(*prefix)?;
-    let identifier = *identifier.first_chunk().expect("8 bytes of 16");
-    Some([*prefix, identifier].map(u64::from_ne_bytes))
+    let prefix = counterpart(quick, direction, header)?;
+    put(direction, header, prefix);
+    let identifier = address(header, offset(direction)).last_chunk();
+    let identifier = *identifier.expect("8 bytes of 16");
+    Some([prefix, identifier].map(u64::from_ne_bytes))
 }
 
 /// The same by any rule.

@@ -29,6 +29,9 @@ pub const UPLINK: usize = 1;
 /// The usual addresses.
 pub const HOST: &str = "fd01:203:405:1::1234";
 pub const HOST_OUTSIDE: &str = "2001:db8:1:d550::1234";
+/// A link behind that host, and an address there as it is known outside.
+pub const BEHIND_HOST: &str = "fd01:203:405:9::/64";
+pub const BEHIND_HOST_OUTSIDE: &str = "2001:db8:1:d558::77";
 pub const INSIDE_ADDRESS: &str = "fd01:203:405:1::1";
 pub const UPLINK_ADDRESS: &str = "2001:db8:ffff::2";
 pub const ROUTER: &str = "2001:db8:ffff::1";
@@ -74,8 +77,42 @@ pub fn interface(port_index: usize, addresses: &[&str]) -> InterfaceSpec {
     }
 }
 
-/// Inside fd01:203:405:1::/64 with one resolved host, a default route to a resolved router, and the RFC's rule.
+/// Inside fd01:203:405:1::/64 with one resolved host, a link behind it, a default route to a resolved router, and the RFC's rule.
 pub fn usual() -> Builder {
+    let (mut builder, [_, uplink]) = plain();
+    let rule = rule(uplink, ["fd01:203:405::/48", "2001:db8:1::/48"]);
+    builder.npt66(rule).expect("a valid rule");
+    builder
+}
+
+/// The same, and the peer's network is translated where it leaves for the inside.
+pub fn with_both_rules() -> Builder {
+    let (mut builder, [inside, uplink]) = plain();
+    for rule in [
+        rule(uplink, ["fd01:203:405::/48", "2001:db8:1::/48"]),
+        rule(inside, ["2600:1::/48", "fd26:1::/48"]),
+    ] {
+        builder.npt66(rule).expect("a valid rule");
+    }
+    builder
+}
+
+fn rule(interface: InterfaceId, [inside, outside]: [&str; 2]) -> npt66::Spec {
+    npt66::Spec {
+        interface,
+        inside: net(inside),
+        outside: net(outside),
+        zero_iid: npt66::ZeroIid::Drop,
+    }
+}
+
+/// The same without the rule.
+pub fn without_rule() -> Builder {
+    plain().0
+}
+
+/// Two ports and their interfaces.
+fn plain() -> (Builder, [InterfaceId; 2]) {
     let mut builder = Builder::new();
     let inside = builder.interface(interface(INSIDE, &["fd01:203:405:1::1/64"]));
     let uplink = builder.interface(interface(UPLINK, &["2001:db8:ffff::2/64"]));
@@ -87,15 +124,13 @@ pub fn usual() -> Builder {
         weight: 1,
     };
     builder.route(VrfId(0), net("::/0"), Route::Hops(vec![hop]));
-    builder
-        .npt66(npt66::Spec {
-            interface: uplink,
-            inside: net("fd01:203:405::/48"),
-            outside: net("2001:db8:1::/48"),
-            zero_iid: npt66::ZeroIid::Drop,
-        })
-        .expect("a valid rule");
-    builder
+    let hop = Hop {
+        interface: inside,
+        via: Some(ip_address(HOST)),
+        weight: 1,
+    };
+    builder.route(VrfId(0), net(BEHIND_HOST), Route::Hops(vec![hop]));
+    (builder, [inside, uplink])
 }
 
 /// A packet from the inside host to our inside port.

@@ -8,9 +8,11 @@ use super::Grace;
 use super::bulk::{self, Isa, Work};
 use super::load::Entry;
 use super::node;
+use super::ranges::{self, Range};
 use super::shared::{Arena, Shared, Version};
 use super::table::{Shape, Table};
 use super::walk::{self, Key};
+use super::word::RANGES;
 
 /// Single lookups compare with what every processor of the architecture has.
 #[cfg(target_arch = "x86_64")]
@@ -210,6 +212,20 @@ impl<A: Family> Lpm<A> {
     pub fn lookup_bulk(&self, addresses: &[A::Key], leaves: &mut [u32]) {
         lookup_bulk(&self.table.shared, addresses, leaves);
     }
+
+    /// As [`View::is_few_ranges`].
+    #[inline]
+    #[must_use]
+    pub fn is_few_ranges(&self) -> bool {
+        is_few_ranges(&self.table.shared)
+    }
+
+    /// As [`View::range`].
+    #[inline]
+    #[must_use]
+    pub fn range(&self, address: &A::Key) -> Option<Range> {
+        range(&self.table.shared, address)
+    }
 }
 
 impl<A: Family> Default for Lpm<A> {
@@ -233,6 +249,21 @@ impl<A: Family> View<A> {
     #[inline]
     pub fn lookup_bulk(&self, addresses: &[A::Key], leaves: &mut [u32]) {
         lookup_bulk(&self.shared, addresses, leaves);
+    }
+
+    /// Whether [`View::range`] is worth asking.
+    #[inline]
+    #[must_use]
+    pub fn is_few_ranges(&self) -> bool {
+        is_few_ranges(&self.shared)
+    }
+
+    /// The addresses around one that have its answer, as long as they are few such ranges in all and the first 64 bits tell;
+    /// `None`: ask for each address. It holds until the reader's next quiescent state.
+    #[inline]
+    #[must_use]
+    pub fn range(&self, address: &A::Key) -> Option<Range> {
+        range(&self.shared, address)
     }
 
     /// The version for a batch whose passes are spread over several nodes of a graph: [`View::root_pass`],
@@ -273,6 +304,21 @@ fn lookup_bulk<K: Key>(shared: &Shared, addresses: &[K], leaves: &mut [u32]) {
     // Not `assert_eq!`, which would store both lengths each time, for its message.
     assert!(addresses.len() == leaves.len(), "a leaf for each address");
     bulk::lookup(shared, addresses, leaves);
+}
+
+#[inline]
+fn is_few_ranges(shared: &Shared) -> bool {
+    let (_, top) = shared.current();
+    top.form() == RANGES
+}
+
+#[inline]
+fn range<K: Key>(shared: &Shared, address: &K) -> Option<Range> {
+    let (_, top) = shared.current();
+    if top.form() != RANGES {
+        return None;
+    }
+    ranges::range(shared.memory(), top, address)
 }
 
 fn entry<A: Family>((network, length, leaf): (A, u8, u32)) -> Entry {

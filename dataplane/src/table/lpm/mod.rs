@@ -77,6 +77,7 @@ mod word;
 use super::atomics;
 
 pub use lookup::{Lpm, Lpm4, Lpm6, View, View4, View6};
+pub use ranges::Range;
 pub use shared::{Arena, Version};
 pub use word::LEAF_MAX;
 

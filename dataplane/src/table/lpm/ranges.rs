@@ -43,6 +43,46 @@ const COUNT: u32 = LINES * LINE_CELLS - 1;
 /// The last address of a range, its first 64 bits, and the word.
 type Range64 = (u64, Word);
 
+/// Addresses that lie side by side and have one answer, which the table has published as such.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// The first 64 bits of the first one.
+    first: u64,
+    /// The same of the last, less those of the first.
+    span: u64,
+    leaf: u32,
+}
+
+impl Range {
+    /// Whether addresses with these first 64 bits are in it.
+    #[inline(always)]
+    #[must_use]
+    pub fn contains(&self, prefix: u64) -> bool {
+        prefix.wrapping_sub(self.first) <= self.span
+    }
+
+    /// The leaf of all of them; 0: no prefix matches.
+    #[inline(always)]
+    #[must_use]
+    pub fn leaf(&self) -> u32 {
+        self.leaf
+    }
+
+    /// What of it has first 64 bits from `first` to `last`; `None`: nothing.
+    #[inline(always)]
+    #[must_use]
+    pub fn within(self, first: u64, last: u64) -> Option<Self> {
+        let end = last.min(self.first + self.span);
+        let first = first.max(self.first);
+        let span = end.checked_sub(first)?;
+        Some(Self {
+            first,
+            span,
+            ..self
+        })
+    }
+}
+
 /// The words of a group of addresses, leaves or nodes of level [`BELOW`]; tells whether some are not plain leaves.
 #[inline(always)]
 pub(super) fn words<K: Key, C: Compare>(
@@ -82,6 +122,48 @@ pub(super) fn words_portable<K: Key, C: Compare>(
 /// The word of one address.
 #[inline(always)]
 pub(super) fn word<K: Key>(memory: &Memory, block: Word, key: &K) -> Word {
+    let (first, _, below) = find(memory, block, key);
+    Word(
+        memory
+            .cell(first.wrapping_add(FIRST_CELL + below))
+            .load(Relaxed),
+    )
+}
+
+/// The range of one address; `None`: its first 64 bits do not tell.
+#[inline(always)]
+pub(super) fn range<K: Key>(memory: &Memory, block: Word, key: &K) -> Option<Range> {
+    let (first, count, below) = find(memory, block, key);
+    let word = Word(
+        memory
+            .cell(first.wrapping_add(FIRST_CELL + below))
+            .load(Relaxed),
+    );
+    if word.is_marked() {
+        return None;
+    }
+    let bound = |number: u32| {
+        let bound = memory.pair(first.wrapping_add(number * BOUND_CELLS));
+        bound.load(Relaxed)
+    };
+    let start = below
+        .checked_sub(1)
+        .map_or(0, |before| bound(before).wrapping_add(1));
+    let end = if below < count {
+        bound(below)
+    } else {
+        u64::MAX
+    };
+    Some(Range {
+        first: start,
+        span: end.wrapping_sub(start),
+        leaf: word.0,
+    })
+}
+
+/// The first cell of a block, the number of its bounds, and how many of them are below an address.
+#[inline(always)]
+fn find<K: Key>(memory: &Memory, block: Word, key: &K) -> (u32, u32, u32) {
     let first = block.place().wrapping_mul(LINE_CELLS);
     let count = memory.cell(first.wrapping_add(COUNT)).load(Relaxed);
     let prefix = key.prefix();
@@ -93,8 +175,7 @@ pub(super) fn word<K: Key>(memory: &Memory, block: Word, key: &K) -> Word {
         }
         below += 1;
     }
-    let cell = first.wrapping_add(FIRST_CELL + below);
-    Word(memory.cell(cell).load(Relaxed))
+    (first, count, below)
 }
 
 impl Table {

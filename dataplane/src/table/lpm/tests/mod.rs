@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::bulk::Isa;
+use super::walk::Key as _;
 use super::{Lpm4, Lpm6};
 
 /// The oracle: every prefix, the longest match by scanning. Addresses start at the upper bit.
@@ -111,6 +112,25 @@ macro_rules! family {
                 view.cell_pass(version, &mut bulk);
                 view.node_pass(version, &keys, &mut bulk);
                 assert_eq!(bulk, single, "pass by pass");
+                for (key, leaf) in keys.iter().zip(&single) {
+                    let Some(range) = self.range(key) else {
+                        continue;
+                    };
+                    assert!(self.is_few_ranges());
+                    assert!(range.contains(key.prefix()));
+                    assert_eq!(range.leaf(), *leaf);
+                    for (other, leaf) in keys.iter().zip(&single) {
+                        let is_in = range.contains(other.prefix());
+                        assert!(
+                            !is_in || range.leaf() == *leaf,
+                            "{other:?} is not in {range:?}"
+                        );
+                        let alone = range.within(other.prefix(), other.prefix());
+                        assert_eq!(alone.is_some(), is_in);
+                        assert!(alone.is_none_or(|alone| alone.contains(other.prefix())
+                            && !alone.contains(other.prefix().wrapping_add(1))));
+                    }
+                }
                 single
             }
         }
