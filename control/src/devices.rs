@@ -72,8 +72,13 @@ impl Devices {
         let mut ports = Vec::with_capacity(config.ports.len());
         // More queues than u16 can say are more than any device has.
         let wanted_queues = u16::try_from(config.workers.cores.len()).unwrap_or(u16::MAX);
-        for port in &config.ports {
-            let socket = eal.socket_of(port.device.as_str());
+        let sockets = config.ports.iter();
+        let sockets = sockets.map(|port| eal.socket_of(port.device.as_str()));
+        for (port, socket) in config
+            .ports
+            .iter()
+            .zip(sockets_of_memory(sockets.collect()))
+        {
             let mempool = match mempools.get(&socket) {
                 Some(mempool) => mempool.clone(),
                 None => {
@@ -137,6 +142,13 @@ fn log(eal: &Eal) {
     for line in eal.take_log() {
         tracing::debug!("DPDK: {line}");
     }
+}
+
+/// Whose memory each port's packets are in. A device that is on no socket, as most virtual ones are, shares the memory of one
+/// that is: a pool of its own would take as much again.
+fn sockets_of_memory(sockets: Vec<Option<u32>>) -> Vec<Option<u32>> {
+    let some = sockets.iter().find_map(|socket| *socket);
+    sockets.into_iter().map(|socket| socket.or(some)).collect()
 }
 
 fn make_mempool(eal: &Eal, config: &Config, socket: Option<u32>) -> Result<Mempool, MempoolError> {
@@ -215,5 +227,18 @@ impl Platform for Devices {
             ("tx_errors".to_owned(), stats.tx_errors),
         ]);
         counters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_on_no_socket_share_the_memory_of_others() {
+        let [zero, one] = [Some(0), Some(1)];
+        let memory = |sockets: &[Option<u32>]| sockets_of_memory(sockets.to_vec());
+        assert_eq!(memory(&[None, one, zero, None]), [one, one, zero, one]);
+        assert_eq!(memory(&[None, None]), [None, None]);
     }
 }

@@ -28,7 +28,7 @@ use dataplane::trace::Tracer;
 use dataplane::worker::Pipeline;
 
 use crate::egress::Egress;
-use crate::express::Express;
+use crate::express::{Express, Finished};
 use crate::fib::Lookup;
 use crate::icmp_error::IcmpError;
 use crate::ingress::Ingress;
@@ -145,20 +145,18 @@ impl<F: Frame> Edge<F> {
         burst: &mut Burst<F>,
         out: &mut Outputs<F, Meta>,
     ) {
-        let straight = express.go_straight(tables, (ingress, port), burst, out.counters());
+        let straight =
+            express.go_straight(tables, (ingress, port), &self.memory, burst, out.counters());
+        if straight.frames == burst.len() {
+            transmit(express, tables, straight.finished, burst, out);
+            if !self.early.is_empty() {
+                self.go_on(tables, out);
+            }
+            return;
+        }
         if straight.frames > 0 {
-            let to = straight.finished.port();
-            if straight.frames == burst.len() {
-                out.transmit_burst(to, burst, straight.finished.bytes);
-            } else {
-                out.transmit_all(to, burst.drain(..straight.frames));
-            }
-            if burst.is_empty() {
-                if !self.early.is_empty() {
-                    self.go_on(tables, out);
-                }
-                return;
-            }
+            let mut first = burst.drain(..straight.frames).collect();
+            transmit(express, tables, straight.finished, &mut first, out);
         }
         let diverted = &mut self.diverted;
         let finished = express.run(
@@ -174,12 +172,8 @@ impl<F: Frame> Edge<F> {
                 let next_hop = tables.next_hop(express.leaf(index));
                 transmit_cut(next_hop, express.is_oversize(index), frame, out);
             }
-        } else if finished.ports().is_power_of_two() {
-            out.transmit_burst(finished.port(), burst, finished.bytes);
         } else {
-            for (index, frame) in burst.drain(..).enumerate() {
-                out.transmit(tables.next_hop(express.leaf(index)).port, frame);
-            }
+            transmit(express, tables, finished, burst, out);
         }
         if !self.diverted.is_empty() {
             self.leave(tables, port, out);
@@ -358,6 +352,24 @@ impl<F: Frame> Edge<F> {
             ),
         }
         self.settle(tables, out);
+    }
+}
+
+/// Send what the short way finished, none of which is to be cut.
+#[inline(always)]
+fn transmit<F: Frame>(
+    express: &Express,
+    tables: &Tables,
+    finished: Finished,
+    burst: &mut Burst<F>,
+    out: &mut Outputs<F, Meta>,
+) {
+    if finished.ports().is_power_of_two() {
+        out.transmit_burst(finished.port(), burst, finished.bytes);
+    } else {
+        for (index, frame) in burst.drain(..).enumerate() {
+            out.transmit(tables.next_hop(express.leaf(index)).port, frame);
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use dataplane::port::PortId;
 use dataplane::wire::{ethernet, ipv6};
 
 use crate::egress::{self, Egress};
-use crate::fib::{self, HOP_LIMIT, Lookup, NextHop};
+use crate::fib::{self, HOP_LIMIT, Kind, Lookup, NextHop};
 use crate::ingress::{self, Ingress};
 use crate::lisp::node::{Decap, Encap};
 use crate::lisp::{self, table::LEAF};
@@ -35,6 +35,7 @@ use alike::Common;
 
 mod alike;
 mod apart;
+mod served;
 mod steering;
 mod straight;
 
@@ -55,7 +56,12 @@ pub(crate) struct Finished {
 impl Finished {
     #[inline(always)]
     fn add(&mut self, next_hop: &NextHop, len: usize) {
-        self.marks |= next_hop.marks;
+        self.add_marked(next_hop.marks, len);
+    }
+
+    #[inline(always)]
+    fn add_marked(&mut self, marks: u64, len: usize) {
+        self.marks |= marks;
         self.bytes += len as u64; // `as`: a frame's length
     }
 
@@ -89,6 +95,9 @@ pub(crate) struct Express {
     uplinks_behind: u32,
     /// One bit for each port whose last burst was alike, and went where few ranges of addresses lead.
     alike_behind: u32,
+    /// One bit for each port whose last burst was to one service, and all of it went the short way to servers.
+    served_behind: u32,
+    sights: served::Sights,
     /// What is only used for frames that differ from the others of their port.
     apart: apart::Apart,
     /// Of frames to service addresses that are common: where their flows are remembered.
@@ -109,6 +118,8 @@ impl Express {
             rules_in: [NO_RULE; BURST_MAX],
             uplinks_behind: 0,
             alike_behind: 0,
+            served_behind: 0,
+            sights: served::Sights::new(),
             apart: apart::Apart::new(),
             spots: [Spot::NONE; BURST_MAX],
             sealed: 0,
@@ -172,7 +183,11 @@ impl Express {
             self.apart.look_up(tables, port, destinations, leaves);
         }
         (self.sealed, self.settled) = (0, Finished::default());
+        let mut is_one_service = false;
         if let Some(steer) = &tables.steer {
+            is_one_service = self.apart.is_empty()
+                && self.go_one_way(burst.len())
+                && tables.next_hop(self.leaves[0]).kind == Kind::Service;
             if port.has_servers && !start.is_decapsulated {
                 self.turn_back(tables, steer, (port, start), burst);
                 self.part(burst, diverted);
@@ -186,6 +201,7 @@ impl Express {
         // Most likely this burst is like the one before; whatever is not expected is found to be odd, and done all the same.
         let bit = 1 << ingress.index();
         let finished = if self.sealed != 0 && self.sealed == first_ones(burst.len()) {
+            self.served_behind |= if is_one_service { bit } else { 0 };
             self.settled
         } else if mappings != 0 || self.sealed != 0 || !self.apart.is_empty() {
             if mappings != 0 {
@@ -306,7 +322,7 @@ impl Express {
                     || next_hop.rule_set == 0
                     || walk.common(next_hop.rule_set, header, len).is_some())
             {
-                link.copy_from_slice(&next_hop.link[..L3]);
+                *link = *next_hop.plain_link();
                 header[HOP_LIMIT] -= 1;
                 finished.add(next_hop, len);
                 continue;
@@ -372,14 +388,11 @@ impl Express {
     }
 }
 
-/// Link header and IPv6 packet of a frame to `next_hop`, if only [`send`] remains to be done; `None`: its next hop is no
-/// neighbour, or has rules, or it is too long, or out of hops.
+/// Link header and IPv6 packet of a frame, if only [`send`] remains to be done; `None`: it is longer than `most`
+/// ([`NextHop::express_max_untranslated`]), or out of hops.
 #[inline(always)]
-fn plain_mut<'f>(
-    bytes: &'f mut [u8],
-    next_hop: &NextHop,
-) -> Option<(&'f mut [u8; L3], &'f mut [u8])> {
-    let is_short = bytes.len() <= usize::from(next_hop.express_max_untranslated);
+fn plain_mut(bytes: &mut [u8], most: u16) -> Option<(&mut [u8; L3], &mut [u8])> {
+    let is_short = bytes.len() <= usize::from(most);
     let (link, packet) = bytes.split_first_chunk_mut::<L3>()?;
     let has_hops = *packet.get(HOP_LIMIT)? > 1;
     (is_short && has_hops).then_some((link, packet))
@@ -387,8 +400,8 @@ fn plain_mut<'f>(
 
 /// What every packet to a neighbour gets.
 #[inline(always)]
-fn send(link: &mut [u8; L3], packet: &mut [u8], next_hop: &NextHop) {
-    link.copy_from_slice(&next_hop.link[..L3]);
+fn send(link: &mut [u8; L3], packet: &mut [u8], new: &[u8; L3]) {
+    *link = *new;
     if let Some(hop_limit) = packet.get_mut(HOP_LIMIT) {
         *hop_limit -= 1;
     }

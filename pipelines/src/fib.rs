@@ -9,7 +9,7 @@ use dataplane::node::{Leaving, Node};
 use dataplane::port::PortId;
 use dataplane::reason::{DropReason, PuntReason};
 use dataplane::wire::ipv6::{self, proto};
-use dataplane::wire::{FromBytes, ext, ipv4};
+use dataplane::wire::{FromBytes, ethernet, ext, ipv4};
 
 use crate::icmp_error::IcmpError;
 use crate::lisp::{self, table::LEAF};
@@ -81,6 +81,12 @@ impl NextHop {
     #[inline(always)]
     pub(crate) fn is_steered(&self) -> bool {
         matches!(self.kind, Kind::Service | Kind::Return)
+    }
+
+    /// The link header of untagged frames.
+    #[inline(always)]
+    pub(crate) fn plain_link(&self) -> &[u8; ethernet::HEADER_LEN] {
+        self.link.first_chunk().expect("14 bytes of 24")
     }
 
     /// Discard under `reason`.

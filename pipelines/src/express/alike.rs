@@ -139,7 +139,7 @@ fn send_on<F: Frame>(
     translate: impl Fn(&mut [u8; ipv6::HEADER_LEN]) -> bool,
 ) -> (usize, u64) {
     let most = usize::from(next_hop.express_max);
-    let link: [u8; L3] = *next_hop.link.first_chunk().expect("14 bytes of 24");
+    let link: [u8; L3] = *next_hop.plain_link();
     let (mut common, mut sum) = (0, 0);
     for frame in frames {
         let bytes = frame.bytes_mut();

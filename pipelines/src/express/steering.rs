@@ -8,14 +8,14 @@ use dataplane::counters::WorkerCounters;
 use dataplane::frame::{BURST_MAX, Frame};
 use dataplane::node::Node;
 
-use super::{Express, L3, first_ones, plain_mut, send};
+use super::{Express, L3, plain_mut, send};
 use crate::fib::{self, Kind};
 use crate::meta::{Meta, NO_RULE, Next};
 use crate::steer::memory::Memory;
 use crate::steer::node::Steering;
 use crate::steer::returns::Common;
 use crate::steer::rewrite::{self, Ends};
-use crate::steer::spot::{Aim, Scout, Spot, Way};
+use crate::steer::spot::{Scout, Spot, Way};
 use crate::steer::view::{Server, Steer, count_packet};
 use crate::steer::{encap, full};
 use crate::tables::{PortTable, Tables, VrfId};
@@ -38,24 +38,8 @@ impl Express {
         let leaves = &self.leaves[..frames.len()];
         let mut steered = 0;
         let (mut led, mut sealed, mut sessions) = (0, 0, 0);
-        let mut alike = 0;
-        if apart == 0
-            && self.go_one_way(frames.len())
-            && let Some(next_hop) = leaves.first().map(|leaf| tables.next_hop(*leaf))
-            && next_hop.kind == Kind::Service
-            && let Some(aim) = scout.aim(next_hop.first)
-        {
-            alike = spot_alike(&aim, frames, &mut self.spots);
-            steered = alike as u64; // `as`: at most a burst
-            let bits = first_ones(alike);
-            match aim.way() {
-                Way::Session => sessions = bits,
-                Way::Encapsulated => sealed = bits,
-                _ => led = bits,
-            }
-        }
-        let rest = frames[alike..].iter().zip(&leaves[alike..]);
-        for (((frame, leaf), spot), index) in rest.zip(&mut self.spots[alike..]).zip(alike..) {
+        let all = frames.iter().zip(leaves).zip(&mut self.spots);
+        for (((frame, leaf), spot), index) in all.zip(0..) {
             let this = 1_u64 << index;
             let next_hop = tables.next_hop(*leaf);
             if !next_hop.is_steered() {
@@ -89,14 +73,6 @@ impl Express {
         counter.frames.add(steered);
         let now = steer.now();
         let looked_at = (steer, memory, now);
-        if led & 1 != 0 && alike > 0 {
-            let frames = &mut frames[..alike];
-            let done = match self.spots[0].way {
-                Way::Translated => self.lead_alike::<F, true>(tables, looked_at, frames, counters),
-                _ => self.lead_alike::<F, false>(tables, looked_at, frames, counters),
-            };
-            led &= !first_ones(done);
-        }
         if led != 0 {
             self.lead(tables, looked_at, vrf, led, frames, counters);
         }
@@ -106,45 +82,6 @@ impl Express {
         if sessions != 0 {
             self.translate(tables, looked_at, vrf, sessions, frames, counters);
         }
-    }
-
-    /// To the servers that are remembered of their flows, frames to one service (`NAT`: translated), up to the first of a
-    /// flow that does not just go on, or that is not plainly sent; how many. What it does is what [`Express::lead`] does.
-    #[inline(never)]
-    fn lead_alike<F: Frame, const NAT: bool>(
-        &mut self,
-        tables: &Tables,
-        (steer, memory, now): (&Steer, &Memory, u16),
-        frames: &mut [F],
-        counters: &WorkerCounters,
-    ) -> usize {
-        let flows = steer.goes_on(memory, now);
-        let mut settled = self.settled;
-        let mut done = 0;
-        for ((frame, leaf), spot) in frames.iter_mut().zip(&mut self.leaves).zip(&self.spots) {
-            let Some(ready) = flows.server_of(spot) else {
-                break;
-            };
-            let to = tables.next_hop(ready.next_hop);
-            let Some((link, packet)) = plain_mut(frame.bytes_mut(), to) else {
-                break;
-            };
-            if NAT {
-                let ends = Ends {
-                    source: None,
-                    destination: steer.server(ready.number).and_then(Server::end),
-                };
-                rewrite::common(packet, &ends);
-            }
-            send(link, packet, to);
-            *leaf = ready.next_hop;
-            count_packet(ready.number, spot.len(), counters);
-            settled.add(to, spot.len());
-            done += 1;
-        }
-        self.settled = settled;
-        self.sealed |= first_ones(done);
-        done
     }
 
     /// To the servers that are remembered of their flows, the frames with these bits.
@@ -166,17 +103,18 @@ impl Express {
             if bits & bit == 0 {
                 continue;
             }
-            let (number, next_hop) = if let Some(ready) = flows.server_of(spot) {
-                count_packet(ready.number, spot.len(), counters);
-                (ready.number, ready.next_hop)
-            } else {
-                let packet = frame.bytes().get(L3..).unwrap_or(&[]);
-                let address = tables.next_hop(*leaf).first;
-                match steer.choose_for(memory, (address, packet), now, spot.len(), counters) {
-                    Ok(server) => (server.number, server.next_hop),
-                    Err(_) => continue,
-                }
-            };
+            let (number, next_hop) =
+                if let Some(ready) = flows.server_of(spot.sight.hash, spot.sight.role, spot.pool) {
+                    count_packet(ready.number, spot.len(), counters);
+                    (ready.number, ready.next_hop)
+                } else {
+                    let packet = frame.bytes().get(L3..).unwrap_or(&[]);
+                    let address = tables.next_hop(*leaf).first;
+                    match steer.choose_for(memory, (address, packet), now, spot.len(), counters) {
+                        Ok(server) => (server.number, server.next_hop),
+                        Err(_) => continue,
+                    }
+                };
             *leaf = next_hop;
             let is_translated = spot.way == Way::Translated;
             let ends = |number| Ends {
@@ -185,11 +123,11 @@ impl Express {
             };
             let to = tables.next_hop(next_hop);
             let bytes = frame.bytes_mut();
-            if let Some((link, packet)) = plain_mut(bytes, to) {
+            if let Some((link, packet)) = plain_mut(bytes, to.express_max_untranslated) {
                 if is_translated {
                     rewrite::common(packet, &ends(number));
                 }
-                send(link, packet, to);
+                send(link, packet, to.plain_link());
                 settled.add(to, spot.len());
                 sealed |= bit;
             } else if is_translated
@@ -219,10 +157,10 @@ impl Express {
         for index in ones(bits) {
             let spot = &self.spots[index];
             if let Some(frame) = frames.get_mut(index)
-                && let Some(ready) = flows.server_of(spot)
+                && let Some(ready) = flows.server_of(spot.sight.hash, spot.sight.role, spot.pool)
                 && let Some(tunnel) = steer.tunnel(ready.number)
                 && let next_hop = tables.next_hop(ready.next_hop)
-                && let Some(len) = encap::seal(tunnel, next_hop, spot.flow, frame)
+                && let Some(len) = encap::seal(tunnel, next_hop, spot.sight.flow, frame)
             {
                 count_packet(ready.number, spot.len(), counters);
                 self.settled.add(next_hop, len);
@@ -247,7 +185,7 @@ impl Express {
         for index in ones(bits) {
             let spot = &self.spots[index];
             if spot.way == Way::Session {
-                places[index] = steer.guess(memory, spot);
+                places[index] = steer.guess(memory, spot.sight.hash);
             }
         }
         let mut answers: ArrayVec<[u8; 16], BURST_MAX> = ArrayVec::new();
@@ -264,7 +202,7 @@ impl Express {
                 let Some(place) = places[index] else {
                     continue;
                 };
-                let known = full::known(steer, memory, (spot.role, place), packet, now);
+                let known = full::known(steer, memory, (spot.sight.role, place), packet, now);
                 let Some((session, server)) = known else {
                     continue;
                 };
@@ -272,9 +210,9 @@ impl Express {
                     continue;
                 };
                 let to = tables.next_hop(server.next_hop);
-                if let Some((link, packet)) = plain_mut(bytes, to) {
+                if let Some((link, packet)) = plain_mut(bytes, to.express_max_untranslated) {
                     rewrite::whole(packet, &ends);
-                    send(link, packet, to);
+                    send(link, packet, to.plain_link());
                     self.settled.add(to, len);
                     self.sealed |= 1 << index;
                     *leaf = server.next_hop;
@@ -335,9 +273,9 @@ impl Express {
                     let to = tables.next_hop(leaf);
                     let bytes = frame.bytes_mut();
                     let len = bytes.len();
-                    if let Some((link, packet)) = plain_mut(bytes, to) {
+                    if let Some((link, packet)) = plain_mut(bytes, to.express_max_untranslated) {
                         rewrite::common(packet, &ends);
-                        send(link, packet, to);
+                        send(link, packet, to.plain_link());
                         self.settled.add(to, len);
                         self.sealed |= 1 << index;
                         continue;
@@ -360,21 +298,6 @@ impl Express {
             self.leave(index, Next::Continue, meta);
         }
     }
-}
-
-/// Where the flows of frames to one service are remembered, up to the first that is not common; how many.
-#[inline(never)] // so that what the loop needs stands in registers
-fn spot_alike<F: Frame>(aim: &Aim<'_>, frames: &[F], spots: &mut [Spot; BURST_MAX]) -> usize {
-    let aim = *aim;
-    let mut alike = 0;
-    for (frame, spot) in frames.iter().zip(spots) {
-        let Some(found) = aim.spot::<L3>(frame.bytes()) else {
-            break;
-        };
-        *spot = found;
-        alike += 1;
-    }
-    alike
 }
 
 /// What is known of the flow of an answer to source address `source` is waited for; `false`: it is not common.

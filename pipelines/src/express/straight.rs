@@ -20,26 +20,32 @@ use crate::ingress::{self, Ingress, ORDINARY};
 use crate::lisp::table::LEAF;
 use crate::npt66::node::{self, Inbound, Outbound};
 use crate::npt66::{self, Direction, Quick};
+use crate::steer::memory::Memory;
 use crate::tables::{PortTable, Tables};
 
 type Header = [u8; ipv6::HEADER_LEN];
 
 impl Express {
-    /// The first frames of a burst, as far as they go straight through. All others are as they were received. Looks only
-    /// where the port's last burst was alike.
+    /// The first frames of a burst, as far as they go straight through, or to one service; [`Express::leaf`] says by which next
+    /// hop each. All others are as they were received. Looks only where the port's last burst was alike.
     #[inline(always)]
     pub(crate) fn go_straight<F: Frame>(
         &mut self,
         tables: &Tables,
         (ingress, port): (PortId, &PortTable),
+        memory: &Memory,
         frames: &mut [F],
         counters: &WorkerCounters,
     ) -> Common {
         let bit = 1 << ingress.index();
-        if self.alike_behind & bit == 0 || port.has_servers || tables.opens(port).is_some() {
+        if (self.alike_behind | self.served_behind) & bit == 0 || tables.opens(port).is_some() {
             return Common::NONE;
         }
-        let common = if port.has_rules {
+        let common = if self.served_behind & bit != 0 {
+            self.serve(tables, port, memory, frames, counters)
+        } else if port.has_servers {
+            None
+        } else if port.has_rules {
             straight_in(tables, port, frames, counters)
         } else {
             straight_out(tables, port, frames, counters)
@@ -47,6 +53,7 @@ impl Express {
         let common = common.unwrap_or(Common::NONE);
         if common.frames < frames.len() {
             self.alike_behind &= !bit;
+            self.served_behind &= !bit;
         }
         if common.frames > 0 {
             let count = |node: usize| {
@@ -141,7 +148,7 @@ fn finish<F: Frame, const IN: bool, const OUT: bool>(
     frames: &mut [F],
 ) -> (usize, u64) {
     let most = usize::from(next_hop.express_max);
-    let link: [u8; L3] = *next_hop.link.first_chunk().expect("14 bytes of 24");
+    let link: [u8; L3] = *next_hop.plain_link();
     let (mut common, mut sum) = (0, 0);
     for frame in frames {
         if !ingress::is_common_but_for_destination(port, frame) {

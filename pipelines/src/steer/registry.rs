@@ -19,7 +19,7 @@ use super::spec::{
     Affinity, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, SOURCES_MAX, ServerSpec, ServiceSpec,
     Settings, State,
 };
-use super::spot::{Ready, Way};
+use super::spot::Way;
 use super::view::{
     Address, Clock, Entry, PLACE_BITS, Pool, Server, Source, Split, Steer, place_of,
 };
@@ -226,7 +226,7 @@ impl Registry {
         splits
     }
 
-    /// What one version of the tables looks at. `next_hop_of`: the index of the next hop to a server.
+    /// What one version of the tables looks at, before [`Steer::prepare`]. `next_hop_of`: the index of the next hop to a server.
     pub(crate) fn view(&self, mut next_hop_of: impl FnMut(VrfId, Mode, Ipv6Addr) -> u32) -> Steer {
         let mut servers: Vec<Option<Server>> = Vec::new();
         let mut tunnels: Vec<Option<Tunnel>> = Vec::new();
@@ -297,7 +297,7 @@ impl Registry {
             pools: pools.collect(),
             limits: limits.collect(),
             splits: splits.into(),
-            ready: Ready::all(&servers),
+            ready: Box::default(),
             servers: servers.into(),
             tunnels: tunnels.into(),
             returns: self.returns(),

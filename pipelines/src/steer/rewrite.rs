@@ -93,6 +93,29 @@ pub(crate) fn common(packet: &mut [u8], ends: &Ends) {
     }
 }
 
+/// The same as [`common`] of the destination, when what its address changes in a sum is known.
+#[inline(always)]
+pub(crate) fn destination(packet: &mut [u8], end: &End, changed: Sum) {
+    let Some((header, payload)) = packet.split_first_chunk_mut::<{ ipv6::HEADER_LEN }>() else {
+        return;
+    };
+    let is_udp = header[6] == proto::UDP;
+    let at = if is_udp {
+        udp::CHECKSUM_OFFSET
+    } else {
+        tcp::CHECKSUM_OFFSET
+    };
+    if payload.len() < at + 2 {
+        return;
+    }
+    header[DESTINATION..].copy_from_slice(&end.address);
+    let mut changed = changed;
+    if let Some(port) = end.port {
+        changed += replace(payload, 2, &port.to_be_bytes());
+    }
+    update(payload, at, changed, is_udp);
+}
+
 /// The same as [`common`] of both ends.
 #[inline(always)]
 pub(crate) fn whole(packet: &mut [u8], whole: &Whole) {

@@ -4,14 +4,17 @@
 
 use dataplane::counters::WorkerCounters;
 use dataplane::reason::DropReason;
+use dataplane::wire::checksum::{self, Sum};
 use dataplane::wire::ipv6::{self, proto};
-use dataplane::wire::{tcp, udp};
+use dataplane::wire::{ethernet, tcp, udp};
 
 use super::flow::{self, Role};
 use super::memory::{Lines, Memory, Stage};
+use super::rewrite::End;
 use super::sessions::{Place, Sessions};
 use super::spec::{Affinity, Mode};
 use super::view::{Entry, Server, Steer, place_of};
+use crate::fib::NextHop;
 use crate::lisp::flow::Hashed;
 
 /// Bytes of the shortest packet that is common: IPv6 and UDP.
@@ -48,26 +51,35 @@ impl Way {
     }
 }
 
+/// What a common packet says of its flow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sight {
+    /// Where it is remembered.
+    pub(crate) hash: u64,
+    /// Of packets to be encapsulated: the flow's hash, the same on every box.
+    pub(crate) flow: u64,
+    pub(crate) role: Role,
+}
+
 /// Where a common packet's flow is remembered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spot {
-    hash: u64,
-    /// Of packets to be encapsulated: the flow's hash, the same on every box.
-    pub(crate) flow: u64,
+    pub(crate) sight: Sight,
     len: u32,
-    pool: u16,
-    pub(crate) role: Role,
+    pub(crate) pool: u16,
     pub(crate) way: Way,
 }
 
 impl Spot {
     /// No packet's.
     pub(crate) const NONE: Self = Self {
-        hash: 0,
-        flow: 0,
+        sight: Sight {
+            hash: 0,
+            flow: 0,
+            role: Role::Later,
+        },
         len: 0,
         pool: 0,
-        role: Role::Later,
         way: Way::Odd,
     };
 
@@ -78,28 +90,76 @@ impl Spot {
     }
 }
 
-/// A server that keeps the flows it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// A server that keeps the flows it has, and all that one more packet of them needs: one cache line, the first half of which
+/// does for a packet that is not translated.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
 pub(crate) struct Ready {
     /// 0: there is none.
     pub(crate) number: u16,
     pool: u16,
-    /// Index of its next hop.
+    /// Index of its next hop, of which the rest of this half is a copy.
     pub(crate) next_hop: u32,
+    /// [`NextHop::marks`].
+    pub(crate) marks: u64,
+    /// [`NextHop::plain_link`].
+    pub(crate) link: [u8; ethernet::HEADER_LEN],
+    /// [`NextHop::express_max_untranslated`].
+    pub(crate) most: u16,
+    /// Of one that is translated to: what its packets are sent to, and the sum of the address.
+    address: [u8; 16],
+    sum: Sum,
+    /// 0: the packet's.
+    port: u16,
+    is_translated: bool,
 }
 
 impl Ready {
+    const NONE: Self = Self {
+        number: 0,
+        pool: 0,
+        next_hop: 0,
+        marks: 0,
+        link: [0; ethernet::HEADER_LEN],
+        most: 0,
+        address: [0; 16],
+        sum: Sum::ZERO,
+        port: 0,
+        is_translated: false,
+    };
+
     /// By place.
-    pub(super) fn all(servers: &[Option<Server>]) -> Box<[Self]> {
+    fn all(servers: &[Option<Server>], next_hops: &[NextHop]) -> Box<[Self]> {
         let ready = |server: &Option<Server>| {
-            let server = server.filter(|server| server.state.keeps_flows());
-            server.map_or(Self::default(), |server| Self {
+            let server = server.filter(|server| server.state.keeps_flows())?;
+            let next_hop = next_hops.get(server.next_hop as usize)?; // `as`: u32 to index
+            Some(Self {
                 number: server.number,
                 pool: server.pool,
                 next_hop: server.next_hop,
+                marks: next_hop.marks,
+                link: *next_hop.plain_link(),
+                most: next_hop.express_max_untranslated,
+                address: server.address,
+                sum: checksum::sum(&server.address),
+                port: server.translated.unwrap_or(0),
+                is_translated: server.translated.is_some(),
             })
         };
-        servers.iter().map(ready).collect()
+        let ready = servers
+            .iter()
+            .map(|server| ready(server).unwrap_or(Self::NONE));
+        ready.collect()
+    }
+
+    /// What takes the place of the service, and the sum of its address, if anything does.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> Option<(End, Sum)> {
+        let end = End {
+            address: self.address,
+            port: (self.port != 0).then_some(self.port),
+        };
+        self.is_translated.then_some((end, self.sum))
     }
 }
 
@@ -155,7 +215,13 @@ impl<'a> Scout<'a> {
         let address = self.steer.addresses.get(address as usize)?; // `as`: u32 to index
         let common = Common::of::<L3>(frame)?;
         let entry = address.entry_of(common.protocol, common.port())?;
-        common.spot(entry, self.steer.seed, frame)
+        let sight = common.sight(entry, self.steer.seed)?;
+        Some(Spot {
+            sight,
+            len: frame.len() as u32, // `as`: a frame's length
+            pool: entry.pool,
+            way: entry.way,
+        })
     }
 
     /// What is remembered of it is waited for while others are looked for.
@@ -163,8 +229,8 @@ impl<'a> Scout<'a> {
     pub(crate) fn prefetch(&self, spot: &Spot) {
         let flows = self.steer.flows;
         match spot.way {
-            Way::Session => self.sessions.prefetch(spot.hash, flows),
-            _ => self.memory.prefetch(spot.hash, flows),
+            Way::Session => self.sessions.prefetch(spot.sight.hash, flows),
+            _ => self.memory.prefetch(spot.sight.hash, flows),
         }
     }
 }
@@ -184,16 +250,23 @@ impl Aim<'_> {
         self.entry.way
     }
 
-    /// [`Scout::spot`] of a packet to that service, and waits for what is remembered of it like [`Scout::prefetch`].
+    /// Whose servers take them.
     #[inline(always)]
-    pub(crate) fn spot<const L3: usize>(&self, frame: &[u8]) -> Option<Spot> {
+    pub(crate) fn pool(&self) -> u16 {
+        self.entry.pool
+    }
+
+    /// What a packet to that service says of its flow, and waits for what is remembered of it like [`Scout::prefetch`];
+    /// `None`: it is not common.
+    #[inline(always)]
+    pub(crate) fn sight<const L3: usize>(&self, frame: &[u8]) -> Option<Sight> {
         let common = Common::of::<L3>(frame)?;
         if !self.entry.takes(common.protocol, Some(common.port())) {
             return None;
         }
-        let spot = common.spot(&self.entry, self.seed, frame)?;
-        self.lines.prefetch(spot.hash);
-        Some(spot)
+        let sight = common.sight(&self.entry, self.seed)?;
+        self.lines.prefetch(sight.hash);
+        Some(sight)
     }
 }
 
@@ -206,13 +279,13 @@ pub(crate) struct GoesOn<'a> {
 }
 
 impl<'a> GoesOn<'a> {
-    /// The server of the flow that is remembered there, if it is one of them.
+    /// The server of the flow that is remembered there, if it is one of them, and of that pool.
     #[inline(always)]
-    pub(crate) fn server_of(&self, spot: &Spot) -> Option<&'a Ready> {
-        let stage = steady_stage(spot.role)?;
-        let number = self.lines.steady(spot.hash, stage, self.now)?;
+    pub(crate) fn server_of(&self, hash: u64, role: Role, pool: u16) -> Option<&'a Ready> {
+        let stage = steady_stage(role)?;
+        let number = self.lines.steady(hash, stage, self.now)?;
         let ready = self.ready.get(place_of(number))?;
-        ((ready.number, ready.pool) == (number, spot.pool)).then_some(ready)
+        ((ready.number, ready.pool) == (number, pool)).then_some(ready)
     }
 }
 
@@ -257,9 +330,9 @@ impl<'f> Common<'f> {
         u16::from_be_bytes([c, d])
     }
 
-    /// Where the flow of this frame is remembered, if its packets are common by that entry.
+    /// What it says of its flow, if packets like it are common by that entry.
     #[inline(always)]
-    fn spot(self, entry: &Entry, seed: u64, frame: &[u8]) -> Option<Spot> {
+    fn sight(self, entry: &Entry, seed: u64) -> Option<Sight> {
         let way = entry.way;
         if way == Way::Odd || !self.has_checksum && matches!(way, Way::Translated | Way::Session) {
             return None;
@@ -270,22 +343,24 @@ impl<'f> Common<'f> {
             Way::Encapsulated => addresses.with(last),
             _ => 0,
         };
-        Some(Spot {
+        Some(Sight {
             hash: addresses.scattered(last, seed),
             flow,
-            len: frame.len() as u32, // `as`: a frame's length
-            pool: entry.pool,
             role: self.role,
-            way,
         })
     }
 }
 
 impl Steer {
+    /// Copy what packets of flows that go on need of next hops.
+    pub(crate) fn prepare(&mut self, next_hops: &[NextHop]) {
+        self.ready = Ready::all(&self.servers, next_hops);
+    }
+
     /// The place of a session whose index has come, to be waited for.
     #[inline(always)]
-    pub(crate) fn guess(&self, memory: &Memory, spot: &Spot) -> Option<Place> {
-        let place = memory.sessions().guess(spot.hash, self.flows)?;
+    pub(crate) fn guess(&self, memory: &Memory, hash: u64) -> Option<Place> {
+        let place = memory.sessions().guess(hash, self.flows)?;
         memory.sessions().prefetch_place(place);
         Some(place)
     }

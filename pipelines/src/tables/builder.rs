@@ -139,7 +139,7 @@ impl Builder {
         // Of several entries for one address the last counts.
         assembly.broadcasts();
         assembly.own_and_neighbors();
-        let steer = rib.steer(|way, mode, server| assembly.way_to_server(way, mode, server));
+        let mut steer = rib.steer(|way, mode, server| assembly.way_to_server(way, mode, server));
         let Assembly {
             next_hops,
             members,
@@ -148,6 +148,10 @@ impl Builder {
             server_side,
             ..
         } = assembly;
+
+        if let Some(steer) = &mut steer {
+            steer.prepare(&next_hops);
+        }
 
         let mut ports: Vec<PortTable> = Vec::new();
         let mut interfaces = Vec::new();

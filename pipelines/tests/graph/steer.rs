@@ -27,6 +27,8 @@ use crate::bench::*;
 
 const SERVICE: &str = "2001:db8:a11::1";
 const CLIENT: &str = "2600:1::1";
+/// A server on the uplink's link.
+const SERVER_OUTSIDE: &str = "2001:db8:ffff::78";
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
@@ -84,6 +86,7 @@ fn network(known: u8) -> Builder {
     let inside = builder.interface(interface(INSIDE, &["2001:db8:5::1/64"]));
     let uplink = builder.interface(interface(UPLINK, &["2001:db8:ffff::2/64"]));
     builder.neighbor(uplink, ip_address(ROUTER), mac(0x22));
+    builder.neighbor(uplink, ip_address(SERVER_OUTSIDE), mac(0x78));
     for number in 0x80..0x80 + known {
         builder.neighbor(inside, server_address(number).into(), mac(number));
     }

@@ -29,7 +29,7 @@ fn answer(frame: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// Issue 6, 6.2: by MAC address, by destination NAT and by full NAT. The odd packet is out of hops, or for another port, or not
+/// Issue 6, 6.2: by MAC address, by destination NAT, by full NAT and in a tunnel, after bursts that were all alike. The odd packet is out of hops, or for another port, or not
 /// for the service's address, or of a protocol that has none there.
 #[test]
 fn one_packet_that_differs_changes_nothing_for_the_others() {
@@ -50,26 +50,37 @@ fn one_packet_that_differs_changes_nothing_for_the_others() {
         Mode::L2,
         Mode::Dnat { port: Some(8443) },
         Mode::FullNat { port: None },
+        Mode::Ip6Ip6 {
+            source: address(INSIDE_ADDRESS),
+        },
     ] {
         for odd in &odd {
             for at in [None, Some(0), Some(7), Some(FRAMES - 1)] {
-                let mut frames: Vec<_> = (0..FRAMES).map(|number| question(number, 64)).collect();
+                let usual: Vec<_> = (0..FRAMES).map(|number| question(number, 64)).collect();
+                let mut frames = usual.clone();
                 if let Some(at) = at {
                     frames[at] = odd.clone();
                 }
+                let is_tunnel = matches!(mode, Mode::Ip6Ip6 { .. });
                 let mut pool = pool(servers(5), mode);
                 if matches!(mode, Mode::FullNat { .. }) {
                     pool.sources = sources.clone();
                 }
                 let [mut short, mut long] = [HeapEdge::new(), HeapEdge::without_express()]
                     .map(|edge| Site::with(pool.clone(), vec![services()[1].clone()], edge));
-                for round in 0..4 {
+                let rounds = [
+                    &frames, &frames, &usual, &usual, &usual, &frames, &frames, &usual,
+                ];
+                for (round, frames) in rounds.into_iter().enumerate() {
                     let what = format!("{mode:?}, odd one at {at:?}, round {round}");
-                    let asked = seen(&mut short.bench, UPLINK, &frames);
-                    assert_eq!(asked, seen(&mut long.bench, UPLINK, &frames), "{what}");
+                    let asked = seen(&mut short.bench, UPLINK, frames);
+                    assert_eq!(asked, seen(&mut long.bench, UPLINK, frames), "{what}");
                     let to_servers = asked.0.iter().filter(|(port, _)| *port == INSIDE);
                     let mut answers: Vec<_> = to_servers.map(|(_, frame)| answer(frame)).collect();
                     assert!(answers.len() >= FRAMES - 1, "{what}");
+                    if is_tunnel {
+                        continue;
+                    }
                     if let Some(at) = at.filter(|at| *at < answers.len()) {
                         answers[at][21] = 1; // out of hops
                     }
@@ -79,5 +90,49 @@ fn one_packet_that_differs_changes_nothing_for_the_others() {
                 }
             }
         }
+    }
+}
+
+/// Servers on two links: of a burst to one service each packet leaves by its server's, also when one of them is of a flow to
+/// another service that goes on as well.
+#[test]
+fn packets_leave_by_their_servers_links() {
+    for mode in [Mode::L2, Mode::Dnat { port: None }] {
+        leave_by_their_servers_links(mode);
+    }
+}
+
+fn leave_by_their_servers_links(mode: Mode) {
+    const OTHER: &str = "2001:db8:a11::2";
+    let mut pool = pool(servers(2), mode);
+    pool.servers.push(ServerSpec {
+        address: address(SERVER_OUTSIDE),
+        ..pool.servers[0]
+    });
+    let service = services()[1].clone();
+    let other = ServiceSpec {
+        prefix: net(&format!("{OTHER}/128")),
+        ..service.clone()
+    };
+    let usual: Vec<_> = (0..FRAMES).map(|number| question(number, 64)).collect();
+    let mut mixed = usual.clone();
+    mixed[7] = from_router()
+        .ipv6(address(CLIENT), address(OTHER))
+        .udp(2007, 443, b"")
+        .build();
+    let alone = vec![mixed[7].clone()];
+    let [mut short, mut long] = [HeapEdge::new(), HeapEdge::without_express()]
+        .map(|edge| Site::with(pool.clone(), vec![service.clone(), other.clone()], edge));
+    let rounds = [&alone, &alone, &usual, &usual, &usual, &mixed, &usual];
+    for (round, frames) in rounds.into_iter().enumerate() {
+        let seen = [&mut short, &mut long].map(|site| seen(&mut site.bench, UPLINK, frames));
+        assert_eq!(seen[0], seen[1], "{mode:?}, round {round}");
+        assert_eq!(seen[0].0.len(), frames.len(), "{mode:?}, round {round}");
+        let ports = seen[0].0.iter().map(|(port, _)| *port);
+        let outside = ports.filter(|port| *port == UPLINK).count();
+        assert!(
+            frames.len() == 1 || (1..FRAMES).contains(&outside),
+            "{mode:?}, round {round}: {outside} leave by the uplink"
+        );
     }
 }

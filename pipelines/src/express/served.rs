@@ -1,0 +1,250 @@
+//! The short way in two loops for a burst to one service whose flows all go on: where each is remembered, then to its server.
+//!
+//! Between the loops memory is waited for side by side. As in [`straight`](super::straight) nothing is written to a packet
+//! before all is known of it: the first that is not common, or whose flow does not just go on, is as it was received, and so
+//! are all behind it.
+
+use dataplane::counters::WorkerCounters;
+use dataplane::frame::{BURST_MAX, Frame};
+use dataplane::node::Node;
+use dataplane::wire::checksum::{self, Sum};
+
+use super::alike::Common;
+use super::{Express, L3, destination_of, header_mut, plain_mut, send};
+use crate::fib::Kind;
+use crate::ingress;
+use crate::npt66::Direction;
+use crate::steer::flow::Role;
+use crate::steer::memory::Memory;
+use crate::steer::node::Steering;
+use crate::steer::sessions::Place;
+use crate::steer::spot::{Aim, Scout, Way};
+use crate::steer::view::{Steer, count_packet};
+use crate::steer::{encap, full, rewrite};
+use crate::tables::{PortTable, Tables};
+
+/// Scratch space: what the first loop finds of each packet.
+pub(super) struct Sights {
+    /// Where its flow is remembered.
+    hashes: [u64; BURST_MAX],
+    /// Of packets to be encapsulated: the flow's hash, the same on every box.
+    flows: [u64; BURST_MAX],
+    roles: [Role; BURST_MAX],
+    /// Of full NAT: the session that most likely is its.
+    places: [Option<Place>; BURST_MAX],
+}
+
+impl Sights {
+    pub(super) fn new() -> Self {
+        Self {
+            hashes: [0; BURST_MAX],
+            flows: [0; BURST_MAX],
+            roles: [Role::Later; BURST_MAX],
+            places: [None; BURST_MAX],
+        }
+    }
+}
+
+impl Express {
+    /// The first frames of a burst, as far as they are to the service that the first is to and go the short way to their
+    /// servers; [`Express::leaf`] says by which next hop each. `None`: the first is to none.
+    #[inline(never)]
+    pub(super) fn serve<F: Frame>(
+        &mut self,
+        tables: &Tables,
+        port: &PortTable,
+        memory: &Memory,
+        frames: &mut [F],
+        counters: &WorkerCounters,
+    ) -> Option<Common> {
+        let steer = tables.steer.as_ref()?;
+        let service = destination_of(header_mut(frames.first_mut()?.bytes_mut())?);
+        let set = tables.interface(port.start.interface).rule_set;
+        if port.has_rules {
+            let [prefix, ..] = service.as_chunks::<8>().0 else {
+                return None;
+            };
+            let rules = tables.rule_set(set)?;
+            if rules
+                .find(Direction::In, u64::from_be_bytes(*prefix))
+                .is_some()
+            {
+                return None;
+            }
+        }
+        let leaf = tables.fib(port.start.vrf).v6.lookup(&service);
+        let next_hop = tables.next_hop(leaf);
+        if next_hop.kind != Kind::Service {
+            return None;
+        }
+        let aim = Scout::new(steer, memory).aim(next_hop.first)?;
+        let seen = look(port, &aim, &service, frames, &mut self.sights);
+        let mut burst = Burst {
+            tables,
+            looked_at: (steer, memory, steer.now()),
+            aim: &aim,
+            sights: &mut self.sights,
+            counters,
+        };
+        let (frames, leaves) = (&mut frames[..seen], &mut self.leaves[..seen]);
+        let common = match aim.way() {
+            Way::Plain => burst.lead::<F, false>(&service, frames, leaves),
+            Way::Translated => burst.lead::<F, true>(&service, frames, leaves),
+            Way::Encapsulated => burst.seal(frames, leaves),
+            Way::Session => burst.translate(frames, leaves),
+            Way::Odd => Common::NONE,
+        };
+        if common.frames > 0 {
+            let counter = &counters.nodes[<Steering<'_> as Node<F>>::INDEX];
+            counter.calls.add(1);
+            counter.frames.add(common.frames as u64); // `as`: at most a burst
+        }
+        Some(common)
+    }
+}
+
+/// First loop: how many are common and to the service, and where their flows are remembered.
+#[inline(never)] // so that what the loop needs stands in registers
+fn look<F: Frame>(
+    port: &PortTable,
+    aim: &Aim<'_>,
+    service: &[u8; 16],
+    frames: &mut [F],
+    sights: &mut Sights,
+) -> usize {
+    let aim = *aim;
+    let mut seen = 0;
+    let sights = sights
+        .hashes
+        .iter_mut()
+        .zip(&mut sights.flows)
+        .zip(&mut sights.roles);
+    for (frame, ((hash, flow), role)) in frames.iter_mut().zip(sights) {
+        if !ingress::is_common_but_for_destination(port, frame)
+            || header_mut(frame.bytes_mut()).map(|header| destination_of(header)) != Some(*service)
+        {
+            break;
+        }
+        let Some(sight) = aim.sight::<L3>(frame.bytes()) else {
+            break;
+        };
+        (*hash, *flow, *role) = (sight.hash, sight.flow, sight.role);
+        seen += 1;
+    }
+    seen
+}
+
+/// What the second loops have in common. Each ends at the first frame that it leaves as it was.
+struct Burst<'a> {
+    tables: &'a Tables,
+    looked_at: (&'a Steer, &'a Memory, u16),
+    aim: &'a Aim<'a>,
+    sights: &'a mut Sights,
+    counters: &'a WorkerCounters,
+}
+
+impl Burst<'_> {
+    /// By what is remembered, as they are or (`NAT`) to the server's address.
+    #[inline(always)]
+    fn lead<F: Frame, const NAT: bool>(
+        &self,
+        service: &[u8; 16],
+        frames: &mut [F],
+        leaves: &mut [u32],
+    ) -> Common {
+        let gone = if NAT {
+            -checksum::sum(service)
+        } else {
+            Sum::ZERO
+        };
+        let (steer, memory, now) = self.looked_at;
+        let flows = steer.goes_on(memory, now);
+        let mut common = Common::NONE;
+        let sights = self.sights.hashes.iter().zip(&self.sights.roles);
+        for ((frame, leaf), (hash, role)) in frames.iter_mut().zip(leaves).zip(sights) {
+            let Some(ready) = flows.server_of(*hash, *role, self.aim.pool()) else {
+                break;
+            };
+            let bytes = frame.bytes_mut();
+            let len = bytes.len();
+            let Some((link, packet)) = plain_mut(bytes, ready.most) else {
+                break;
+            };
+            if NAT {
+                let Some((end, sum)) = ready.end() else {
+                    break;
+                };
+                rewrite::destination(packet, &end, sum + gone);
+            }
+            send(link, packet, &ready.link);
+            *leaf = ready.next_hop;
+            count_packet(ready.number, len, self.counters);
+            common.finished.add_marked(ready.marks, len);
+            common.frames += 1;
+        }
+        common
+    }
+
+    /// In one of our packets.
+    #[inline(never)]
+    fn seal<F: Frame>(&self, frames: &mut [F], leaves: &mut [u32]) -> Common {
+        let (steer, memory, now) = self.looked_at;
+        let flows = steer.goes_on(memory, now);
+        let mut common = Common::NONE;
+        let sights = self.sights.hashes.iter().zip(&self.sights.roles);
+        let sights = sights.zip(&self.sights.flows);
+        for ((frame, leaf), ((hash, role), flow)) in frames.iter_mut().zip(leaves).zip(sights) {
+            let came = frame.bytes().len();
+            let Some(ready) = flows.server_of(*hash, *role, self.aim.pool()) else {
+                break;
+            };
+            let to = self.tables.next_hop(ready.next_hop);
+            let sealed = steer.tunnel(ready.number);
+            let sealed = sealed.and_then(|tunnel| encap::seal(tunnel, to, *flow, frame));
+            let Some(len) = sealed else {
+                break;
+            };
+            *leaf = ready.next_hop;
+            count_packet(ready.number, came, self.counters);
+            common.finished.add(to, len);
+            common.frames += 1;
+        }
+        common
+    }
+
+    /// By a session, which says both ends.
+    #[inline(never)]
+    fn translate<F: Frame>(&mut self, frames: &mut [F], leaves: &mut [u32]) -> Common {
+        let (steer, memory, now) = self.looked_at;
+        let sights = self.sights.hashes.iter().zip(&mut self.sights.places);
+        for (hash, place) in sights.take(frames.len()) {
+            *place = steer.guess(memory, *hash);
+        }
+        let mut common = Common::NONE;
+        let sights = self.sights.places.iter().zip(&self.sights.roles);
+        for ((frame, leaf), (place, role)) in frames.iter_mut().zip(leaves).zip(sights) {
+            let bytes = frame.bytes_mut();
+            let len = bytes.len();
+            let packet = bytes.get(L3..).unwrap_or(&[]);
+            let known =
+                place.and_then(|place| full::known(steer, memory, (*role, place), packet, now));
+            let Some((session, server)) = known else {
+                break;
+            };
+            let Some(ends) = full::outward_whole(steer, &session) else {
+                break;
+            };
+            let to = self.tables.next_hop(server.next_hop);
+            let Some((link, packet)) = plain_mut(bytes, to.express_max_untranslated) else {
+                break;
+            };
+            rewrite::whole(packet, &ends);
+            send(link, packet, to.plain_link());
+            *leaf = server.next_hop;
+            count_packet(server.number, len, self.counters);
+            common.finished.add(to, len);
+            common.frames += 1;
+        }
+        common
+    }
+}
