@@ -6,6 +6,8 @@
 //!                       +---------------------------+-- everything else: the nodes of the graph, or where they say
 //! ```
 //!
+//! A burst that is alike goes shorter ways still, as far as it is: `straight`, `served`; and in steps that are `alike`.
+//!
 //! It does what ingress, NPT66, lookup and egress do, with the same functions wherever a packet is not common, in three
 //! loops instead of five, and keeps no record beside a frame: that of a common packet is [`PortTable::start`]. A packet
 //! leaves the short way with the record it would have on the long one. The graph of nodes stays, for tagged interfaces and
