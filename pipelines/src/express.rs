@@ -485,6 +485,12 @@ fn finish_odd<F: Frame>(
 
 /// The IPv6 header of an untagged frame.
 #[inline(always)]
+fn header_of<F: Frame>(frame: &F) -> Option<&[u8; ipv6::HEADER_LEN]> {
+    frame.bytes().get(L3..)?.first_chunk()
+}
+
+/// The same to be changed.
+#[inline(always)]
 fn header_mut(bytes: &mut [u8]) -> Option<&mut [u8; ipv6::HEADER_LEN]> {
     bytes.get_mut(L3..)?.first_chunk_mut()
 }

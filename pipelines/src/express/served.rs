@@ -10,9 +10,9 @@ use dataplane::node::Node;
 use dataplane::wire::checksum::{self, Sum};
 
 use super::alike::Common;
-use super::{Express, L3, destination_of, header_mut, plain_mut, send};
+use super::{Express, L3, destination_of, header_of, plain_mut, send};
 use crate::fib::Kind;
-use crate::ingress;
+use crate::ingress::{self, ORDINARY};
 use crate::npt66::Direction;
 use crate::steer::flow::Role;
 use crate::steer::memory::Memory;
@@ -58,17 +58,15 @@ impl Express {
         counters: &WorkerCounters,
     ) -> Option<Common> {
         let steer = tables.steer.as_ref()?;
-        let service = destination_of(header_mut(frames.first_mut()?.bytes_mut())?);
-        let set = tables.interface(port.start.interface).rule_set;
+        let service = destination_of(header_of(frames.first()?)?);
+        let prefix = u64::from_be_bytes(*service.first_chunk()?);
+        let (first, last) = ORDINARY;
+        if !(first..=last).contains(&prefix) {
+            return None;
+        }
         if port.has_rules {
-            let [prefix, ..] = service.as_chunks::<8>().0 else {
-                return None;
-            };
-            let rules = tables.rule_set(set)?;
-            if rules
-                .find(Direction::In, u64::from_be_bytes(*prefix))
-                .is_some()
-            {
+            let set = tables.interface(port.start.interface).rule_set;
+            if tables.rule_set(set)?.find(Direction::In, prefix).is_some() {
                 return None;
             }
         }
@@ -109,7 +107,7 @@ fn look<F: Frame>(
     port: &PortTable,
     aim: &Aim<'_>,
     service: &[u8; 16],
-    frames: &mut [F],
+    frames: &[F],
     sights: &mut Sights,
 ) -> usize {
     let aim = *aim;
@@ -119,9 +117,9 @@ fn look<F: Frame>(
         .iter_mut()
         .zip(&mut sights.flows)
         .zip(&mut sights.roles);
-    for (frame, ((hash, flow), role)) in frames.iter_mut().zip(sights) {
+    for (frame, ((hash, flow), role)) in frames.iter().zip(sights) {
         if !ingress::is_common_but_for_destination(port, frame)
-            || header_mut(frame.bytes_mut()).map(|header| destination_of(header)) != Some(*service)
+            || header_of(frame).map(destination_of) != Some(*service)
         {
             break;
         }

@@ -13,7 +13,7 @@ use dataplane::table::lpm::Range;
 use dataplane::wire::ipv6;
 
 use super::alike::Common;
-use super::{Express, L3};
+use super::{Express, L3, header_of};
 use crate::egress::Egress;
 use crate::fib::{HOP_LIMIT, Lookup, NextHop};
 use crate::ingress::{self, Ingress, ORDINARY};
@@ -189,9 +189,4 @@ fn finish<F: Frame, const IN: bool, const OUT: bool>(
         common += 1;
     }
     (common, sum)
-}
-
-#[inline(always)]
-fn header_of<F: Frame>(frame: &F) -> Option<&Header> {
-    frame.bytes().get(L3..)?.first_chunk()
 }

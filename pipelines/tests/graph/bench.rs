@@ -97,7 +97,7 @@ pub fn with_both_rules() -> Builder {
     builder
 }
 
-fn rule(interface: InterfaceId, [inside, outside]: [&str; 2]) -> npt66::Spec {
+pub fn rule(interface: InterfaceId, [inside, outside]: [&str; 2]) -> npt66::Spec {
     npt66::Spec {
         interface,
         inside: net(inside),

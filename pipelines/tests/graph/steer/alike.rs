@@ -3,6 +3,7 @@
 
 use dataplane::wire::tcp::flags::SYN;
 use pipelines::steer::Mode;
+use pipelines::tables::InterfaceId;
 
 use super::*;
 use crate::alike::seen;
@@ -98,11 +99,14 @@ fn one_packet_that_differs_changes_nothing_for_the_others() {
 #[test]
 fn packets_leave_by_their_servers_links() {
     for mode in [Mode::L2, Mode::Dnat { port: None }] {
-        leave_by_their_servers_links(mode);
+        for has_rule in [false, true] {
+            leave_by_their_servers_links(mode, has_rule);
+        }
     }
 }
 
-fn leave_by_their_servers_links(mode: Mode) {
+/// `has_rule`: the uplink has a rule of NPT66, which does not cover the services.
+fn leave_by_their_servers_links(mode: Mode, has_rule: bool) {
     const OTHER: &str = "2001:db8:a11::2";
     let mut pool = pool(servers(2), mode);
     pool.servers.push(ServerSpec {
@@ -121,13 +125,28 @@ fn leave_by_their_servers_links(mode: Mode) {
         .udp(2007, 443, b"")
         .build();
     let alone = vec![mixed[7].clone()];
-    let [mut short, mut long] = [HeapEdge::new(), HeapEdge::without_express()]
-        .map(|edge| Site::with(pool.clone(), vec![service.clone(), other.clone()], edge));
+    let [mut short, mut long] = [HeapEdge::new(), HeapEdge::without_express()].map(|edge| {
+        let services = vec![service.clone(), other.clone()];
+        let mut site = Site::with(pool.clone(), services, edge);
+        if has_rule {
+            let mut builder = network(100);
+            let uplink = InterfaceId(1);
+            let rule = rule(uplink, ["fd01:203:405::/48", "2001:db8:1::/48"]);
+            builder.npt66(rule).expect("a valid rule");
+            site.bench.tables = builder.build_in(&mut site.rib).into();
+            site.rib.commit();
+        }
+        site
+    });
     let rounds = [&alone, &alone, &usual, &usual, &usual, &mixed, &usual];
     for (round, frames) in rounds.into_iter().enumerate() {
         let seen = [&mut short, &mut long].map(|site| seen(&mut site.bench, UPLINK, frames));
-        assert_eq!(seen[0], seen[1], "{mode:?}, round {round}");
-        assert_eq!(seen[0].0.len(), frames.len(), "{mode:?}, round {round}");
+        assert_eq!(seen[0], seen[1], "{mode:?}, {has_rule}, round {round}");
+        assert_eq!(
+            seen[0].0.len(),
+            frames.len(),
+            "{mode:?}, {has_rule}, round {round}"
+        );
         let ports = seen[0].0.iter().map(|(port, _)| *port);
         let outside = ports.filter(|port| *port == UPLINK).count();
         assert!(
