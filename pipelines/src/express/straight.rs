@@ -10,7 +10,6 @@ use dataplane::frame::Frame;
 use dataplane::node::Node;
 use dataplane::port::PortId;
 use dataplane::table::lpm::Range;
-use dataplane::wire::ipv6;
 
 use super::alike::Common;
 use super::{Express, L3, header_of};
@@ -22,8 +21,6 @@ use crate::npt66::node::{self, Inbound, Outbound};
 use crate::npt66::{self, Direction, Quick};
 use crate::steer::memory::Memory;
 use crate::tables::{PortTable, Tables};
-
-type Header = [u8; ipv6::HEADER_LEN];
 
 impl Express {
     /// The first frames of a burst, as far as they go straight through, or to one service; [`Express::leaf`] says by which next

@@ -129,12 +129,7 @@ fn leave_by_their_servers_links(mode: Mode, has_rule: bool) {
         let services = vec![service.clone(), other.clone()];
         let mut site = Site::with(pool.clone(), services, edge);
         if has_rule {
-            let mut builder = network(100);
-            let uplink = InterfaceId(1);
-            let rule = rule(uplink, ["fd01:203:405::/48", "2001:db8:1::/48"]);
-            builder.npt66(rule).expect("a valid rule");
-            site.bench.tables = builder.build_in(&mut site.rib).into();
-            site.rib.commit();
+            translate_at_uplink(&mut site, "2001:db8:1::/48");
         }
         site
     });
@@ -153,5 +148,18 @@ fn leave_by_their_servers_links(mode: Mode, has_rule: bool) {
             frames.len() == 1 || (1..FRAMES).contains(&outside),
             "{mode:?}, round {round}: {outside} leave by the uplink"
         );
-    }
+    } // From now on what is to a service is to a host inside.
+    let seen = [&mut short, &mut long].map(|site| {
+        translate_at_uplink(site, "2001:db8:a11::/48");
+        seen(&mut site.bench, UPLINK, &usual)
+    });
+    assert_eq!(seen[0], seen[1], "{mode:?}, {has_rule}");
+}
+
+fn translate_at_uplink(site: &mut Site, outside: &str) {
+    let mut builder = network(100);
+    let rule = rule(InterfaceId(1), ["fd01:203:405::/48", outside]);
+    builder.npt66(rule).expect("a valid rule");
+    site.bench.tables = builder.build_in(&mut site.rib).into();
+    site.rib.commit();
 }
