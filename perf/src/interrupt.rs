@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM turned into an ordinary error, so that children are killed and files removed by their owners' drops.
+//! Ctrl-C, SIGTERM and SIGHUP turned into an ordinary error, so that children are killed and files removed by their owners' drops.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -12,7 +12,7 @@ const STEP: Duration = Duration::from_millis(20);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Take both signals from now on; called once, at the start of `main`.
+/// Take these signals from now on; called once, at the start of `main`.
 pub fn install() -> Result<()> {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     if INSTALLED.set(()).is_err() {
@@ -22,11 +22,12 @@ pub fn install() -> Result<()> {
         .enable_io()
         .build()
         .context("cannot wait for signals")?;
-    let (mut interrupt, mut terminate) = {
+    let (mut interrupt, mut terminate, mut hangup) = {
         let _guard = runtime.enter();
         (
             signal(SignalKind::interrupt()).context("cannot take SIGINT")?,
             signal(SignalKind::terminate()).context("cannot take SIGTERM")?,
+            signal(SignalKind::hangup()).context("cannot take SIGHUP")?,
         )
     };
     std::thread::Builder::new()
@@ -36,6 +37,7 @@ pub fn install() -> Result<()> {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
                 }
             });
             INTERRUPTED.store(true, Relaxed);
