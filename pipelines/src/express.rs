@@ -20,6 +20,7 @@ use dataplane::counters::WorkerCounters;
 use dataplane::frame::{BURST_MAX, Burst, Frame};
 use dataplane::node::Node;
 use dataplane::port::PortId;
+use dataplane::table::lpm::Range;
 use dataplane::wire::{ethernet, ipv6};
 
 use crate::egress::{self, Egress};
@@ -32,7 +33,7 @@ use crate::npt66::node::{Inbound, Outbound, Walk};
 use crate::steer;
 use crate::steer::memory::Memory;
 use crate::steer::spot::Spot;
-use crate::tables::{PortTable, Tables};
+use crate::tables::{Fib, PortTable, Tables};
 use alike::Common;
 
 mod alike;
@@ -95,7 +96,7 @@ pub(crate) struct Express {
     rules_in: [u16; BURST_MAX],
     /// One bit for each port whose last burst had packets for an uplink with rules.
     uplinks_behind: u32,
-    /// One bit for each port whose last burst was alike, and went where few ranges of addresses lead.
+    /// One bit for each port whose last burst was alike, and to addresses of one range.
     alike_behind: u32,
     /// One bit for each port whose last burst was to one service, and all of it went the short way to servers.
     served_behind: u32,
@@ -221,7 +222,7 @@ impl Express {
                 Common::NONE
             };
             if common.frames == burst.len() {
-                if tables.fib(start.vrf).v6.is_few_ranges() {
+                if self.is_one_range(tables.fib(start.vrf), burst.len()) {
                     self.alike_behind |= bit;
                 }
                 common.finished
@@ -239,6 +240,18 @@ impl Express {
         }
         count(<Egress as Node<F>>::INDEX, burst.len());
         finished
+    }
+
+    /// Whether so many destinations are all in the range of the first, as those of the next burst may be.
+    #[inline(always)]
+    fn is_one_range(&self, fib: &Fib, frames: usize) -> bool {
+        let destinations = &self.destinations[..frames];
+        let range = destinations.first().and_then(|first| fib.v6.range(first));
+        let is_in = |range: Range, destination: &[u8; 16]| {
+            let prefix = destination.first_chunk().expect("8 bytes of 16");
+            range.contains(u64::from_be_bytes(*prefix))
+        };
+        range.is_some_and(|range| destinations.iter().all(|one| is_in(range, one)))
     }
 
     /// The next hop of finished frame `index`.

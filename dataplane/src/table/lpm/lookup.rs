@@ -213,13 +213,6 @@ impl<A: Family> Lpm<A> {
         lookup_bulk(&self.table.shared, addresses, leaves);
     }
 
-    /// As [`View::is_few_ranges`].
-    #[inline]
-    #[must_use]
-    pub fn is_few_ranges(&self) -> bool {
-        is_few_ranges(&self.table.shared)
-    }
-
     /// As [`View::range`].
     #[inline]
     #[must_use]
@@ -249,13 +242,6 @@ impl<A: Family> View<A> {
     #[inline]
     pub fn lookup_bulk(&self, addresses: &[A::Key], leaves: &mut [u32]) {
         lookup_bulk(&self.shared, addresses, leaves);
-    }
-
-    /// Whether [`View::range`] is worth asking.
-    #[inline]
-    #[must_use]
-    pub fn is_few_ranges(&self) -> bool {
-        is_few_ranges(&self.shared)
     }
 
     /// The addresses around one that have its answer, as long as they are few such ranges in all and the first 64 bits tell;
@@ -304,12 +290,6 @@ fn lookup_bulk<K: Key>(shared: &Shared, addresses: &[K], leaves: &mut [u32]) {
     // Not `assert_eq!`, which would store both lengths each time, for its message.
     assert!(addresses.len() == leaves.len(), "a leaf for each address");
     bulk::lookup(shared, addresses, leaves);
-}
-
-#[inline]
-fn is_few_ranges(shared: &Shared) -> bool {
-    let (_, top) = shared.current();
-    top.form() == RANGES
 }
 
 #[inline]
