@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::children::Running;
 use crate::interrupt;
-use crate::setup::Workspace;
+use crate::setup::{Setup, Workspace};
 use crate::turns::Forwarder;
 
 /// How long it may take from the start to the first packet sent.
@@ -285,6 +285,37 @@ impl Forwarder for Instance {
         // `as`: both are far below 2^53 within a turn.
         Ok(after.since(&before)?.sent as f64 * 1e9 / nanoseconds as f64)
     }
+}
+
+/// What every configuration begins with: how it runs, and its two ports.
+#[must_use]
+pub fn head(setup: &Setup, socket: &Path) -> String {
+    format!(
+        r#"[system]
+name = "perf"
+admin_socket = "{socket}"
+huge_pages = "require"
+control_core = {control_core}
+[workers]
+cores = [{worker_core}]
+poll = "busy"
+burst = {burst}
+mbufs = {mbufs}
+[[ports]]
+name = "{SOURCE}"
+device = "{source}"
+[[ports]]
+name = "{SINK}"
+device = "{sink}"
+"#,
+        socket = socket.display(),
+        control_core = setup.control_core,
+        worker_core = setup.worker_core,
+        burst = setup.burst,
+        mbufs = setup.mbufs,
+        source = setup.source,
+        sink = setup.sink,
+    )
 }
 
 /// Whether frames that are `mean` bytes long in the mean are those that are `expected` long: a window may end inside the

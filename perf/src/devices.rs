@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use crate::appliance::{Forwarded, SINK, SOURCE};
+use crate::appliance::{Forwarded, SINK, SOURCE, head};
 use crate::beside;
 use crate::cases::{Flows, Point, Sizes, Way};
 use crate::internet::Internet;
@@ -105,23 +105,7 @@ outside = "{}"
         ),
     };
     format!(
-        r#"[system]
-name = "perf"
-admin_socket = "{socket}"
-huge_pages = "require"
-control_core = {control_core}
-[workers]
-cores = [{worker_core}]
-poll = "busy"
-burst = {burst}
-mbufs = {mbufs}
-[[ports]]
-name = "{SOURCE}"
-device = "{source}"
-[[ports]]
-name = "{SINK}"
-device = "{sink}"
-[[interfaces]]
+        r#"{head}[[interfaces]]
 name = "{inside}"
 port = "{inside}"
 addresses = ["{inside_address}"]
@@ -144,13 +128,7 @@ interface = "{outside}"
 address = "{outside_router}"
 mac = "{outside_router_mac}"
 {rule}"#,
-        socket = socket.display(),
-        control_core = setup.control_core,
-        worker_core = setup.worker_core,
-        burst = setup.burst,
-        mbufs = setup.mbufs,
-        source = setup.source,
-        sink = setup.sink,
+        head = head(setup, socket),
         inside_address = net::INSIDE_ADDRESS,
         outside_address = net::OUTSIDE_ADDRESS,
         outside_router = net::OUTSIDE_ROUTER,

@@ -8,7 +8,7 @@ use pipelines::lisp::{LocatorSpec, MappingSpec};
 use super::Mappings;
 use super::cases::Case;
 use super::graph::{Step, mapped};
-use crate::appliance::{SINK, SOURCE};
+use crate::appliance::{SINK, SOURCE, head};
 use crate::network as net;
 use crate::setup::Setup;
 
@@ -29,23 +29,7 @@ pub fn configuration(case: Case, setup: &Setup, socket: &Path) -> String {
         Step::Decap => (SINK, SOURCE),
     };
     let mut text = format!(
-        r#"[system]
-name = "perf"
-admin_socket = "{socket}"
-huge_pages = "require"
-control_core = {control_core}
-[workers]
-cores = [{worker_core}]
-poll = "busy"
-burst = {burst}
-mbufs = {mbufs}
-[[ports]]
-name = "{SOURCE}"
-device = "{source}"
-[[ports]]
-name = "{SINK}"
-device = "{sink}"
-[[interfaces]]
+        r#"{head}[[interfaces]]
 name = "{inside}"
 port = "{inside}"
 addresses = ["{inside6}", "{inside4}"]
@@ -55,13 +39,7 @@ port = "{outside}"
 mtu = 1600
 addresses = ["{outside6}", "{outside4}"]
 "#,
-        socket = socket.display(),
-        control_core = setup.control_core,
-        worker_core = setup.worker_core,
-        burst = setup.burst,
-        mbufs = setup.mbufs,
-        source = setup.source,
-        sink = setup.sink,
+        head = head(setup, socket),
         inside6 = net::INSIDE_ADDRESS,
         inside4 = super::INSIDE_ADDRESS4,
         outside6 = net::OUTSIDE_ADDRESS,

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use super::{MODES, Mode, SERVERS, SERVICE, remembered, server, server_mac};
-use crate::appliance::{SINK, SOURCE};
+use crate::appliance::{SINK, SOURCE, head};
 use crate::beside;
 use crate::cases::{Flows, Point, Sizes};
 use crate::lisp::OUTSIDE_ADDRESS4;
@@ -75,23 +75,7 @@ impl beside::Case for Case {
 
     fn configuration(&self, setup: &Setup, socket: &Path) -> String {
         let mut text = format!(
-            r#"[system]
-name = "perf"
-admin_socket = "{socket}"
-huge_pages = "require"
-control_core = {control_core}
-[workers]
-cores = [{worker_core}]
-poll = "busy"
-burst = {burst}
-mbufs = {mbufs}
-[[ports]]
-name = "{SOURCE}"
-device = "{source}"
-[[ports]]
-name = "{SINK}"
-device = "{sink}"
-[[interfaces]]
+            r#"{head}[[interfaces]]
 name = "{SOURCE}"
 port = "{SOURCE}"
 addresses = ["{inside}"]
@@ -110,13 +94,7 @@ pool = "web"
 name = "web"
 {mode}
 "#,
-            socket = socket.display(),
-            control_core = setup.control_core,
-            worker_core = setup.worker_core,
-            burst = setup.burst,
-            mbufs = setup.mbufs,
-            source = setup.source,
-            sink = setup.sink,
+            head = head(setup, socket),
             inside = net::INSIDE_ADDRESS,
             outside = net::OUTSIDE_ADDRESS,
             flows = remembered(self.flows.count()),

@@ -96,18 +96,10 @@ pub(crate) fn common(packet: &mut [u8], ends: &Ends) {
 /// The same as [`common`] of the destination, when what its address changes in a sum is known.
 #[inline(always)]
 pub(crate) fn destination(packet: &mut [u8], end: &End, changed: Sum) {
-    let Some((header, payload)) = packet.split_first_chunk_mut::<{ ipv6::HEADER_LEN }>() else {
+    let Some((header, payload, at)) = with_checksum(packet) else {
         return;
     };
     let is_udp = header[6] == proto::UDP;
-    let at = if is_udp {
-        udp::CHECKSUM_OFFSET
-    } else {
-        tcp::CHECKSUM_OFFSET
-    };
-    if payload.len() < at + 2 {
-        return;
-    }
     header[DESTINATION..].copy_from_slice(&end.address);
     let mut changed = changed;
     if let Some(port) = end.port {
@@ -119,18 +111,10 @@ pub(crate) fn destination(packet: &mut [u8], end: &End, changed: Sum) {
 /// The same as [`common`] of both ends.
 #[inline(always)]
 pub(crate) fn whole(packet: &mut [u8], whole: &Whole) {
-    let Some((header, payload)) = packet.split_first_chunk_mut::<{ ipv6::HEADER_LEN }>() else {
+    let Some((header, payload, at)) = with_checksum(packet) else {
         return;
     };
     let is_udp = header[6] == proto::UDP;
-    let at = if is_udp {
-        udp::CHECKSUM_OFFSET
-    } else {
-        tcp::CHECKSUM_OFFSET
-    };
-    if payload.len() < at + 2 {
-        return;
-    }
     header[SOURCE..DESTINATION].copy_from_slice(&whole.source);
     header[DESTINATION..].copy_from_slice(&whole.destination);
     let [source, destination] = whole.ports.map(u16::to_be_bytes);
@@ -138,6 +122,17 @@ pub(crate) fn whole(packet: &mut [u8], whole: &Whole) {
         *ports = [source[0], source[1], destination[0], destination[1]];
     }
     update(payload, at, whole.changed, is_udp);
+}
+
+/// The header of a packet that [`is_common`], what follows, and where in that its checksum stands.
+#[inline(always)]
+fn with_checksum(packet: &mut [u8]) -> Option<(&mut [u8; ipv6::HEADER_LEN], &mut [u8], usize)> {
+    let (header, payload) = packet.split_first_chunk_mut::<{ ipv6::HEADER_LEN }>()?;
+    let at = match header[6] {
+        proto::UDP => udp::CHECKSUM_OFFSET,
+        _ => tcp::CHECKSUM_OFFSET,
+    };
+    (payload.len() >= at + 2).then_some((header, payload, at))
 }
 
 /// Translate any packet.
