@@ -24,11 +24,14 @@ pub trait Frame: Sized + Send {
     /// The frame's bytes, to rewrite in place.
     fn bytes_mut(&mut self) -> &mut [u8];
 
-    /// Grow at the front by `n` bytes of headroom; the new bytes hold anything.
-    fn prepend(&mut self, n: usize) -> Result<(), NoRoom>;
+    /// Grow at the front by `n` bytes of headroom; the new bytes hold anything. Returns all bytes.
+    fn prepend(&mut self, n: usize) -> Result<&mut [u8], NoRoom>;
 
     /// Drop `n` bytes at the front; they become headroom.
     fn trim_front(&mut self, n: usize) -> Result<(), NoRoom>;
+
+    /// Keep `len` bytes from byte `front` on, and return them.
+    fn crop(&mut self, front: usize, len: usize) -> Result<&mut [u8], NoRoom>;
 
     /// Set the length, keeping the front: shorter drops the tail, longer appends bytes that hold anything.
     fn resize(&mut self, len: usize) -> Result<(), NoRoom>;

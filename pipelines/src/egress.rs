@@ -85,7 +85,7 @@ pub(crate) fn rewrite<F: Frame>(
         decrement_hop_limit(frame.bytes_mut(), meta);
     }
     let room = if link_len > l3 {
-        frame.prepend(link_len - l3)
+        frame.prepend(link_len - l3).map(|_| ())
     } else {
         frame.trim_front(l3 - link_len)
     };

@@ -38,6 +38,7 @@ use alike::Common;
 
 mod alike;
 mod apart;
+mod encapsulated;
 mod served;
 mod steering;
 mod straight;
@@ -100,7 +101,10 @@ pub(crate) struct Express {
     alike_behind: u32,
     /// One bit for each port whose last burst was to one service, and all of it went the short way to servers.
     served_behind: u32,
+    /// One bit for each port whose last burst was all encapsulated.
+    encapsulated_behind: u32,
     sights: served::Sights,
+    bound: encapsulated::Bound,
     /// What is only used for frames that differ from the others of their port.
     apart: apart::Apart,
     /// Of frames to service addresses that are common: where their flows are remembered.
@@ -122,7 +126,9 @@ impl Express {
             uplinks_behind: 0,
             alike_behind: 0,
             served_behind: 0,
+            encapsulated_behind: 0,
             sights: served::Sights::new(),
+            bound: encapsulated::Bound::new(),
             apart: apart::Apart::new(),
             spots: [Spot::NONE; BURST_MAX],
             sealed: 0,
@@ -211,9 +217,16 @@ impl Express {
                 count(<Encap<'_> as Node<F>>::INDEX, burst.len());
             }
             if self.apart.is_empty() {
-                self.finish_apart::<F, false>(tables, (port, start), memory, burst, counters)
+                let (finished, sealed) =
+                    self.finish_apart::<F, false>(tables, (port, start), memory, burst, counters);
+                if sealed == burst.len() && !start.is_decapsulated {
+                    self.encapsulated_behind |= bit;
+                }
+                finished
             } else {
-                self.finish_apart::<F, true>(tables, (port, start), memory, burst, counters)
+                let start = (port, start);
+                self.finish_apart::<F, true>(tables, start, memory, burst, counters)
+                    .0
             }
         } else {
             let common = if self.go_one_way(burst.len()) {

@@ -48,13 +48,14 @@ impl Mbuf {
         unsafe { start.add(usize::from(descriptor.data_off)) }
     }
 
-    /// Set the front and the length of a frame that is in one buffer of its own.
+    /// Set the front and the length of a frame that is in one buffer of its own. Returns its bytes.
     #[inline]
-    fn set_extent(&mut self, data_off: usize, data_len: usize) -> Result<(), NoRoom> {
+    fn set_extent(&mut self, data_off: usize, data_len: usize) -> Result<&mut [u8], NoRoom> {
         if !self.is_contiguous() {
             return Err(NoRoom);
         }
         let descriptor = self.descriptor_mut();
+        let start: *mut u8 = descriptor.buf_addr.cast();
         if data_off + data_len > usize::from(descriptor.buf_len) {
             return Err(NoRoom);
         }
@@ -62,7 +63,9 @@ impl Mbuf {
         descriptor.data_off = data_off as u16;
         descriptor.data_len = data_len as u16;
         descriptor.pkt_len = data_len as u32;
-        Ok(())
+        // SAFETY: as in `bytes_mut`, with the extent just found to be within the buffer. Not by way of it: what was just
+        // stored would be loaded again.
+        Ok(unsafe { slice::from_raw_parts_mut(start.add(data_off), data_len) })
     }
 
     /// DPDK's number of the port it was received on.
@@ -102,7 +105,7 @@ impl Frame for Mbuf {
     }
 
     #[inline]
-    fn prepend(&mut self, n: usize) -> Result<(), NoRoom> {
+    fn prepend(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
         let descriptor = self.descriptor();
         let (front, len) = (
             usize::from(descriptor.data_off),
@@ -120,7 +123,20 @@ impl Frame for Mbuf {
             usize::from(descriptor.data_len),
         );
         let len = len.checked_sub(n).ok_or(NoRoom)?;
-        self.set_extent(front + n, len)
+        self.set_extent(front + n, len).map(|_| ())
+    }
+
+    #[inline]
+    fn crop(&mut self, front: usize, len: usize) -> Result<&mut [u8], NoRoom> {
+        let descriptor = self.descriptor();
+        let is_part = front
+            .checked_add(len)
+            .is_some_and(|end| end <= usize::from(descriptor.data_len));
+        let start = usize::from(descriptor.data_off);
+        if !is_part {
+            return Err(NoRoom);
+        }
+        self.set_extent(start + front, len)
     }
 
     #[inline]
@@ -130,7 +146,7 @@ impl Frame for Mbuf {
         if len > usize::from(u16::MAX) {
             return Err(NoRoom);
         }
-        self.set_extent(front, len)
+        self.set_extent(front, len).map(|_| ())
     }
 
     /// One segment and one owner. Both counters are in one 8-byte word that the driver has just written.

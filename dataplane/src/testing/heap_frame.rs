@@ -72,9 +72,19 @@ impl Frame for HeapFrame {
         &mut self.0.buffer[self.0.start..self.0.end]
     }
 
-    fn prepend(&mut self, n: usize) -> Result<(), NoRoom> {
+    fn prepend(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
         self.0.start = self.0.start.checked_sub(n).ok_or(NoRoom)?;
-        Ok(())
+        Ok(self.bytes_mut())
+    }
+
+    fn crop(&mut self, front: usize, len: usize) -> Result<&mut [u8], NoRoom> {
+        let end = front.checked_add(len).ok_or(NoRoom)?;
+        if end > self.bytes().len() {
+            return Err(NoRoom);
+        }
+        self.0.end = self.0.start + end;
+        self.0.start += front;
+        Ok(self.bytes_mut())
     }
 
     fn trim_front(&mut self, n: usize) -> Result<(), NoRoom> {

@@ -356,7 +356,7 @@ impl Express {
     }
 
     /// Last loop of a burst with packets that go to a mapping or are finished, or (`APART`) that differ from others of their
-    /// port.
+    /// port. Tells how many were encapsulated, and had nothing odd about them.
     #[inline(always)]
     pub(super) fn finish_apart<F: Frame, const APART: bool>(
         &mut self,
@@ -365,7 +365,7 @@ impl Express {
         memory: &Memory,
         frames: &mut [F],
         counters: &WorkerCounters,
-    ) -> Finished {
+    ) -> (Finished, usize) {
         let lisp = tables.lisp.as_ref();
         match lisp {
             Some(lisp) => self.choose::<F, APART>(tables, lisp, (port, start), frames),
@@ -429,10 +429,10 @@ impl Express {
         }
         walk.finish();
         if sealed > 0 {
-            counters.lisp_encap.packets.add(sealed);
+            counters.lisp_encap.packets.add(sealed as u64); // `as`: at most BURST_MAX
             counters.lisp_encap.bytes.add(sealed_bytes);
         }
-        finished
+        (finished, sealed)
     }
 
     #[cold]
@@ -487,24 +487,37 @@ fn seal<F: Frame>(
     frame: &mut F,
     is_ours: impl Fn(&[u8]) -> bool,
 ) -> Option<usize> {
-    let state = locator.state();
     let is_v4 = family == Family::V4;
-    let packet = frame.bytes_mut().get_mut(L3..)?;
-    let inner_len = packet.len();
+    let packet = frame.bytes().get(L3..)?;
     let hop_limit = *packet.get(if is_v4 { ipv4::TTL_OFFSET } else { HOP_LIMIT })?;
-    let len = inner_len + if state.is_v4 { V4_LEN } else { V6_LEN };
-    // A next hop that takes no frame at all is none to a neighbour.
     let is_plain = hop_limit > 1
-        && L3 + len <= usize::from(next_hop.express_max)
-        && len <= usize::from(state.path_mtu)
         && !lisp.is_too_deep(packet, is_v4)
         && !lisp.udp_checksum
         && is_ours(packet);
     if !is_plain {
         return None;
     }
-    frame.prepend(len - inner_len).ok()?;
-    let bytes = frame.bytes_mut();
+    wrap(lisp, locator, next_hop, hash, is_v4, frame)
+}
+
+/// The same for a packet about which nothing is odd, unless it be its length.
+#[inline(always)]
+pub(super) fn wrap<F: Frame>(
+    lisp: &Lisp,
+    locator: Locator<'_>,
+    next_hop: &NextHop,
+    hash: u64,
+    is_v4: bool,
+    frame: &mut F,
+) -> Option<usize> {
+    let state = locator.state();
+    let inner_len = frame.bytes().len().checked_sub(L3)?;
+    let len = inner_len + if state.is_v4 { V4_LEN } else { V6_LEN };
+    // A next hop that takes no frame at all is none to a neighbour.
+    if L3 + len > usize::from(next_hop.express_max) || len > usize::from(state.path_mtu) {
+        return None;
+    }
+    let bytes = frame.prepend(len - inner_len).ok()?;
     if state.is_v4 {
         let (front, packet) = bytes.split_first_chunk_mut::<{ L3 + V4_LEN }>()?;
         let inner = steps::count_hop(packet, is_v4, 1, hash)?;

@@ -16,6 +16,7 @@ use super::{Express, L3, header_of};
 use crate::egress::Egress;
 use crate::fib::{HOP_LIMIT, Lookup, NextHop};
 use crate::ingress::{self, Ingress, ORDINARY};
+use crate::lisp::node::Decap;
 use crate::lisp::table::LEAF;
 use crate::npt66::node::{self, Inbound, Outbound};
 use crate::npt66::{self, Direction, Quick};
@@ -35,10 +36,16 @@ impl Express {
         counters: &WorkerCounters,
     ) -> Common {
         let bit = 1 << ingress.index();
-        if (self.alike_behind | self.served_behind) & bit == 0 || tables.opens(port).is_some() {
+        let behind = self.alike_behind | self.served_behind | self.encapsulated_behind;
+        if behind & bit == 0 {
             return Common::NONE;
         }
-        let common = if self.served_behind & bit != 0 {
+        let (lisp, opens) = (tables.lisp.as_ref(), tables.opens(port));
+        let common = if self.encapsulated_behind & bit != 0 {
+            lisp.and_then(|lisp| self.encapsulate(tables, lisp, port, frames, counters))
+        } else if opens.is_some() {
+            None
+        } else if self.served_behind & bit != 0 {
             self.serve(tables, port, memory, frames, counters)
         } else if port.has_servers {
             None
@@ -51,6 +58,7 @@ impl Express {
         if common.frames < frames.len() {
             self.alike_behind &= !bit;
             self.served_behind &= !bit;
+            self.encapsulated_behind &= !bit;
         }
         if common.frames > 0 {
             let count = |node: usize| {
@@ -58,6 +66,9 @@ impl Express {
                 counters.nodes[node].frames.add(common.frames as u64); // `as`: at most BURST_MAX
             };
             count(<Ingress<'_> as Node<F>>::INDEX);
+            if opens.is_some() {
+                count(<Decap<'_> as Node<F>>::INDEX);
+            }
             if port.has_rules {
                 count(<Inbound<'_> as Node<F>>::INDEX);
             }

@@ -188,12 +188,9 @@ fn is_from_its_locator(
 /// Make the inner packet the frame's: behind a link header of zeros, which is nobody's group address.
 pub(crate) fn strip<F: Frame>(frame: &mut F, l3: usize, opened: Opened) -> Result<(), DropReason> {
     let front = (l3 + opened.offset).saturating_sub(ethernet::HEADER_LEN);
-    let truncated = |_| DropReason::Truncated;
-    frame.trim_front(front).map_err(truncated)?;
-    frame
-        .resize(ethernet::HEADER_LEN + opened.len)
-        .map_err(truncated)?;
-    let link = frame.bytes_mut().get_mut(..ethernet::HEADER_LEN);
+    let bytes = frame.crop(front, ethernet::HEADER_LEN + opened.len);
+    let bytes = bytes.map_err(|_| DropReason::Truncated)?;
+    let link = bytes.get_mut(..ethernet::HEADER_LEN);
     let link = link.ok_or(DropReason::Truncated)?;
     link.fill(0);
     Ok(())
@@ -501,18 +498,12 @@ pub(crate) fn put<F: Frame>(
     l3: usize,
 ) -> Result<(), ()> {
     if locator.state().is_v4 {
-        frame.prepend(V4_LEN).map_err(|_| ())?;
-        let headers = frame
-            .bytes_mut()
-            .get_mut(l3..)
-            .and_then(<[u8]>::first_chunk_mut);
+        let bytes = frame.prepend(V4_LEN).map_err(|_| ())?;
+        let headers = bytes.get_mut(l3..).and_then(<[u8]>::first_chunk_mut);
         encap::write_v4(lisp.rules, locator, inner, headers.ok_or(())?);
     } else {
-        frame.prepend(V6_LEN).map_err(|_| ())?;
-        let headers = frame
-            .bytes_mut()
-            .get_mut(l3..)
-            .and_then(<[u8]>::first_chunk_mut);
+        let bytes = frame.prepend(V6_LEN).map_err(|_| ())?;
+        let headers = bytes.get_mut(l3..).and_then(<[u8]>::first_chunk_mut);
         encap::write_v6(lisp.rules, locator, inner, headers.ok_or(())?);
     }
     if lisp.udp_checksum {

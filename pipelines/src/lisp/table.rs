@@ -28,7 +28,11 @@ pub(super) const USED: u32 = 1 << 31;
 /// Buckets of a set.
 pub(super) const BUCKETS: usize = 64;
 /// A bucket without a locator: what the set does is in its kind.
-pub(super) const NO_SLOT: u64 = 15;
+pub(super) const NO_SLOT: u64 = 7;
+/// In the place of the last slot's locator: the set is a negative one.
+const NEGATIVE: u32 = 1 << 31;
+/// Of [`NEGATIVE`]: the act.
+const ACT: u32 = 0xff;
 /// Path MTU of a locator about which nothing was learned.
 pub(super) const NO_MTU: u16 = u16::MAX;
 
@@ -89,8 +93,7 @@ impl Shared {
     pub(crate) fn locator_of(&self, set: u32, hash: u64) -> u32 {
         let Line(words) = self.sets.at(set);
         let bucket = hash >> 58;
-        let [_, a, b, c, d, ..] = words;
-        let quarter = [a, b, c, d][(bucket >> 4) as usize & 3]; // `as`: two bits
+        let quarter = &words[1 + (bucket >> 4) as usize]; // `as`: two bits
         let slot = quarter.load(Relaxed) >> ((bucket & 15) * 4) & 15;
         slot_of(words, slot)
     }
@@ -105,15 +108,18 @@ impl Shared {
     #[cold]
     pub(crate) fn kind(&self, set: u32) -> Kind {
         let Line(words) = self.sets.at(set);
-        let act = match words[0].load(Relaxed) & 0xff {
+        let kind = slot_of(words, LAST_SLOT);
+        if kind & NEGATIVE == 0 {
+            return Kind::Locators;
+        }
+        let act = match kind & ACT {
             1 => Act::NoAction,
             2 => Act::Native,
             3 => Act::SendMapRequest,
-            4 => Act::Drop,
             5 => Act::PolicyDenied,
             6 => Act::AuthFailure,
             7 => Act::Petr,
-            _ => return Kind::Locators,
+            _ => Act::Drop,
         };
         Kind::Negative(act, slot_of(words, 0))
     }
@@ -136,27 +142,27 @@ impl Shared {
     }
 }
 
-/// Where in a set's line the number of slot `slot` stands: word and shift.
+/// The last slot.
+pub(super) const LAST_SLOT: u64 = LOCATORS_MAX as u64 - 1; // `as`: 7
+
+/// Where in a set's line the number of slot `slot` stands: word and shift. The half of [`NO_SLOT`] is 0, as no locator's
+/// number is.
 #[inline(always)]
-pub(super) fn place_of(slot: u64) -> Option<(usize, u32)> {
-    match slot {
-        0..6 => Some((5 + (slot / 2) as usize, (slot % 2) as u32 * 32)), // `as`: below 6
-        6 => Some((0, 32)),
-        _ => None,
-    }
+pub(super) fn place_of(slot: u64) -> (usize, u64) {
+    // Halves: the last slot, none, four words of buckets, the other slots.
+    let half = (slot + 10) & 15;
+    ((half / 2) as usize, half % 2 * 32) // `as`: below 8
 }
 
 #[inline(always)]
 fn slot_of(words: &[AtomicU64; 8], slot: u64) -> u32 {
-    match place_of(slot) {
-        Some((word, shift)) => (words[word & 7].load(Relaxed) >> shift) as u32, // `as`: one half
-        None => 0,
-    }
+    let (word, shift) = place_of(slot);
+    (words[word].load(Relaxed) >> shift) as u32 // `as`: one half
 }
 
-/// The number of a set's kind, in its first byte.
-pub(super) fn kind_number(act: Act) -> u64 {
-    match act {
+/// What stands in the place of [`LAST_SLOT`] of a negative set.
+pub(super) fn negative(act: Act) -> u32 {
+    let act = match act {
         Act::NoAction => 1,
         Act::Native => 2,
         Act::SendMapRequest => 3,
@@ -164,7 +170,8 @@ pub(super) fn kind_number(act: Act) -> u64 {
         Act::PolicyDenied => 5,
         Act::AuthFailure => 6,
         Act::Petr => 7,
-    }
+    };
+    NEGATIVE | act
 }
 
 /// A locator's line: what is put before a packet that goes there, but for what the packet itself decides.

@@ -94,7 +94,7 @@ impl First6 {
     }
 
     #[inline(always)]
-    fn contains(self, address: &[u8; 16]) -> bool {
+    pub(crate) fn contains(self, address: &[u8; 16]) -> bool {
         let upper = address.first_chunk::<8>().expect("8 of 16 bytes");
         u64::from_ne_bytes(*upper) & self.mask == self.value
     }
@@ -290,6 +290,15 @@ impl Lisp {
         };
         (self.roles.pitr || (self.roles.itr && instance.is_own(source, false)))
             && !instance.is_roaming(source, false)
+    }
+
+    /// Addresses whose packets it [takes](Lisp::takes) for sure, on links of this instance; `None`: there are none.
+    #[inline(always)]
+    pub(crate) fn common_sources(&self, instance: &Instance) -> Option<First6> {
+        if self.roles.pitr && !instance.has_dynamic {
+            return Some(First6 { mask: 0, value: 0 });
+        }
+        (self.roles.pitr || self.roles.itr).then_some(instance.first6)
     }
 
     /// The hash of a packet's flow.

@@ -12,7 +12,7 @@ use super::{Gone, LocatorInfo, LocatorKey, MapCache, Set, SetKey};
 use crate::lisp::buckets::{self, Share};
 use crate::lisp::flow::mix;
 use crate::lisp::spec::{LOCATORS_MAX, LocatorSpec, MappingSpec};
-use crate::lisp::table::{self, NO_SLOT, kind_number, place_of};
+use crate::lisp::table::{self, LAST_SLOT, NO_SLOT, negative, place_of};
 use crate::lisp::template;
 use crate::tables::VrfId;
 
@@ -147,14 +147,13 @@ impl MapCache {
     pub(super) fn write_set(&self, number: u32, set: &Set) {
         let mut words = [0_u64; 8];
         let mut place = |slot: u64, value: u32| {
-            if let Some((word, shift)) = place_of(slot) {
-                words[word] |= u64::from(value) << shift;
-            }
+            let (word, shift) = place_of(slot);
+            words[word] |= u64::from(value) << shift;
         };
         match &set.key {
             SetKey::Negative(act, native) => {
                 place(0, *native);
-                words[0] |= kind_number(*act);
+                place(LAST_SLOT, negative(*act));
             }
             SetKey::Locators { .. } => {
                 for (slot, (_, locator)) in (0..).zip(&set.slots) {
