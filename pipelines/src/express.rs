@@ -38,6 +38,7 @@ use alike::Common;
 
 mod alike;
 mod apart;
+mod decapsulated;
 mod encapsulated;
 mod served;
 mod steering;

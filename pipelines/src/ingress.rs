@@ -207,7 +207,7 @@ pub(crate) fn admit<F: Frame>(
 
 /// Whether an address with this first byte is neither multicast, link-local nor in `::/8`.
 #[inline]
-fn is_ordinary(first: u8) -> bool {
+pub(crate) fn is_ordinary(first: u8) -> bool {
     first != 0 && first < 0xfe
 }
 

@@ -490,10 +490,8 @@ fn seal<F: Frame>(
     let is_v4 = family == Family::V4;
     let packet = frame.bytes().get(L3..)?;
     let hop_limit = *packet.get(if is_v4 { ipv4::TTL_OFFSET } else { HOP_LIMIT })?;
-    let is_plain = hop_limit > 1
-        && !lisp.is_too_deep(packet, is_v4)
-        && !lisp.udp_checksum
-        && is_ours(packet);
+    let is_plain =
+        hop_limit > 1 && !lisp.is_too_deep(packet, is_v4) && !lisp.udp_checksum && is_ours(packet);
     if !is_plain {
         return None;
     }

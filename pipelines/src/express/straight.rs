@@ -12,6 +12,7 @@ use dataplane::port::PortId;
 use dataplane::table::lpm::Range;
 
 use super::alike::Common;
+use super::decapsulated::{decapsulate, is_for_us};
 use super::{Express, L3, header_of};
 use crate::egress::Egress;
 use crate::fib::{HOP_LIMIT, Lookup, NextHop};
@@ -43,11 +44,13 @@ impl Express {
         let (lisp, opens) = (tables.lisp.as_ref(), tables.opens(port));
         let common = if self.encapsulated_behind & bit != 0 {
             lisp.and_then(|lisp| self.encapsulate(tables, lisp, port, frames, counters))
-        } else if opens.is_some() {
-            None
+        } else if let Some(lisp) = opens
+            && frames.first().is_some_and(|first| is_for_us(lisp, first))
+        {
+            decapsulate(tables, lisp, port, frames, counters)
         } else if self.served_behind & bit != 0 {
             self.serve(tables, port, memory, frames, counters)
-        } else if port.has_servers {
+        } else if port.has_servers || (port.has_rules && opens.is_some()) {
             None
         } else if port.has_rules {
             straight_in(tables, port, frames, counters)
@@ -118,6 +121,12 @@ fn straight_out<F: Frame>(
     let first = header_of(frames.first()?)?.last_chunk()?;
     let (next_hop, range) = way(tables, port, first)?;
     let range = range.within(ORDINARY.0, ORDINARY.1)?;
+    if tables
+        .opens(port)
+        .is_some_and(|lisp| lisp.has_rloc_in(&range))
+    {
+        return None;
+    }
     let way = (next_hop, range);
     if next_hop.rule_set == 0 {
         let (frames, bytes) = finish::<F, false, false>(port, way, &Quick::NONE, frames);

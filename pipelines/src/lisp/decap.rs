@@ -118,7 +118,7 @@ fn is_checksum_right(outer: &[u8], head: &[u8], inner: &[u8], is_v4: bool) -> bo
 /// The inner traffic class (D-14, D-16), or that the packet must be dropped: congestion that its sender could not be told
 /// of (RFC 6040 4.2).
 #[inline(always)]
-fn class_of(rules: Rules, inner: u8, outer: u8) -> Result<u8, DropReason> {
+pub(crate) fn class_of(rules: Rules, inner: u8, outer: u8) -> Result<u8, DropReason> {
     let ecn = match (inner & 3, outer & 3) {
         (0, CE) => return Err(DropReason::LispEcn),
         (CE, _) | (1 | 2, CE) => CE,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use dataplane::reason::DropReason;
-use dataplane::table::lpm::{View4, View6};
+use dataplane::table::lpm::{Range, View4, View6};
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::lisp::DATA_PORT;
 use ipnet::IpNet;
@@ -91,6 +91,14 @@ impl First6 {
                     value: upper(eid.network()),
                 }
             })
+    }
+
+    /// The first 64 bits of its first and last address.
+    #[inline(always)]
+    pub(crate) fn ends(self) -> Option<(u64, u64)> {
+        let is_one = self.value & !self.mask == 0;
+        let last = self.value | !self.mask;
+        is_one.then_some((u64::from_be(self.value), u64::from_be(last)))
     }
 
     #[inline(always)]
@@ -199,6 +207,13 @@ impl Lisp {
             IpAddr::V4(address) => self.own4.contains(&address.octets()),
             IpAddr::V6(address) => self.own6.contains(&address.octets()),
         }
+    }
+
+    /// Whether an own IPv6 RLOC has an address in this range.
+    pub(crate) fn has_rloc_in(&self, range: &Range) -> bool {
+        let prefix = |rloc: &[u8; 16]| *rloc.first_chunk().expect("8 of 16 bytes");
+        let mut rlocs = self.own6.iter().map(prefix);
+        rlocs.any(|prefix| range.contains(u64::from_be_bytes(prefix)))
     }
 
     /// Whether this outer packet is one to open: UDP to the LISP port of an own RLOC, without options or extension

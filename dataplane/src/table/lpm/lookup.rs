@@ -38,7 +38,7 @@ impl Family for Ipv6Addr {
     const SHAPE: Shape = Shape {
         address_bits: 128,
         root_bits: 20,
-        large: 8192,
+        large: 1024,
         has_hosts: true,
     };
 
@@ -244,8 +244,8 @@ impl<A: Family> View<A> {
         lookup_bulk(&self.shared, addresses, leaves);
     }
 
-    /// The addresses around one that have its answer, as long as they are few such ranges in all and the first 64 bits tell;
-    /// `None`: ask for each address. It holds until the reader's next quiescent state.
+    /// Addresses around one that have its answer now, not always all of them; `None`: its first 64 bits do not tell. It may be
+    /// used until the reader's next quiescent state.
     #[inline]
     #[must_use]
     pub fn range(&self, address: &A::Key) -> Option<Range> {
@@ -295,10 +295,10 @@ fn lookup_bulk<K: Key>(shared: &Shared, addresses: &[K], leaves: &mut [u32]) {
 #[inline]
 fn range<K: Key>(shared: &Shared, address: &K) -> Option<Range> {
     let (_, top) = shared.current();
-    if top.form() != RANGES {
-        return None;
+    if top.form() == RANGES {
+        return ranges::range(shared.memory(), top, address);
     }
-    ranges::range(shared.memory(), top, address)
+    walk::range::<K, Single>(shared.memory(), top, address)
 }
 
 fn entry<A: Family>((network, length, leaf): (A, u8, u32)) -> Entry {

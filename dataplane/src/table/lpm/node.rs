@@ -115,6 +115,44 @@ pub(super) fn cell_of<C: Compare>(memory: &Memory, word: Word, key: u16) -> u32 
     line_cell::<C>(memory, line, key)
 }
 
+/// Tell from which key to which a node has the cell that it has for `key`: each step that it takes there is told of, and
+/// the cell's are those that all of them name.
+#[inline(always)]
+pub(super) fn bounds<C: Compare>(
+    memory: &Memory,
+    word: Word,
+    key: u16,
+    mut tell: impl FnMut(u16, u16),
+) {
+    if word.is_direct() {
+        let below = ((1_u32 << word.shift()) - 1) as u16; // `as`: the lower half
+        tell(key & !below, key | below);
+        return;
+    }
+    let mut between = |line: u32, below: u32, bounds: u32| {
+        let bound = |number: u32| {
+            let cell = line.wrapping_mul(LINE_CELLS).wrapping_add(number / 2);
+            (memory.cell(cell).load(Relaxed) >> (number % 2 * 16)) as u16 // `as`: one half
+        };
+        let first = below
+            .checked_sub(1)
+            .map_or(0, |before| bound(before).wrapping_add(1));
+        tell(first, if below < bounds { bound(below) } else { u16::MAX });
+    };
+    let mut line = word.place();
+    if word.form() == BROAD {
+        let below = C::index(memory, line, key);
+        between(line, below, SEPARATORS as u32); // `as`: 32
+        line = broad_index::<C>(memory, line, key);
+    }
+    if matches!(word.form(), BROAD | INDEX) {
+        let below = C::index(memory, line, key);
+        between(line, below, SEPARATORS as u32); // `as`: 32
+        line = index_line::<C>(memory, line, key);
+    }
+    between(line, C::line(memory, line, key), BOUNDS as u32); // `as`: 10
+}
+
 /// Lines of a node; 0 for a leaf.
 pub(super) fn lines_of(memory: &Memory, word: Word, bits: u32) -> u32 {
     match word.form() {

@@ -43,7 +43,7 @@ const COUNT: u32 = LINES * LINE_CELLS - 1;
 /// The last address of a range, its first 64 bits, and the word.
 type Range64 = (u64, Word);
 
-/// Addresses that lie side by side and have one answer, which the table has published as such.
+/// Addresses that lie side by side and have one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     /// The first 64 bits of the first one.
@@ -54,6 +54,16 @@ pub struct Range {
 }
 
 impl Range {
+    /// From the first 64 bits of the first address to those of the last.
+    #[inline(always)]
+    pub(super) fn new(first: u64, last: u64, leaf: u32) -> Self {
+        Self {
+            first,
+            span: last.wrapping_sub(first),
+            leaf,
+        }
+    }
+
     /// Whether addresses with these first 64 bits are in it.
     #[inline(always)]
     #[must_use]
@@ -154,11 +164,7 @@ pub(super) fn range<K: Key>(memory: &Memory, block: Word, key: &K) -> Option<Ran
     } else {
         u64::MAX
     };
-    Some(Range {
-        first: start,
-        span: end.wrapping_sub(start),
-        leaf: word.0,
-    })
+    Some(Range::new(start, end, word.0))
 }
 
 /// The first cell of a block, the number of its bounds, and how many of them are below an address.

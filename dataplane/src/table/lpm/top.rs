@@ -5,7 +5,7 @@
 //! that is there and fine enough is changed in place, cell by cell; else a new one is made aside and published by its
 //! root cell.
 //!
-//! It pays from some thousand prefixes on. Below that a table begins with an ordinary node over the first 16 bits; the
+//! It pays from a thousand prefixes on. Below that a table begins with an ordinary node over the first 16 bits; the
 //! root is made when the number of prefixes passes [`super::table::Shape::large`], and goes when it falls below a quarter
 //! of that. Those two changes take milliseconds: everything above bit 32 is rendered at once.
 

@@ -8,8 +8,8 @@ use super::bulk::GROUP;
 use super::cells::follow;
 use super::flat;
 use super::memory::Memory;
-use super::node::{Compare, cell_of, line_cell};
-use super::ranges;
+use super::node::{self, Compare, cell_of, line_cell};
+use super::ranges::{self, Range};
 use super::shared::{Shared, Version};
 use super::word::{HOSTS, LINE_CELLS, RANGES, ROOT, SPARSE, Word};
 
@@ -210,6 +210,79 @@ pub(super) fn word<K: Key, C: Compare>(memory: &Memory, top: Word, key: &K) -> W
         level += 1;
     }
     word
+}
+
+/// The addresses around one that the same cells lead to, as far as the first 64 bits tell them apart.
+#[inline(never)]
+pub(super) fn range<K: Key, C: Compare>(memory: &Memory, top: Word, key: &K) -> Option<Range> {
+    let mut around = Around {
+        prefix: key.prefix(),
+        first: 0,
+        last: u64::MAX,
+    };
+    let mut word = top;
+    let mut level = 0;
+    if word.form() == ROOT {
+        word = Word(follow(memory.cell(root_cell::<K>(word, key.upper()))));
+        around.narrow_to(64 - K::ROOT_BITS);
+        level = 2;
+        if word.is_chunk() {
+            let shift = word.shift();
+            word = Word(follow(memory.cell(chunk_cell::<K>(word, key.upper()))));
+            around.narrow_to(32 + shift);
+        } else if word.form() == SPARSE {
+            word = around.go_down::<K, C>(memory, word, key, 1);
+        }
+    }
+    while word.is_node() && level < K::LEVELS.min(ranges::BELOW) {
+        word = around.go_down::<K, C>(memory, word, key, level);
+        level += 1;
+    }
+    if word.is_marked() {
+        return None;
+    }
+    Some(Range::new(around.first, around.last, word.place()))
+}
+
+/// First 64 bits of addresses, some of them, and from where to where they may be with the same answer.
+struct Around {
+    prefix: u64,
+    first: u64,
+    last: u64,
+}
+
+impl Around {
+    /// To those that differ in the last `bits` of 64 alone.
+    #[inline(always)]
+    fn narrow_to(&mut self, bits: u32) {
+        let below = u64::MAX.checked_shr(64 - bits).unwrap_or(0);
+        self.narrow(self.prefix & !below, self.prefix | below);
+    }
+
+    #[inline(always)]
+    fn narrow(&mut self, first: u64, last: u64) {
+        self.first = self.first.max(first);
+        self.last = self.last.min(last);
+    }
+
+    /// To those for which this node has the same cell; what is in it.
+    #[inline(always)]
+    fn go_down<K: Key, C: Compare>(
+        &mut self,
+        memory: &Memory,
+        word: Word,
+        key: &K,
+        level: usize,
+    ) -> Word {
+        let below = 48 - 16 * level as u32; // `as`: below 4
+        let above = self.prefix & !(u64::MAX >> (16 * level));
+        node::bounds::<C>(memory, word, key.part(level), |first, last| {
+            let end = above | u64::from(last) << below | ((1 << below) - 1);
+            self.narrow(above | u64::from(first) << below, end);
+        });
+        let cell = cell_of::<C>(memory, word, key.part(level));
+        Word(follow(memory.cell(cell)))
+    }
 }
 
 #[cold]

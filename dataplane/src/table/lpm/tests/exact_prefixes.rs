@@ -130,7 +130,7 @@ fn some_hundred_random_siblings_cost_no_more_than_32_bytes_each() {
     const SIBLINGS: u32 = 16 * 244;
     let mut random = Random(17);
     let mut siblings = || u128::from(random.next() & 0xf_ffff) << 80;
-    let mut table = Lpm6::new();
+    let mut table = Lpm6::with_large(usize::MAX);
     table
         .load((1..=SIBLINGS).map(|leaf| (Ipv6Addr::from(CHAIN & mask(28) | siblings()), 48, leaf)));
     assert_eq!(table.forms().last(), Some(&BROAD));
@@ -288,4 +288,34 @@ fn the_largest_leaf_is_kept() {
         table.lookups(&[CHAIN, !CHAIN]),
         [crate::table::lpm::LEAF_MAX; 2]
     );
+}
+
+/// Below both roots, in nodes of every form: a range is that of its prefix, no more, and none where hosts are below.
+#[test]
+fn a_range_reaches_as_far_as_its_prefix() {
+    for large in [1, usize::MAX] {
+        let mut table = Lpm6::with_large(large);
+        let mut forms = BTreeSet::new();
+        let site = |number: u128| CHAIN & mask(32) | (number * 40) << 80;
+        for number in 0..1000 {
+            table.insert(Ipv6Addr::from(site(number)), 48, 1);
+            forms.extend(table.forms());
+            // The first, one among the others, and the last.
+            for number in [0, number / 2, number] {
+                let first = site(number);
+                let last = first | !mask(48);
+                let range = table.range(&first.to_be_bytes()).expect("64 bits tell");
+                assert_eq!(range.leaf(), 1);
+                let prefix = |address: u128| (address >> 64) as u64; // `as`: the upper half
+                assert!(range.contains(prefix(first)) && range.contains(prefix(last)));
+                assert!(!range.contains(prefix(first) - 1) && !range.contains(prefix(last) + 1));
+            }
+        }
+        for form in [DIRECT, LINE, INDEX, BROAD] {
+            assert!(forms.contains(&form), "no node of form {form:#x}");
+        }
+        let host = site(7) + 1;
+        table.insert(Ipv6Addr::from(host), 128, 2);
+        assert_eq!(table.range(&host.to_be_bytes()), None);
+    }
 }

@@ -1,0 +1,174 @@
+//! The short way in steps for a burst that is all encapsulated: where each packet goes, then behind which header.
+//!
+//! Each step asks memory for what the next one needs, so that a burst waits once for all its mappings, sets and locators.
+//! As in [`straight`](super::straight) nothing is written to a packet before all is known of it: the first that is not
+//! common, or has no locator, is as it was received, and so are all behind it.
+
+use dataplane::counters::WorkerCounters;
+use dataplane::frame::{BURST_MAX, Frame};
+use dataplane::node::Node;
+use dataplane::wire::ipv6;
+use dataplane::wire::lisp::DATA_PORT;
+
+use super::alike::Common;
+use super::apart::wrap;
+use super::{Express, L3, destination_of};
+use crate::fib::HOP_LIMIT;
+use crate::ingress;
+use crate::lisp::flow::{self, Hashed};
+use crate::lisp::node::{self, Encap};
+use crate::lisp::table::LEAF;
+use crate::lisp::view::Lisp;
+use crate::tables::{PortTable, Tables};
+
+/// Scratch space: what the steps tell each other of frame `i`.
+pub(super) struct Bound {
+    /// The flow's hash.
+    hashes: [u64; BURST_MAX],
+    /// The mapping's set, then the locator.
+    numbers: [u32; BURST_MAX],
+}
+
+impl Bound {
+    pub(super) fn new() -> Self {
+        Self {
+            hashes: [0; BURST_MAX],
+            numbers: [0; BURST_MAX],
+        }
+    }
+}
+
+impl Express {
+    /// The first frames of a burst, as far as they are encapsulated and nothing about them is odd; [`Express::leaf`] says by
+    /// which next hop each.
+    #[inline(never)]
+    pub(super) fn encapsulate<F: Frame>(
+        &mut self,
+        tables: &Tables,
+        lisp: &Lisp,
+        port: &PortTable,
+        frames: &mut [F],
+        counters: &WorkerCounters,
+    ) -> Option<Common> {
+        let vrf = port.start.vrf;
+        if lisp.udp_checksum || port.has_rules || port.has_servers {
+            return None;
+        }
+        let admitted = self.admit_bound(lisp, port, frames)?;
+        let leaves = &mut self.leaves[..admitted];
+        let destinations = &self.destinations[..admitted];
+        tables.fib(vrf).v6.lookup_bulk(destinations, leaves);
+        let known = choose(lisp, leaves, &mut self.bound);
+        let common = send(tables, lisp, &mut frames[..known], leaves, &self.bound);
+        if common.frames > 0 {
+            let frames = common.frames as u64; // `as`: at most a burst
+            counters.lisp_encap.packets.add(frames);
+            counters.lisp_encap.bytes.add(common.finished.bytes);
+            let counter = &counters.nodes[<Encap<'_> as Node<F>>::INDEX];
+            counter.calls.add(1);
+            counter.frames.add(frames);
+        }
+        Some(common)
+    }
+
+    /// First step: how many are common and from an own EID; their destinations and their flows.
+    #[inline(always)]
+    fn admit_bound<F: Frame>(
+        &mut self,
+        lisp: &Lisp,
+        port: &PortTable,
+        frames: &[F],
+    ) -> Option<usize> {
+        let sources = lisp.common_sources(lisp.instance_of(port.start.vrf)?)?;
+        let seed = lisp.seed;
+        let mut admitted = 0;
+        let places = self.destinations.iter_mut().zip(&mut self.bound.hashes);
+        for (frame, (destination, hash)) in frames.iter().zip(places) {
+            if !ingress::is_common(port, frame) {
+                break;
+            }
+            let packet = frame.bytes().get(L3..).unwrap_or(&[]);
+            let Some((header, ports)) = parts(packet) else {
+                break;
+            };
+            let source = header[8..].first_chunk().expect("16 of 40 bytes");
+            let [_, _, to_port @ ..] = *ports;
+            let is_usual = flow::has_ports(header[6])
+                && header[HOP_LIMIT] > 1
+                // Whatever goes to this port may be encapsulated twice already.
+                && u16::from_be_bytes(to_port) != DATA_PORT
+                && sources.contains(source);
+            if !is_usual {
+                break;
+            }
+            let last = u64::from(u32::from_ne_bytes(*ports)) | u64::from(header[6]) << 32;
+            *hash = Hashed::new(seed, &header[8..]).with(last);
+            *destination = destination_of(header);
+            admitted += 1;
+        }
+        Some(admitted)
+    }
+}
+
+/// Header and ports of an IPv6 packet.
+#[inline(always)]
+fn parts(packet: &[u8]) -> Option<(&[u8; ipv6::HEADER_LEN], &[u8; 4])> {
+    let (header, payload) = packet.split_first_chunk()?;
+    Some((header, payload.first_chunk()?))
+}
+
+/// Second and third step: their locators; of how many one is known.
+#[inline(always)]
+fn choose(lisp: &Lisp, leaves: &[u32], bound: &mut Bound) -> usize {
+    let shared = &*lisp.shared;
+    let mut all = LEAF;
+    for leaf in leaves {
+        shared.prefetch_mapping(*leaf);
+        all &= leaf;
+    }
+    let leaves = if all == LEAF {
+        leaves
+    } else {
+        let other = leaves.iter().position(|leaf| leaf & LEAF == 0);
+        &leaves[..other.unwrap_or(0)]
+    };
+    for (leaf, number) in leaves.iter().zip(&mut bound.numbers) {
+        *number = shared.set_of(*leaf);
+        shared.prefetch_set(*number);
+    }
+    let mut known = 0;
+    let chosen = bound.numbers[..leaves.len()].iter_mut().zip(&bound.hashes);
+    for (number, hash) in chosen {
+        *number = shared.locator_of(*number, *hash);
+        if *number == 0 {
+            break;
+        }
+        shared.prefetch_locator(*number);
+        known += 1;
+    }
+    known
+}
+
+/// Last step: each behind the header of its locator.
+#[inline(always)]
+fn send<F: Frame>(
+    tables: &Tables,
+    lisp: &Lisp,
+    frames: &mut [F],
+    leaves: &mut [u32],
+    bound: &Bound,
+) -> Common {
+    let mut common = Common::NONE;
+    let places = bound.numbers.iter().zip(&bound.hashes);
+    for ((frame, leaf), (number, hash)) in frames.iter_mut().zip(leaves).zip(places) {
+        let locator = lisp.shared.locator(*number);
+        let (number, next_hop) = node::underlay(tables, locator, *hash);
+        let Some(len) = wrap(lisp, locator, next_hop, *hash, false, frame) else {
+            break;
+        };
+        *leaf = number;
+        common.finished.add(next_hop, len);
+        common.frames += 1;
+    }
+    common
+}
