@@ -102,8 +102,7 @@ pub(crate) fn is_common<F: Frame>(port: &PortTable, frame: &F) -> bool {
             .is_some_and(|first| is_ordinary(*first))
 }
 
-/// The same of a packet whose destination is known to be of a prefix of NPT66, none of which has an address that is not
-/// ordinary to [`admit`].
+/// The same of a packet whose destination is known to be ordinary, as all addresses are of the prefixes of NPT66.
 #[inline(always)]
 pub(crate) fn is_common_but_for_destination<F: Frame>(port: &PortTable, frame: &F) -> bool {
     let bytes = frame.bytes();
@@ -124,6 +123,17 @@ pub(crate) fn is_common_but_for_destination<F: Frame>(port: &PortTable, frame: &
 /// family.
 #[inline(always)]
 pub(crate) fn is_common_v4<F: Frame>(port: &PortTable, frame: &F) -> bool {
+    is_common_v4_but_for_destination(port, frame)
+        && frame
+            .bytes()
+            .get(HEADER_LEN + 16..)
+            .and_then(|destination| destination.first_chunk())
+            .is_some_and(|destination| v4::is_ordinary(*destination))
+}
+
+/// The same of a packet whose destination is known to be ordinary.
+#[inline(always)]
+pub(crate) fn is_common_v4_but_for_destination<F: Frame>(port: &PortTable, frame: &F) -> bool {
     let bytes = frame.bytes();
     let Some(head) = bytes.first_chunk::<{ HEADER_LEN + ipv4::HEADER_LEN }>() else {
         return false;
@@ -135,7 +145,6 @@ pub(crate) fn is_common_v4<F: Frame>(port: &PortTable, frame: &F) -> bool {
             .is_some_and(|first| port.expected_v4.matches(first))
         && bytes.len() == HEADER_LEN + usize::from(total_len)
         && v4::is_ordinary([head[26], head[27]])
-        && v4::is_ordinary([head[30], head[31]])
         && ipv4::is_valid(&head[HEADER_LEN..])
 }
 

@@ -15,7 +15,7 @@ use crate::lisp::decap;
 use crate::lisp::encap::{self, V4_LEN, V6_LEN};
 use crate::lisp::node as steps;
 use crate::lisp::table::{LEAF, Locator};
-use crate::lisp::view::{Lisp, Way};
+use crate::lisp::view::{Lisp, Rules, Way};
 use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::npt66::node::Walk;
 use crate::steer::memory::Memory;
@@ -495,41 +495,59 @@ fn seal<F: Frame>(
     if !is_plain {
         return None;
     }
-    wrap(lisp, locator, next_hop, hash, is_v4, frame)
+    wrap(lisp, (locator, next_hop), hash, is_v4, frame)
 }
 
 /// The same for a packet about which nothing is odd, unless it be its length.
 #[inline(always)]
 pub(super) fn wrap<F: Frame>(
     lisp: &Lisp,
-    locator: Locator<'_>,
-    next_hop: &NextHop,
+    (locator, next_hop): (Locator<'_>, &NextHop),
     hash: u64,
     is_v4: bool,
     frame: &mut F,
 ) -> Option<usize> {
     let state = locator.state();
-    let inner_len = frame.bytes().len().checked_sub(L3)?;
-    let len = inner_len + if state.is_v4 { V4_LEN } else { V6_LEN };
     // A next hop that takes no frame at all is none to a neighbour.
-    if L3 + len > usize::from(next_hop.express_max) || len > usize::from(state.path_mtu) {
+    let most = usize::from(next_hop.express_max);
+    let limits = (most, usize::from(state.path_mtu));
+    let link = next_hop.plain_link();
+    if state.is_v4 {
+        wrap_in::<F, true>(lisp.rules, locator, limits, link, hash, is_v4, frame)
+    } else {
+        wrap_in::<F, false>(lisp.rules, locator, limits, link, hash, is_v4, frame)
+    }
+}
+
+/// The same with an outer header that is IPv4 (`V4`) or IPv6, in a frame and a packet that are no longer than this.
+#[inline(always)]
+pub(super) fn wrap_in<F: Frame, const V4: bool>(
+    rules: Rules,
+    locator: Locator<'_>,
+    (most, path_mtu): (usize, usize),
+    link: &[u8; L3],
+    hash: u64,
+    is_v4: bool,
+    frame: &mut F,
+) -> Option<usize> {
+    let overhead = if V4 { V4_LEN } else { V6_LEN };
+    let len = frame.bytes().len() + overhead;
+    if len > most || len > L3 + path_mtu {
         return None;
     }
-    let bytes = frame.prepend(len - inner_len).ok()?;
-    if state.is_v4 {
-        let (front, packet) = bytes.split_first_chunk_mut::<{ L3 + V4_LEN }>()?;
+    let bytes = frame.prepend(overhead).ok()?;
+    let (front, rest) = bytes.split_first_chunk_mut::<L3>()?;
+    if V4 {
+        let (headers, packet) = rest.split_first_chunk_mut()?;
         let inner = steps::count_hop(packet, is_v4, 1, hash)?;
-        let (link, headers) = front.split_first_chunk_mut::<L3>()?;
-        link.copy_from_slice(&next_hop.link[..L3]);
-        encap::write_v4(lisp.rules, locator, &inner, headers.first_chunk_mut()?);
+        encap::write_v4(rules, locator, &inner, headers);
     } else {
-        let (front, packet) = bytes.split_first_chunk_mut::<{ L3 + V6_LEN }>()?;
+        let (headers, packet) = rest.split_first_chunk_mut()?;
         let inner = steps::count_hop(packet, is_v4, 1, hash)?;
-        let (link, headers) = front.split_first_chunk_mut::<L3>()?;
-        link.copy_from_slice(&next_hop.link[..L3]);
-        encap::write_v6(lisp.rules, locator, &inner, headers.first_chunk_mut()?);
+        encap::write_v6(rules, locator, &inner, headers);
     }
-    Some(L3 + len)
+    *front = *link;
+    Some(len)
 }
 
 /// The same as [`admit_odd`] where encapsulated packets come in: one with padding behind it is not common, and opened all

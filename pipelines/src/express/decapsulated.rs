@@ -7,7 +7,7 @@
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::Frame;
 use dataplane::table::lpm::Range;
-use dataplane::wire::lisp::{HEADER_LEN, Header, flags};
+use dataplane::wire::lisp::{DATA_PORT, HEADER_LEN, Header, flags};
 use dataplane::wire::{FromBytes, ipv4, ipv6, udp};
 
 use super::alike::Common;
@@ -32,11 +32,21 @@ pub(super) fn decapsulate<F: Frame>(
     frames: &mut [F],
     counters: &WorkerCounters,
 ) -> Option<Common> {
-    let packet = frames.first()?.bytes().get(L3..)?;
     if lisp.check_source_rloc || lisp.rules.gpe {
         return None;
     }
-    let burst = if is_v4(packet) {
+    let first = frames.first()?;
+    let packet = first.bytes().get(L3..)?;
+    let is_v4 = is_v4(packet);
+    // All others are to the same address.
+    let is_common = match is_v4 {
+        true => ingress::is_common_v4(port, first),
+        false => ingress::is_common(port, first),
+    };
+    if !is_common {
+        return None;
+    }
+    let burst = if is_v4 {
         Opening::<{ ipv4::HEADER_LEN }>::of(tables, lisp, packet)?.finish::<F, true>(port, frames)
     } else {
         Opening::<{ ipv6::HEADER_LEN }>::of(tables, lisp, packet)?.finish::<F, false>(port, frames)
@@ -130,8 +140,8 @@ impl<'t, const OUTER: usize> Opening<'t, OUTER> {
         let (mut common, mut came, mut sum) = (0, 0, 0);
         for frame in frames {
             let is_common = match V4 {
-                true => ingress::is_common_v4(port, frame),
-                false => ingress::is_common(port, frame),
+                true => ingress::is_common_v4_but_for_destination(port, frame),
+                false => ingress::is_common_but_for_destination(port, frame),
             };
             if !is_common {
                 break;
@@ -203,31 +213,18 @@ impl<'t, const OUTER: usize> Opening<'t, OUTER> {
     #[inline(always)]
     fn is_to_us<const V4: bool>(&self, outer: &[u8; OUTER], head: &[u8; HEADERS]) -> bool {
         let is_ours = if V4 {
-            outer[0] == 0x45
-                && outer[9] == ipv6::proto::UDP
+            outer[9] == ipv6::proto::UDP
                 && outer[6] & 0x3f == 0
                 && outer[7] == 0
                 && outer[16..] == self.rloc[12..]
         } else {
             outer[6] == ipv6::proto::UDP && outer[24..] == self.rloc
         };
-        let [
-            _,
-            _,
-            port_high,
-            port_low,
-            _,
-            _,
-            sum_high,
-            sum_low,
-            first,
-            ..,
-        ] = *head;
         let last = head.last_chunk().expect("4 of 16 bytes");
         is_ours
-            && u16::from_be_bytes([port_high, port_low]) == dataplane::wire::lisp::DATA_PORT
-            && [sum_high, sum_low] == [0, 0]
-            && first == self.header.0
+            && u16::from_be_bytes([head[2], head[3]]) == DATA_PORT
+            && [head[6], head[7]] == [0, 0]
+            && head[udp::HEADER_LEN] == self.header.0
             && u32::from_ne_bytes(*last) & self.header_mask == self.header.1
     }
 }

@@ -11,13 +11,13 @@ use dataplane::wire::ipv6;
 use dataplane::wire::lisp::DATA_PORT;
 
 use super::alike::Common;
-use super::apart::wrap;
+use super::apart::{wrap, wrap_in};
 use super::{Express, L3, destination_of};
 use crate::fib::HOP_LIMIT;
 use crate::ingress;
 use crate::lisp::flow::{self, Hashed};
 use crate::lisp::node::{self, Encap};
-use crate::lisp::table::LEAF;
+use crate::lisp::table::{LEAF, State};
 use crate::lisp::view::Lisp;
 use crate::tables::{PortTable, Tables};
 
@@ -158,12 +158,24 @@ fn send<F: Frame>(
     leaves: &mut [u32],
     bound: &Bound,
 ) -> Common {
-    let mut common = Common::NONE;
-    let places = bound.numbers.iter().zip(&bound.hashes);
-    for ((frame, leaf), (number, hash)) in frames.iter_mut().zip(leaves).zip(places) {
+    let mut common = match bound.numbers.first() {
+        Some(number) if !frames.is_empty() => {
+            let first = lisp.shared.locator(*number).state();
+            if first.is_v4 {
+                send_one_way::<F, true>(tables, lisp, first, frames, leaves, bound)
+            } else {
+                send_one_way::<F, false>(tables, lisp, first, frames, leaves, bound)
+            }
+        }
+        _ => Common::NONE,
+    };
+    let from = common.frames;
+    let places = bound.numbers.iter().zip(&bound.hashes).skip(from);
+    let rest = frames[from..].iter_mut().zip(&mut leaves[from..]);
+    for ((frame, leaf), (number, hash)) in rest.zip(places) {
         let locator = lisp.shared.locator(*number);
         let (number, next_hop) = node::underlay(tables, locator, *hash);
-        let Some(len) = wrap(lisp, locator, next_hop, *hash, false, frame) else {
+        let Some(len) = wrap(lisp, (locator, next_hop), *hash, false, frame) else {
             break;
         };
         *leaf = number;
@@ -171,4 +183,37 @@ fn send<F: Frame>(
         common.frames += 1;
     }
     common
+}
+
+/// The same for the first packets, as far as they go by the next hop of the first, with an outer header of its family.
+#[inline(always)]
+fn send_one_way<F: Frame, const V4: bool>(
+    tables: &Tables,
+    lisp: &Lisp,
+    first: State,
+    frames: &mut [F],
+    leaves: &mut [u32],
+    bound: &Bound,
+) -> Common {
+    let next_hop = tables.next_hop(first.next_hop);
+    let most = usize::from(next_hop.express_max);
+    let link: [u8; L3] = *next_hop.plain_link();
+    let rules = lisp.rules;
+    let (mut sent, mut sum) = (0, 0);
+    let places = bound.numbers.iter().zip(&bound.hashes);
+    for (frame, (number, hash)) in frames.iter_mut().zip(places) {
+        let locator = lisp.shared.locator(*number);
+        let state = locator.state();
+        if (state.next_hop, state.is_v4) != (first.next_hop, V4) {
+            break;
+        }
+        let limits = (most, usize::from(state.path_mtu));
+        let Some(len) = wrap_in::<F, V4>(rules, locator, limits, &link, *hash, false, frame) else {
+            break;
+        };
+        sum += len as u64; // `as`: a frame's length
+        sent += 1;
+    }
+    leaves[..sent].fill(first.next_hop);
+    Common::of(next_hop, sent, sum)
 }

@@ -475,12 +475,13 @@ pub(crate) fn count_hop(packet: &mut [u8], is_v4: bool, hops: u8, hash: u64) -> 
         })
     } else {
         let header = packet.first_chunk_mut::<{ ipv6::HEADER_LEN }>()?;
-        header[7] = header[7].wrapping_sub(hops);
-        let class = header[0] << 4 | header[1] >> 4;
+        let first = u32::from_be_bytes(*header.first_chunk().expect("4 of 40 bytes"));
+        let hop_limit = header[7].wrapping_sub(hops);
+        header[7] = hop_limit;
         Some(Inner {
             len,
-            class,
-            hop_limit: header[7],
+            class: (first >> 20) as u8, // `as`: 8 of its bits
+            hop_limit,
             hash,
             is_v4,
         })

@@ -137,7 +137,14 @@ pub(super) fn bounds<C: Compare>(
         let first = below
             .checked_sub(1)
             .map_or(0, |before| bound(before).wrapping_add(1));
-        tell(first, if below < bounds { bound(below) } else { u16::MAX });
+        tell(
+            first,
+            if below < bounds {
+                bound(below)
+            } else {
+                u16::MAX
+            },
+        );
     };
     let mut line = word.place();
     if word.form() == BROAD {
