@@ -1,4 +1,5 @@
-//! The short way in two loops for a burst to one service whose flows all go on: where each is remembered, then to its server.
+//! The short way in three loops for a burst to one service whose flows all go on: where each is remembered, which server it
+//! went to, then there.
 //!
 //! Between the loops memory is waited for side by side. As in [`straight`](super::straight) nothing is written to a packet
 //! before all is known of it: the first that is not common, or whose flow does not just go on, is as it was received, and so
@@ -30,6 +31,8 @@ pub(super) struct Sights {
     /// Of packets to be encapsulated: the flow's hash, the same on every box.
     flows: [u64; BURST_MAX],
     roles: [Role; BURST_MAX],
+    /// The server it went to.
+    servers: [u16; BURST_MAX],
     /// Of full NAT: the session that most likely is its.
     places: [Option<Place>; BURST_MAX],
 }
@@ -40,6 +43,7 @@ impl Sights {
             hashes: [0; BURST_MAX],
             flows: [0; BURST_MAX],
             roles: [Role::Later; BURST_MAX],
+            servers: [0; BURST_MAX],
             places: [None; BURST_MAX],
         }
     }
@@ -75,7 +79,12 @@ impl Express {
         if next_hop.kind != Kind::Service {
             return None;
         }
-        let aim = Scout::new(steer, memory).aim(next_hop.first)?;
+        let aim = Scout::new(steer, memory).aim(next_hop.first, &service)?;
+        let look = match aim.way() {
+            Way::Plain => look::<F, false, false>,
+            Way::Encapsulated => look::<F, true, false>,
+            _ => look::<F, false, true>,
+        };
         let seen = look(port, &aim, &service, frames, &mut self.sights);
         let mut burst = Burst {
             tables,
@@ -84,7 +93,11 @@ impl Express {
             sights: &mut self.sights,
             counters,
         };
-        let (frames, leaves) = (&mut frames[..seen], &mut self.leaves[..seen]);
+        let known = match aim.way() {
+            Way::Session => seen,
+            _ => burst.recall(seen),
+        };
+        let (frames, leaves) = (&mut frames[..known], &mut self.leaves[..known]);
         let common = match aim.way() {
             Way::Plain => burst.lead::<F, false>(&service, frames, leaves),
             Way::Translated => burst.lead::<F, true>(&service, frames, leaves),
@@ -103,7 +116,7 @@ impl Express {
 
 /// First loop: how many are common and to the service, and where their flows are remembered.
 #[inline(never)] // so that what the loop needs stands in registers
-fn look<F: Frame>(
+fn look<F: Frame, const SEALED: bool, const REWRITTEN: bool>(
     port: &PortTable,
     aim: &Aim<'_>,
     service: &[u8; 16],
@@ -123,7 +136,7 @@ fn look<F: Frame>(
         {
             break;
         }
-        let Some(sight) = aim.sight::<L3>(frame.bytes()) else {
+        let Some(sight) = aim.sight::<L3, SEALED, REWRITTEN>(frame.bytes()) else {
             break;
         };
         (*hash, *flow, *role) = (sight.hash, sight.flow, sight.role);
@@ -142,6 +155,29 @@ struct Burst<'a> {
 }
 
 impl Burst<'_> {
+    /// Second loop: the server to which each flow went, waited for; of how many one is known.
+    #[inline(always)]
+    fn recall(&mut self, seen: usize) -> usize {
+        let (steer, memory, now) = self.looked_at;
+        let flows = steer.goes_on(memory, now);
+        let Sights {
+            hashes,
+            roles,
+            servers,
+            ..
+        } = &mut *self.sights;
+        let mut known = 0;
+        for ((server, hash), role) in servers.iter_mut().zip(hashes).zip(roles).take(seen) {
+            let Some(number) = flows.recall(*hash, *role) else {
+                break;
+            };
+            flows.prefetch(number);
+            *server = number;
+            known += 1;
+        }
+        known
+    }
+
     /// By what is remembered, as they are or (`NAT`) to the server's address.
     #[inline(always)]
     fn lead<F: Frame, const NAT: bool>(
@@ -158,9 +194,9 @@ impl Burst<'_> {
         let (steer, memory, now) = self.looked_at;
         let flows = steer.goes_on(memory, now);
         let mut common = Common::NONE;
-        let sights = self.sights.hashes.iter().zip(&self.sights.roles);
-        for ((frame, leaf), (hash, role)) in frames.iter_mut().zip(leaves).zip(sights) {
-            let Some(ready) = flows.server_of(*hash, *role, self.aim.pool()) else {
+        let servers = &self.sights.servers;
+        for ((frame, leaf), server) in frames.iter_mut().zip(leaves).zip(servers) {
+            let Some(ready) = flows.ready(*server, self.aim.pool()) else {
                 break;
             };
             let bytes = frame.bytes_mut();
@@ -189,11 +225,10 @@ impl Burst<'_> {
         let (steer, memory, now) = self.looked_at;
         let flows = steer.goes_on(memory, now);
         let mut common = Common::NONE;
-        let sights = self.sights.hashes.iter().zip(&self.sights.roles);
-        let sights = sights.zip(&self.sights.flows);
-        for ((frame, leaf), ((hash, role), flow)) in frames.iter_mut().zip(leaves).zip(sights) {
+        let sights = self.sights.servers.iter().zip(&self.sights.flows);
+        for ((frame, leaf), (server, flow)) in frames.iter_mut().zip(leaves).zip(sights) {
             let came = frame.bytes().len();
-            let Some(ready) = flows.server_of(*hash, *role, self.aim.pool()) else {
+            let Some(ready) = flows.ready(*server, self.aim.pool()) else {
                 break;
             };
             let to = self.tables.next_hop(ready.next_hop);

@@ -67,12 +67,9 @@ impl Hashed {
     /// Of the first 32 bytes.
     #[inline(always)]
     pub(crate) fn new(seed: u64, addresses: &[u8]) -> Self {
-        let mut words = [0; 4];
-        for (word, bytes) in words.iter_mut().zip(addresses.as_chunks().0) {
-            *word = u64::from_ne_bytes(*bytes);
-        }
-        let [a, b, c, d] = words;
-        Self(fold(a ^ seed, b ^ MULTIPLIERS[0]) ^ fold(c ^ MULTIPLIERS[1], d ^ seed))
+        let (source, destination) = addresses.split_first_chunk().unwrap_or((&[0; 16], &[]));
+        let destination = destination.first_chunk().unwrap_or(&[0; 16]);
+        HashedTo::new(seed, destination).from(seed, source)
     }
 
     /// With what tells flows between them apart.
@@ -86,6 +83,32 @@ impl Hashed {
     pub(crate) fn scattered(self, last: u64, seed: u64) -> u64 {
         scatter(self.0 ^ last, seed)
     }
+}
+
+/// The part of [`Hashed`] that is the destination's, for many packets to one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HashedTo(u64);
+
+impl HashedTo {
+    #[inline(always)]
+    pub(crate) fn new(seed: u64, destination: &[u8; 16]) -> Self {
+        let [c, d] = halves(destination);
+        Self(fold(c ^ MULTIPLIERS[1], d ^ seed))
+    }
+
+    /// With the source.
+    #[inline(always)]
+    pub(crate) fn from(self, seed: u64, source: &[u8; 16]) -> Hashed {
+        let [a, b] = halves(source);
+        Hashed(fold(a ^ seed, b ^ MULTIPLIERS[0]) ^ self.0)
+    }
+}
+
+/// Both halves of an address, as they stand in a packet.
+#[inline(always)]
+fn halves(address: &[u8; 16]) -> [u64; 2] {
+    let (halves, _) = address.as_chunks();
+    [0, 1].map(|half: usize| u64::from_ne_bytes(halves[half]))
 }
 
 /// What an IPv6 packet adds to its addresses when the header is not followed by ports.

@@ -3,6 +3,7 @@
 //! Whatever is not common about a packet, its service or its flow is found out by [`Steer::key`] and [`Steer::choose`].
 
 use dataplane::counters::WorkerCounters;
+use dataplane::prefetch;
 use dataplane::reason::DropReason;
 use dataplane::wire::checksum::{self, Sum};
 use dataplane::wire::ipv6::{self, proto};
@@ -15,7 +16,7 @@ use super::sessions::{Place, Sessions};
 use super::spec::{Affinity, Mode};
 use super::view::{Entry, Server, Steer, place_of};
 use crate::fib::NextHop;
-use crate::lisp::flow::Hashed;
+use crate::lisp::flow::{Hashed, HashedTo};
 
 /// Bytes of the shortest packet that is common: IPv6 and UDP.
 const SHORTEST: usize = ipv6::HEADER_LEN + udp::HEADER_LEN;
@@ -191,9 +192,10 @@ impl<'a> Scout<'a> {
         }
     }
 
-    /// What is the same for all packets to the first service of an address; `None`: none of them is common.
+    /// What is the same for all packets to the first service of an address, which is `service`; `None`: none of them is
+    /// common.
     #[inline(always)]
-    pub(crate) fn aim(&self, address: u32) -> Option<Aim<'a>> {
+    pub(crate) fn aim(&self, address: u32, service: &[u8; 16]) -> Option<Aim<'a>> {
         let address = self.steer.addresses.get(address as usize)?; // `as`: u32 to index
         let entry = address.first.filter(|entry| entry.way != Way::Odd)?;
         let flows = self.steer.flows;
@@ -203,6 +205,7 @@ impl<'a> Scout<'a> {
         };
         Some(Aim {
             entry,
+            to: HashedTo::new(flow::SEED, service),
             seed: self.steer.seed,
             lines,
         })
@@ -239,6 +242,7 @@ impl<'a> Scout<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Aim<'a> {
     entry: Entry,
+    to: HashedTo,
     seed: u64,
     lines: Lines<'a>,
 }
@@ -257,16 +261,29 @@ impl Aim<'_> {
     }
 
     /// What a packet to that service says of its flow, and waits for what is remembered of it like [`Scout::prefetch`];
-    /// `None`: it is not common.
+    /// `None`: it is not common. What is `SEALED` is encapsulated, and needs [`Sight::flow`]; what is `REWRITTEN` is
+    /// translated, and needs a checksum.
     #[inline(always)]
-    pub(crate) fn sight<const L3: usize>(&self, frame: &[u8]) -> Option<Sight> {
+    pub(crate) fn sight<const L3: usize, const SEALED: bool, const REWRITTEN: bool>(
+        &self,
+        frame: &[u8],
+    ) -> Option<Sight> {
         let common = Common::of::<L3>(frame)?;
-        if !self.entry.takes(common.protocol, Some(common.port())) {
+        let is_common = self.entry.takes(common.protocol, Some(common.port()))
+            && (common.has_checksum || !REWRITTEN);
+        if !is_common {
             return None;
         }
-        let sight = common.sight(&self.entry, self.seed)?;
-        self.lines.prefetch(sight.hash);
-        Some(sight)
+        let source = common.header[8..].first_chunk().expect("16 of 48 bytes");
+        let addresses = self.to.from(flow::SEED, source);
+        let last = flow::last_of(common.protocol, common.ports);
+        let hash = addresses.scattered(last, self.seed);
+        self.lines.prefetch(hash);
+        Some(Sight {
+            hash,
+            flow: if SEALED { addresses.with(last) } else { 0 },
+            role: common.role,
+        })
     }
 }
 
@@ -282,8 +299,27 @@ impl<'a> GoesOn<'a> {
     /// The server of the flow that is remembered there, if it is one of them, and of that pool.
     #[inline(always)]
     pub(crate) fn server_of(&self, hash: u64, role: Role, pool: u16) -> Option<&'a Ready> {
+        self.ready(self.recall(hash, role)?, pool)
+    }
+
+    /// The number of the server to which the flow went that is remembered there, if it is one of them.
+    #[inline(always)]
+    pub(crate) fn recall(&self, hash: u64, role: Role) -> Option<u16> {
         let stage = steady_stage(role)?;
-        let number = self.lines.steady(hash, stage, self.now)?;
+        self.lines.steady(hash, stage, self.now)
+    }
+
+    /// What [`GoesOn::ready`] reads is waited for while others are recalled.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, number: u16) {
+        if let Some(ready) = self.ready.get(place_of(number)) {
+            prefetch::read(ready);
+        }
+    }
+
+    /// The server with this number, if it is of that pool.
+    #[inline(always)]
+    pub(crate) fn ready(&self, number: u16, pool: u16) -> Option<&'a Ready> {
         let ready = self.ready.get(place_of(number))?;
         ((ready.number, ready.pool) == (number, pool)).then_some(ready)
     }
