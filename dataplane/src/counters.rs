@@ -131,13 +131,16 @@ pub struct WorkerCounters {
     /// Decapsulated, frames as they came.
     pub lisp_decap: Traffic,
     /// By server.
-    pub servers: Box<[ServerCounters]>,
+    pub servers: Box<ServerTable>,
     /// Of all services.
     pub steer: SteerCounters,
     drops: [Cell; DropReason::COUNT],
     punts: [Cell; PuntReason::COUNT],
     punts_refused: [Cell; PuntReason::COUNT],
 }
+
+/// One for each server.
+pub type ServerTable = [ServerCounters; SERVERS_MAX];
 
 impl WorkerCounters {
     /// All zero.
@@ -156,9 +159,7 @@ impl WorkerCounters {
             rules: (0..RULES_MAX).map(|_| RuleCounters::default()).collect(),
             lisp_encap: Traffic::default(),
             lisp_decap: Traffic::default(),
-            servers: (0..SERVERS_MAX)
-                .map(|_| ServerCounters::default())
-                .collect(),
+            servers: Box::new(std::array::from_fn(|_| ServerCounters::default())),
             steer: SteerCounters::default(),
             drops: std::array::from_fn(|_| Cell::default()),
             punts: std::array::from_fn(|_| Cell::default()),

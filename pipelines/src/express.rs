@@ -421,7 +421,11 @@ impl Express {
 /// ([`NextHop::express_max_untranslated`]), or out of hops.
 #[inline(always)]
 fn plain_mut(bytes: &mut [u8], most: u16) -> Option<(&mut [u8; L3], &mut [u8])> {
+    // The other lengths asked for follow from this one.
     let is_short = bytes.len() <= usize::from(most);
+    if bytes.len() < L3 + ipv6::HEADER_LEN {
+        return None;
+    }
     let (link, packet) = bytes.split_first_chunk_mut::<L3>()?;
     let has_hops = *packet.get(HOP_LIMIT)? > 1;
     (is_short && has_hops).then_some((link, packet))

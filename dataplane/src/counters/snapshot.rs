@@ -353,7 +353,7 @@ mod tests {
             set(&traffic.packets);
             set(&traffic.bytes);
         }
-        for server in &counters.servers {
+        for server in counters.servers.iter() {
             set(&server.traffic.packets);
             set(&server.traffic.bytes);
             set(&server.flows);

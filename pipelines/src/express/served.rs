@@ -11,7 +11,7 @@ use dataplane::node::Node;
 use dataplane::wire::checksum::{self, Sum};
 
 use super::alike::Common;
-use super::{Express, L3, destination_of, header_of, plain_mut, send};
+use super::{Express, Finished, L3, destination_of, header_of, plain_mut, send};
 use crate::fib::Kind;
 use crate::ingress::{self, ORDINARY};
 use crate::npt66::Direction;
@@ -19,8 +19,8 @@ use crate::steer::flow::Role;
 use crate::steer::memory::Memory;
 use crate::steer::node::Steering;
 use crate::steer::sessions::Place;
-use crate::steer::spot::{Aim, Scout, Way};
-use crate::steer::view::{Steer, count_packet};
+use crate::steer::spot::{Aim, SHORTEST, Scout, Way};
+use crate::steer::view::{Steer, count_packet, count_packet_in};
 use crate::steer::{encap, full, rewrite};
 use crate::tables::{PortTable, Tables};
 
@@ -86,6 +86,9 @@ impl Express {
             _ => look::<F, false, true>,
         };
         let seen = look(port, &aim, &service, frames, &mut self.sights);
+        for hash in &self.sights.hashes[..seen] {
+            aim.prefetch(*hash);
+        }
         let mut burst = Burst {
             tables,
             looked_at: (steer, memory, steer.now()),
@@ -131,6 +134,10 @@ fn look<F: Frame, const SEALED: bool, const REWRITTEN: bool>(
         .zip(&mut sights.flows)
         .zip(&mut sights.roles);
     for (frame, ((hash, flow), role)) in frames.iter().zip(sights) {
+        // Shorter ones are found out below as well: this is the only length to compare.
+        if frame.bytes().len() < L3 + SHORTEST {
+            break;
+        }
         if !ingress::is_common_but_for_destination(port, frame)
             || header_of(frame).map(destination_of) != Some(*service)
         {
@@ -139,7 +146,10 @@ fn look<F: Frame, const SEALED: bool, const REWRITTEN: bool>(
         let Some(sight) = aim.sight::<L3, SEALED, REWRITTEN>(frame.bytes()) else {
             break;
         };
-        (*hash, *flow, *role) = (sight.hash, sight.flow, sight.role);
+        (*hash, *role) = (sight.hash, sight.role);
+        if SEALED {
+            *flow = sight.flow;
+        }
         seen += 1;
     }
     seen
@@ -193,7 +203,8 @@ impl Burst<'_> {
         };
         let (steer, memory, now) = self.looked_at;
         let flows = steer.goes_on(memory, now);
-        let mut common = Common::NONE;
+        let counted = &*self.counters.servers;
+        let (mut led, mut finished) = (0, Finished::default());
         let servers = &self.sights.servers;
         for ((frame, leaf), server) in frames.iter_mut().zip(leaves).zip(servers) {
             let Some(ready) = flows.ready(*server, self.aim.pool()) else {
@@ -212,11 +223,14 @@ impl Burst<'_> {
             }
             send(link, packet, &ready.link);
             *leaf = ready.next_hop;
-            count_packet(ready.number, len, self.counters);
-            common.finished.add_marked(ready.marks, len);
-            common.frames += 1;
+            count_packet_in(ready.number(), len, counted);
+            finished.add_marked(ready.marks, len);
+            led += 1;
         }
-        common
+        Common {
+            frames: led,
+            finished,
+        }
     }
 
     /// In one of our packets.
@@ -232,13 +246,13 @@ impl Burst<'_> {
                 break;
             };
             let to = self.tables.next_hop(ready.next_hop);
-            let sealed = steer.tunnel(ready.number);
+            let sealed = steer.tunnel(ready.number());
             let sealed = sealed.and_then(|tunnel| encap::seal(tunnel, to, *flow, frame));
             let Some(len) = sealed else {
                 break;
             };
             *leaf = ready.next_hop;
-            count_packet(ready.number, came, self.counters);
+            count_packet(ready.number(), came, self.counters);
             common.finished.add(to, len);
             common.frames += 1;
         }

@@ -105,8 +105,8 @@ impl Express {
             }
             let (number, next_hop) =
                 if let Some(ready) = flows.server_of(spot.sight.hash, spot.sight.role, spot.pool) {
-                    count_packet(ready.number, spot.len(), counters);
-                    (ready.number, ready.next_hop)
+                    count_packet(ready.number(), spot.len(), counters);
+                    (ready.number(), ready.next_hop)
                 } else {
                     let packet = frame.bytes().get(L3..).unwrap_or(&[]);
                     let address = tables.next_hop(*leaf).first;
@@ -158,11 +158,11 @@ impl Express {
             let spot = &self.spots[index];
             if let Some(frame) = frames.get_mut(index)
                 && let Some(ready) = flows.server_of(spot.sight.hash, spot.sight.role, spot.pool)
-                && let Some(tunnel) = steer.tunnel(ready.number)
+                && let Some(tunnel) = steer.tunnel(ready.number())
                 && let next_hop = tables.next_hop(ready.next_hop)
                 && let Some(len) = encap::seal(tunnel, next_hop, spot.sight.flow, frame)
             {
-                count_packet(ready.number, spot.len(), counters);
+                count_packet(ready.number(), spot.len(), counters);
                 self.settled.add(next_hop, len);
                 self.leaves[index] = ready.next_hop;
                 self.sealed |= 1 << index;

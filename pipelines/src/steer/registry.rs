@@ -19,6 +19,7 @@ use super::spec::{
     Affinity, Mode, PoolSpec, Ports, Protocol, SERVERS_MAX, SOURCES_MAX, ServerSpec, ServiceSpec,
     Settings, State,
 };
+use super::spot::Ready;
 use super::spot::Way;
 use super::view::{
     Address, Clock, Entry, PLACE_BITS, Pool, Server, Source, Split, Steer, place_of,
@@ -297,7 +298,7 @@ impl Registry {
             pools: pools.collect(),
             limits: limits.collect(),
             splits: splits.into(),
-            ready: Box::default(),
+            ready: Ready::none(),
             servers: servers.into(),
             tunnels: tunnels.into(),
             returns: self.returns(),

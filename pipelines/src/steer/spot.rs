@@ -13,13 +13,13 @@ use super::flow::{self, Role};
 use super::memory::{Lines, Memory, Stage};
 use super::rewrite::End;
 use super::sessions::{Place, Sessions};
-use super::spec::{Affinity, Mode};
-use super::view::{Entry, Server, Steer, place_of};
+use super::spec::{Affinity, Mode, SERVERS_MAX};
+use super::view::{Entry, Filter, Server, Steer, place_of};
 use crate::fib::NextHop;
 use crate::lisp::flow::{Hashed, HashedTo};
 
 /// Bytes of the shortest packet that is common: IPv6 and UDP.
-const SHORTEST: usize = ipv6::HEADER_LEN + udp::HEADER_LEN;
+pub(crate) const SHORTEST: usize = ipv6::HEADER_LEN + udp::HEADER_LEN;
 
 /// How packets of an entry are steered as long as they are common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,9 +96,8 @@ impl Spot {
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Ready {
-    /// 0: there is none.
-    pub(crate) number: u16,
-    pool: u16,
+    /// Its number and, above, its pool; 0: there is none.
+    who: u32,
     /// Index of its next hop, of which the rest of this half is a copy.
     pub(crate) next_hop: u32,
     /// [`NextHop::marks`].
@@ -117,8 +116,7 @@ pub(crate) struct Ready {
 
 impl Ready {
     const NONE: Self = Self {
-        number: 0,
-        pool: 0,
+        who: 0,
         next_hop: 0,
         marks: 0,
         link: [0; ethernet::HEADER_LEN],
@@ -129,14 +127,29 @@ impl Ready {
         is_translated: false,
     };
 
+    /// No server.
+    pub(super) fn none() -> Box<[Self; SERVERS_MAX]> {
+        Box::new([Self::NONE; SERVERS_MAX])
+    }
+
+    /// Its number.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> u16 {
+        self.who as u16 // `as`: the lower half
+    }
+
+    #[inline(always)]
+    fn who(number: u16, pool: u16) -> u32 {
+        u32::from(number) | u32::from(pool) << 16
+    }
+
     /// By place.
-    fn all(servers: &[Option<Server>], next_hops: &[NextHop]) -> Box<[Self]> {
+    fn all(servers: &[Option<Server>], next_hops: &[NextHop]) -> Box<[Self; SERVERS_MAX]> {
         let ready = |server: &Option<Server>| {
             let server = server.filter(|server| server.state.keeps_flows())?;
             let next_hop = next_hops.get(server.next_hop as usize)?; // `as`: u32 to index
             Some(Self {
-                number: server.number,
-                pool: server.pool,
+                who: Self::who(server.number, server.pool),
                 next_hop: server.next_hop,
                 marks: next_hop.marks,
                 link: *next_hop.plain_link(),
@@ -147,10 +160,11 @@ impl Ready {
                 is_translated: server.translated.is_some(),
             })
         };
-        let ready = servers
-            .iter()
-            .map(|server| ready(server).unwrap_or(Self::NONE));
-        ready.collect()
+        let mut all = Self::none();
+        for (place, server) in all.iter_mut().zip(servers) {
+            *place = ready(server).unwrap_or(Self::NONE);
+        }
+        all
     }
 
     /// What takes the place of the service, and the sum of its address, if anything does.
@@ -205,6 +219,7 @@ impl<'a> Scout<'a> {
         };
         Some(Aim {
             entry,
+            filter: entry.filter(),
             to: HashedTo::new(flow::SEED, service),
             seed: self.steer.seed,
             lines,
@@ -242,6 +257,7 @@ impl<'a> Scout<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Aim<'a> {
     entry: Entry,
+    filter: Filter,
     to: HashedTo,
     seed: u64,
     lines: Lines<'a>,
@@ -260,7 +276,13 @@ impl Aim<'_> {
         self.entry.pool
     }
 
-    /// What a packet to that service says of its flow, and waits for what is remembered of it like [`Scout::prefetch`];
+    /// What is remembered there is waited for.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.lines.prefetch(hash);
+    }
+
+    /// What a packet to that service says of its flow;
     /// `None`: it is not common. What is `SEALED` is encapsulated, and needs [`Sight::flow`]; what is `REWRITTEN` is
     /// translated, and needs a checksum.
     #[inline(always)]
@@ -269,7 +291,7 @@ impl Aim<'_> {
         frame: &[u8],
     ) -> Option<Sight> {
         let common = Common::of::<L3>(frame)?;
-        let is_common = self.entry.takes(common.protocol, Some(common.port()))
+        let is_common = self.filter.takes(common.protocol, common.port())
             && (common.has_checksum || !REWRITTEN);
         if !is_common {
             return None;
@@ -277,10 +299,8 @@ impl Aim<'_> {
         let source = common.header[8..].first_chunk().expect("16 of 48 bytes");
         let addresses = self.to.from(flow::SEED, source);
         let last = flow::last_of(common.protocol, common.ports);
-        let hash = addresses.scattered(last, self.seed);
-        self.lines.prefetch(hash);
         Some(Sight {
-            hash,
+            hash: addresses.scattered(last, self.seed),
             flow: if SEALED { addresses.with(last) } else { 0 },
             role: common.role,
         })
@@ -291,7 +311,7 @@ impl Aim<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct GoesOn<'a> {
     lines: Lines<'a>,
-    ready: &'a [Ready],
+    ready: &'a [Ready; SERVERS_MAX],
     now: u16,
 }
 
@@ -312,16 +332,14 @@ impl<'a> GoesOn<'a> {
     /// What [`GoesOn::ready`] reads is waited for while others are recalled.
     #[inline(always)]
     pub(crate) fn prefetch(&self, number: u16) {
-        if let Some(ready) = self.ready.get(place_of(number)) {
-            prefetch::read(ready);
-        }
+        prefetch::read(&self.ready[place_of(number)]);
     }
 
     /// The server with this number, if it is of that pool.
     #[inline(always)]
     pub(crate) fn ready(&self, number: u16, pool: u16) -> Option<&'a Ready> {
-        let ready = self.ready.get(place_of(number))?;
-        ((ready.number, ready.pool) == (number, pool)).then_some(ready)
+        let ready = &self.ready[place_of(number)];
+        (ready.who == Ready::who(number, pool)).then_some(ready)
     }
 }
 

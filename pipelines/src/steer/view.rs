@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use dataplane::counters::WorkerCounters;
+use dataplane::counters::{ServerTable, WorkerCounters};
 use dataplane::reason::DropReason;
 use dataplane::table::maglev::Maglev;
 use dataplane::wire::checksum::{self, Sum};
@@ -17,13 +17,15 @@ use super::health::Answers;
 use super::memory::{Kept, Memory, Stage};
 use super::returns::Returns;
 use super::rewrite::End;
-use super::spec::{Affinity, Limits, Mode, Protocol, State, WhenDown};
+use super::spec::{Affinity, Limits, Mode, Protocol, SERVERS_MAX, State, WhenDown};
 use super::spot::{Ready, Way};
 use crate::lisp::flow::scatter;
 
 /// Bits of a server's number that are its place; the others tell it from those who had the place before.
 pub(super) const PLACE_BITS: u32 = 10;
 const PLACE_MASK: u16 = (1 << PLACE_BITS) - 1;
+
+const _: () = assert!(SERVERS_MAX == 1 << PLACE_BITS);
 
 /// A server's place among the counters.
 #[inline(always)]
@@ -96,6 +98,21 @@ impl Entry {
         (self.first, self.last) == (0, u16::MAX)
     }
 
+    /// The same as [`Entry::takes`] for many packets with ports.
+    #[inline(always)]
+    pub(super) fn filter(&self) -> Filter {
+        let (protocol, protocol_mask) = match self.protocol {
+            Protocol::Any => (0, 0),
+            Protocol::Number(number) => (number, u8::MAX),
+        };
+        Filter {
+            protocol,
+            protocol_mask,
+            first: self.first,
+            span: self.last.saturating_sub(self.first),
+        }
+    }
+
     #[inline(always)]
     pub(super) fn takes(&self, protocol: u8, port: Option<u16>) -> bool {
         let is_protocol = match self.protocol {
@@ -107,6 +124,24 @@ impl Entry {
                 Some(port) => self.first <= port && port <= self.last,
                 None => self.takes_all(),
             }
+    }
+}
+
+/// Which packets an entry takes that have ports.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Filter {
+    protocol: u8,
+    protocol_mask: u8,
+    first: u16,
+    /// Ports after the first.
+    span: u16,
+}
+
+impl Filter {
+    #[inline(always)]
+    pub(super) fn takes(self, protocol: u8, port: u16) -> bool {
+        (protocol ^ self.protocol) & self.protocol_mask == 0
+            && port.wrapping_sub(self.first) <= self.span
     }
 }
 
@@ -178,7 +213,7 @@ pub(crate) struct Steer {
     /// By place.
     pub(super) servers: Box<[Option<Server>]>,
     /// Of those that keep flows what one more packet of these needs, by place.
-    pub(super) ready: Box<[Ready]>,
+    pub(super) ready: Box<[Ready; SERVERS_MAX]>,
     /// What is put before packets to each, by place; `None`: nothing.
     pub(super) tunnels: Box<[Option<Tunnel>]>,
     pub(crate) returns: Returns,
@@ -505,10 +540,15 @@ fn count_kept(kept: Kept, counters: &WorkerCounters) {
 /// A packet goes to the server with this number.
 #[inline(always)]
 pub(crate) fn count_packet(number: u16, bytes: usize, counters: &WorkerCounters) {
-    if let Some(of_server) = counters.servers.get(place_of(number)) {
-        of_server.traffic.packets.add(1);
-        of_server.traffic.bytes.add(bytes as u64); // `as`: a frame's length
-    }
+    count_packet_in(number, bytes, &counters.servers);
+}
+
+/// The same for a loop that keeps at hand where counters are.
+#[inline(always)]
+pub(crate) fn count_packet_in(number: u16, bytes: usize, servers: &ServerTable) {
+    let of_server = &servers[place_of(number)];
+    of_server.traffic.packets.add(1);
+    of_server.traffic.bytes.add(bytes as u64); // `as`: a frame's length
 }
 
 /// A flow begins with this server, or comes from another.
