@@ -36,6 +36,11 @@ pub trait RxQueue: Send {
     type Frame: Frame;
     /// Append at most `limit` received frames to `burst` and say how many; never blocks.
     fn receive(&mut self, burst: &mut Burst<Self::Frame>, limit: usize) -> usize;
+
+    /// Whether this core itself writes packets while it receives them, so that they need not be waited for afterwards.
+    fn copies(&self) -> bool {
+        false
+    }
 }
 
 /// One transmit queue, owned by exactly one worker.

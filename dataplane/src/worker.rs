@@ -112,6 +112,8 @@ struct Source<F> {
     queue: Box<dyn RxQueue<Frame = F>>,
     /// Whether frames are dealt out to all workers.
     is_spread: bool,
+    /// [`RxQueue::copies`].
+    copies: bool,
 }
 
 /// What a worker is made of.
@@ -191,11 +193,11 @@ impl<F: Frame, P: Pipeline<F>> Worker<F, P> {
             }
             moved += received;
             // Lengths stand in the descriptors, which the receive function has just written; the packets may still be far.
-            let mut bytes = 0;
-            for frame in &self.burst {
-                frame.prefetch_data();
-                bytes += frame.bytes().len() as u64; // `as`: a length
+            if !source.copies {
+                self.burst.iter().for_each(Frame::prefetch_data);
             }
+            let lengths = self.burst.iter().map(|frame| frame.bytes().len() as u64); // `as`: a length
+            let bytes = lengths.sum();
             let rx = &self.out.counters().port(source.port).rx;
             rx.packets.add(received as u64); // `as`: at most BURST_MAX
             rx.bytes.add(bytes);

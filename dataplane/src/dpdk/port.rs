@@ -324,7 +324,7 @@ impl Port {
     /// [`Port::start`]: what DPDK's fast path points to changes then.
     pub fn take_rx_queue(&mut self, index: u16) -> Option<DpdkRxQueue> {
         self.take(index, |port| &mut port.rx_free)
-            .then(|| DpdkRxQueue::new(Arc::clone(&self.open), index))
+            .then(|| DpdkRxQueue::new(Arc::clone(&self.open), index, &self.info.driver))
     }
 
     /// A transmit queue, to whoever asks first; otherwise as [`Port::take_rx_queue`].

@@ -15,7 +15,10 @@ use super::mbuf::Mbuf;
 use super::port::OpenPort;
 
 /// A receive queue of a started port.
-pub struct DpdkRxQueue(Queue);
+pub struct DpdkRxQueue {
+    queue: Queue,
+    copies: bool,
+}
 
 /// A transmit queue of a started port.
 pub struct DpdkTxQueue(Queue);
@@ -46,14 +49,21 @@ impl Queue {
 }
 
 impl DpdkRxQueue {
-    pub(super) fn new(port: Arc<OpenPort>, index: u16) -> Self {
-        Self(Queue::new(port, index))
+    pub(super) fn new(port: Arc<OpenPort>, index: u16, driver: &str) -> Self {
+        Self {
+            queue: Queue::new(port, index),
+            // Of net_null nobody writes any, and no other core has its buffers.
+            copies: matches!(
+                driver,
+                "net_pcap" | "net_null" | "net_tap" | "net_af_packet" | "net_memif"
+            ),
+        }
     }
 
     /// The device it belongs to.
     #[must_use]
     pub fn device(&self) -> &str {
-        self.0.port.device()
+        self.queue.port.device()
     }
 }
 
@@ -81,7 +91,7 @@ impl RxQueue for DpdkRxQueue {
         }
         let Queue {
             fast_path, index, ..
-        } = self.0;
+        } = self.queue;
         // Volatile, because a driver that recovers its device swaps these behind our back.
         // SAFETY: an entry of a static array, aligned.
         let receive = unsafe { (&raw const (*fast_path).rx_pkt_burst).read_volatile() };
@@ -106,6 +116,10 @@ impl RxQueue for DpdkRxQueue {
         // SAFETY: so many more are filled in.
         unsafe { burst.set_len(held + received) };
         received
+    }
+
+    fn copies(&self) -> bool {
+        self.copies
     }
 }
 

@@ -193,6 +193,7 @@ pub(super) fn build<F: Frame, P: Pipeline<F>>(
         for (queue, owner) in port.receive.into_iter().zip(receivers) {
             sources[owner].push(Source {
                 port: port.id,
+                copies: queue.copies(),
                 queue,
                 is_spread,
             });

@@ -21,6 +21,9 @@ use crate::lisp::table::{LEAF, State};
 use crate::lisp::view::Lisp;
 use crate::tables::{PortTable, Tables};
 
+/// Bytes of the shortest frame with ports.
+const SHORTEST: usize = L3 + ipv6::HEADER_LEN + 4;
+
 /// Scratch space: what the steps tell each other of frame `i`.
 pub(super) struct Bound {
     /// The flow's hash.
@@ -84,6 +87,10 @@ impl Express {
         let mut admitted = 0;
         let places = self.destinations.iter_mut().zip(&mut self.bound.hashes);
         for (frame, (destination, hash)) in frames.iter().zip(places) {
+            // Shorter ones are found out below as well: this is the only length to compare.
+            if frame.bytes().len() < SHORTEST {
+                break;
+            }
             if !ingress::is_common(port, frame) {
                 break;
             }
