@@ -159,5 +159,53 @@ pub fn update(old_checksum: u16, old_bytes: &[u8], new_bytes: &[u8]) -> u16 {
     (Sum::word(!old_checksum) + -sum(old_bytes) + sum(new_bytes)).checksum()
 }
 
+/// What changes in a sum, in 16 bits: for many checksums that change alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change(u16);
+
+impl Change {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+
+    /// What comes.
+    #[must_use]
+    #[inline]
+    pub const fn of(sum: Sum) -> Self {
+        Self(sum.fold().to_be())
+    }
+
+    /// A word that comes, in host order.
+    #[must_use]
+    #[inline]
+    pub const fn word(value: u16) -> Self {
+        Self(value.to_be())
+    }
+}
+
+impl Neg for Change {
+    type Output = Self;
+
+    /// What came goes again.
+    #[inline]
+    fn neg(self) -> Self {
+        Self(!self.0)
+    }
+}
+
+/// A checksum as it stands in a packet, after at most 2^15 changes, some of which are not [`Change::NONE`] (RFC 1624 3,
+/// equation 3). The caller decides what a zero means.
+#[must_use]
+#[inline(always)] // three instructions and one more for each change
+pub fn changed<const N: usize>(checksum: [u8; 2], changes: [Change; N]) -> [u8; 2] {
+    let start = u32::from(!u16::from_ne_bytes(checksum));
+    // Another 0: all ones, so that what sums up to zero is no zero bits.
+    let sum = changes
+        .iter()
+        .fold(start + 0xffff, |sum, change| sum + u32::from(change.0));
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    (!sum as u16).to_ne_bytes() // `as`: at most 0xffff after the last fold
+}
+
 #[cfg(test)]
 mod tests;

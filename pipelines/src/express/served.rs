@@ -8,7 +8,7 @@
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::{BURST_MAX, Frame};
 use dataplane::node::Node;
-use dataplane::wire::checksum::{self, Sum};
+use dataplane::wire::checksum::{self, Change};
 
 use super::alike::Common;
 use super::{Express, Finished, L3, destination_of, header_of, plain_mut, send};
@@ -197,9 +197,9 @@ impl Burst<'_> {
         leaves: &mut [u32],
     ) -> Common {
         let gone = if NAT {
-            -checksum::sum(service)
+            -Change::of(checksum::sum(service))
         } else {
-            Sum::ZERO
+            Change::NONE
         };
         let (steer, memory, now) = self.looked_at;
         let flows = steer.goes_on(memory, now);
@@ -216,10 +216,10 @@ impl Burst<'_> {
                 break;
             };
             if NAT {
-                let Some((end, sum)) = ready.end() else {
+                let Some((end, come)) = ready.end() else {
                     break;
                 };
-                rewrite::destination(packet, &end, sum + gone);
+                rewrite::destination(packet, &end, [gone, come]);
             }
             send(link, packet, &ready.link);
             *leaf = ready.next_hop;

@@ -9,7 +9,7 @@
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::Frame;
 use dataplane::reason::DropReason;
-use dataplane::wire::checksum::Sum;
+use dataplane::wire::checksum::Change;
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{ext, icmpv6, tcp};
 
@@ -342,7 +342,11 @@ pub(crate) fn outward_whole(steer: &Steer, session: &Session<'_>) -> Option<Whol
         source: source.address,
         destination: target.address,
         ports: [session.place.port, target.port],
-        changed: session.change() + source.sum + Sum::word(session.place.port),
+        changes: [
+            session.change(),
+            source.change,
+            Change::word(session.place.port),
+        ],
     })
 }
 
@@ -423,7 +427,7 @@ pub(crate) fn answer(
         source: tuple.service,
         destination: tuple.client,
         ports: [tuple.service_port, tuple.client_port],
-        changed: -(session.change() + source.sum + Sum::word(place.port)),
+        changes: [-session.change(), -source.change, -Change::word(place.port)],
     })
 }
 

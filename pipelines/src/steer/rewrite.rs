@@ -5,7 +5,7 @@
 //! quotes. Checksums are updated by what changed and never computed anew: a packet that was damaged stays so.
 
 use dataplane::reason::DropReason;
-use dataplane::wire::checksum::{Sum, sum};
+use dataplane::wire::checksum::{self, Change, Sum, sum};
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{ext, icmpv6, tcp, udp};
 
@@ -46,7 +46,7 @@ pub(crate) struct Whole {
     pub(crate) destination: [u8; 16],
     /// Source, then destination.
     pub(crate) ports: [u16; 2],
-    pub(crate) changed: Sum,
+    pub(crate) changes: [Change; 3],
 }
 
 /// Where things stand in an upper-layer header.
@@ -95,17 +95,22 @@ pub(crate) fn common(packet: &mut [u8], ends: &Ends) {
 
 /// The same as [`common`] of the destination, when what its address changes in a sum is known.
 #[inline(always)]
-pub(crate) fn destination(packet: &mut [u8], end: &End, changed: Sum) {
+pub(crate) fn destination(packet: &mut [u8], end: &End, changes: [Change; 2]) {
     let Some((header, payload, at)) = with_checksum(packet) else {
         return;
     };
     let is_udp = header[6] == proto::UDP;
     header[DESTINATION..].copy_from_slice(&end.address);
-    let mut changed = changed;
-    if let Some(port) = end.port {
-        changed += replace(payload, 2, &port.to_be_bytes());
+    let [gone, come] = changes;
+    if let Some(port) = end.port
+        && let Some([_, _, place @ ..]) = payload.first_chunk_mut::<4>()
+    {
+        let before = u16::from_be_bytes(std::mem::replace(place, port.to_be_bytes()));
+        let ports = [-Change::word(before), Change::word(port)];
+        follow(payload, at, [gone, come, ports[0], ports[1]], is_udp);
+    } else {
+        follow(payload, at, changes, is_udp);
     }
-    update(payload, at, changed, is_udp);
 }
 
 /// The same as [`common`] of both ends.
@@ -121,7 +126,7 @@ pub(crate) fn whole(packet: &mut [u8], whole: &Whole) {
     if let Some(ports) = payload.first_chunk_mut() {
         *ports = [source[0], source[1], destination[0], destination[1]];
     }
-    update(payload, at, whole.changed, is_udp);
+    follow(payload, at, whole.changes, is_udp);
 }
 
 /// The header of a packet that [`is_common`], what follows, and where in that its checksum stands.
@@ -314,6 +319,18 @@ fn update(bytes: &mut [u8], at: usize, changed: Sum, zero_is_none: bool) {
         *place = match checksum {
             0 if zero_is_none => [0xff; 2],
             _ => checksum.to_be_bytes(),
+        };
+    }
+}
+
+/// The same as [`update`] by changes, some of which are not none.
+#[inline(always)]
+fn follow<const N: usize>(bytes: &mut [u8], at: usize, changes: [Change; N], zero_is_none: bool) {
+    let place = bytes.get_mut(at..);
+    if let Some(place) = place.and_then(|place| place.first_chunk_mut::<2>()) {
+        *place = match checksum::changed(*place, changes) {
+            [0, 0] if zero_is_none => [0xff; 2],
+            checksum => checksum,
         };
     }
 }

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use dataplane::prefetch;
 use dataplane::table::region::{Line, Region};
 use dataplane::table::slots::Slots;
-use dataplane::wire::checksum::{self, Sum};
+use dataplane::wire::checksum::{self, Change, Sum};
 
 use super::memory::{LINES_BITS, Lines, SLOTS, Stage};
 
@@ -207,8 +207,8 @@ impl Session<'_> {
 
     /// What the server in the place of the service, and nothing in the place of the client, change in a sum.
     #[inline(always)]
-    pub(crate) fn change(&self) -> Sum {
-        Sum::word((self.word(STATE) >> CHANGE_AT) as u16) // `as`: 16 bits of it
+    pub(crate) fn change(&self) -> Change {
+        Change::word((self.word(STATE) >> CHANGE_AT) as u16) // `as`: 16 bits of it
     }
 
     /// Whether it is the one to which a slot with this key leads.

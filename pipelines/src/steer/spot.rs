@@ -5,7 +5,7 @@
 use dataplane::counters::WorkerCounters;
 use dataplane::prefetch;
 use dataplane::reason::DropReason;
-use dataplane::wire::checksum::{self, Sum};
+use dataplane::wire::checksum::{self, Change};
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{ethernet, tcp, udp};
 
@@ -106,9 +106,9 @@ pub(crate) struct Ready {
     pub(crate) link: [u8; ethernet::HEADER_LEN],
     /// [`NextHop::express_max_untranslated`].
     pub(crate) most: u16,
-    /// Of one that is translated to: what its packets are sent to, and the sum of the address.
+    /// Of one that is translated to: what its packets are sent to, and what the address adds to a sum.
     address: [u8; 16],
-    sum: Sum,
+    change: Change,
     /// 0: the packet's.
     port: u16,
     is_translated: bool,
@@ -122,7 +122,7 @@ impl Ready {
         link: [0; ethernet::HEADER_LEN],
         most: 0,
         address: [0; 16],
-        sum: Sum::ZERO,
+        change: Change::NONE,
         port: 0,
         is_translated: false,
     };
@@ -155,7 +155,7 @@ impl Ready {
                 link: *next_hop.plain_link(),
                 most: next_hop.express_max_untranslated,
                 address: server.address,
-                sum: checksum::sum(&server.address),
+                change: Change::of(checksum::sum(&server.address)),
                 port: server.translated.unwrap_or(0),
                 is_translated: server.translated.is_some(),
             })
@@ -167,14 +167,14 @@ impl Ready {
         all
     }
 
-    /// What takes the place of the service, and the sum of its address, if anything does.
+    /// What takes the place of the service, and what its address adds to a sum, if anything does.
     #[inline(always)]
-    pub(crate) fn end(&self) -> Option<(End, Sum)> {
+    pub(crate) fn end(&self) -> Option<(End, Change)> {
         let end = End {
             address: self.address,
             port: (self.port != 0).then_some(self.port),
         };
-        self.is_translated.then_some((end, self.sum))
+        self.is_translated.then_some((end, self.change))
     }
 }
 

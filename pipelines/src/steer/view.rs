@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use dataplane::counters::{ServerTable, WorkerCounters};
 use dataplane::reason::DropReason;
 use dataplane::table::maglev::Maglev;
-use dataplane::wire::checksum::{self, Sum};
+use dataplane::wire::checksum::{self, Change};
 use ipnet::Ipv6Net;
 
 use super::encap::Tunnel;
@@ -190,7 +190,7 @@ impl Server {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source {
     pub(super) address: [u8; 16],
-    pub(super) sum: Sum,
+    pub(super) change: Change,
 }
 
 impl Source {
@@ -198,7 +198,7 @@ impl Source {
         let address = address.octets();
         Self {
             address,
-            sum: checksum::sum(&address),
+            change: Change::of(checksum::sum(&address)),
         }
     }
 }

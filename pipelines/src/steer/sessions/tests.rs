@@ -139,12 +139,16 @@ proptest! {
             session.move_to(&target(server), Stage::Connected, 9);
             prop_assert_eq!((session.tuple(), session.target()), (tuple, target(server)));
             prop_assert!(session.is_steady(Stage::Connected, 9));
-            let changed = session.change() + checksum::sum(&source) + Sum::word(place.port);
-            let ways = [
-                ((client, service), ((source, place.port), server), changed),
-                ((server, (source, place.port)), (service, client), -changed),
+            let changes = [
+                session.change(),
+                Change::of(checksum::sum(&source)),
+                Change::word(place.port),
             ];
-            for (before, after, changed) in ways {
+            let ways = [
+                ((client, service), ((source, place.port), server), changes),
+                ((server, (source, place.port)), (service, client), changes.map(|change| -change)),
+            ];
+            for (before, after, changes) in ways {
                 let packet = Packet::anywhere().ipv6(before.0.0.into(), before.1.0.into());
                 let mut slow = match is_tcp {
                     true => packet.tcp(before.0.1, before.1.1, &data),
@@ -158,7 +162,7 @@ proptest! {
                     source: after.0.0,
                     destination: after.1.0,
                     ports: [after.0.1, after.1.1],
-                    changed,
+                    changes,
                 };
                 rewrite::whole(&mut fast, &whole);
                 prop_assert_eq!(fast, slow);
