@@ -267,31 +267,39 @@ impl Burst<'_> {
         for (hash, place) in sights.take(frames.len()) {
             *place = steer.guess(memory, *hash);
         }
-        let mut common = Common::NONE;
+        let flows = steer.goes_on(memory, now);
+        let counted = &*self.counters.servers;
+        let (mut sent, mut finished) = (0, Finished::default());
         let sights = self.sights.places.iter().zip(&self.sights.roles);
         for ((frame, leaf), (place, role)) in frames.iter_mut().zip(leaves).zip(sights) {
             let bytes = frame.bytes_mut();
             let len = bytes.len();
             let packet = bytes.get(L3..).unwrap_or(&[]);
-            let known =
-                place.and_then(|place| full::known(steer, memory, (*role, place), packet, now));
-            let Some((session, server)) = known else {
+            let Some(place) = *place else {
+                break;
+            };
+            let Some(session) = full::kept(steer, memory, (*role, place), packet, now) else {
+                break;
+            };
+            let Some(ready) = flows.ready_of(session.number()) else {
                 break;
             };
             let Some(ends) = full::outward_whole(steer, &session) else {
                 break;
             };
-            let to = self.tables.next_hop(server.next_hop);
-            let Some((link, packet)) = plain_mut(bytes, to.express_max_untranslated) else {
+            let Some((link, packet)) = plain_mut(bytes, ready.most) else {
                 break;
             };
             rewrite::whole(packet, &ends);
-            send(link, packet, to.plain_link());
-            *leaf = server.next_hop;
-            count_packet(server.number, len, self.counters);
-            common.finished.add(to, len);
-            common.frames += 1;
+            send(link, packet, &ready.link);
+            *leaf = ready.next_hop;
+            count_packet_in(ready.number(), len, counted);
+            finished.add_marked(ready.marks, len);
+            sent += 1;
         }
-        common
+        Common {
+            frames: sent,
+            finished,
+        }
     }
 }

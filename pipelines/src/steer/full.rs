@@ -455,6 +455,36 @@ pub(crate) fn known<'s>(
     Some((session, server))
 }
 
+/// The same as [`known`] without the server, for many packets of flows most of which had one in this second.
+#[inline(always)]
+pub(crate) fn kept<'s>(
+    steer: &'s Steer,
+    memory: &'s Memory,
+    (role, place): (Role, Place),
+    packet: &[u8],
+    now: u16,
+) -> Option<Session<'s>> {
+    let session = memory.sessions().guessed(place, packet)?;
+    let is_steady = steady_stage(role).is_some_and(|stage| session.is_steady(stage, now));
+    if is_steady {
+        return Some(session);
+    }
+    kept_anew(steer, memory, (role, place), packet, now)
+}
+
+#[cold]
+#[inline(never)]
+fn kept_anew<'s>(
+    steer: &'s Steer,
+    memory: &'s Memory,
+    (role, place): (Role, Place),
+    packet: &[u8],
+    now: u16,
+) -> Option<Session<'s>> {
+    let (session, _) = known(steer, memory, (role, place), packet, now)?;
+    Some(session)
+}
+
 /// Translate what a server answers to its source address `source`; it is then looked up again.
 pub(super) fn back<F: Frame>(
     steer: &Steer,

@@ -328,10 +328,12 @@ fn update(bytes: &mut [u8], at: usize, changed: Sum, zero_is_none: bool) {
 fn follow<const N: usize>(bytes: &mut [u8], at: usize, changes: [Change; N], zero_is_none: bool) {
     let place = bytes.get_mut(at..);
     if let Some(place) = place.and_then(|place| place.first_chunk_mut::<2>()) {
-        *place = match checksum::changed(*place, changes) {
-            [0, 0] if zero_is_none => [0xff; 2],
+        // As a number: two bytes would be compared one by one.
+        let checksum = match u16::from_ne_bytes(checksum::changed(*place, changes)) {
+            0 if zero_is_none => 0xffff,
             checksum => checksum,
         };
+        *place = checksum.to_ne_bytes();
     }
 }
 

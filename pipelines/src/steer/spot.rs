@@ -335,6 +335,13 @@ impl<'a> GoesOn<'a> {
         prefetch::read(&self.ready[place_of(number)]);
     }
 
+    /// The server with this number, of any pool.
+    #[inline(always)]
+    pub(crate) fn ready_of(&self, number: u16) -> Option<&'a Ready> {
+        let ready = &self.ready[place_of(number)];
+        (ready.number() == number).then_some(ready)
+    }
+
     /// The server with this number, if it is of that pool.
     #[inline(always)]
     pub(crate) fn ready(&self, number: u16, pool: u16) -> Option<&'a Ready> {
