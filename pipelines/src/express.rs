@@ -34,6 +34,7 @@ use crate::steer;
 use crate::steer::memory::Memory;
 use crate::steer::spot::Spot;
 use crate::tables::{Fib, PortTable, Tables};
+use crate::words::joined;
 use alike::Common;
 
 mod alike;
@@ -524,16 +525,6 @@ fn header_of<F: Frame>(frame: &F) -> Option<&[u8; ipv6::HEADER_LEN]> {
 #[inline(always)]
 fn header_mut(bytes: &mut [u8]) -> Option<&mut [u8; ipv6::HEADER_LEN]> {
     bytes.get_mut(L3..)?.first_chunk_mut()
-}
-
-/// An address of its two halves, as they stand in a packet.
-#[inline(always)]
-fn joined(halves: [u64; 2]) -> [u8; 16] {
-    let mut address = [0; 16];
-    for (bytes, half) in address.chunks_exact_mut(8).zip(halves) {
-        bytes.copy_from_slice(&half.to_ne_bytes());
-    }
-    address
 }
 
 #[inline(always)]

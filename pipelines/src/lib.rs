@@ -22,6 +22,7 @@ pub mod steer;
 pub mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod words;
 
 pub use edge::{Edge, NODE_NAMES};
 pub use fib::{Kind, NextHop};

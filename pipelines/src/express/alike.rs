@@ -7,12 +7,13 @@ use dataplane::counters::WorkerCounters;
 use dataplane::frame::Frame;
 use dataplane::wire::ipv6;
 
-use super::{Express, Finished, L3, destination_of, header_mut, joined};
+use super::{Express, Finished, L3, destination_of, header_mut};
 use crate::fib::{HOP_LIMIT, NextHop};
 use crate::ingress;
 use crate::npt66::node;
 use crate::npt66::{Direction, Quick, translate_common};
 use crate::tables::{PortTable, Tables};
+use crate::words::joined;
 
 /// The first frames of a burst, which are finished.
 #[derive(Debug, Clone, Copy)]

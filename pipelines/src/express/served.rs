@@ -33,8 +33,8 @@ pub(super) struct Sights {
     roles: [Role; BURST_MAX],
     /// The server it went to.
     servers: [u16; BURST_MAX],
-    /// Of full NAT: the session that most likely is its.
-    places: [Option<Place>; BURST_MAX],
+    /// Of full NAT: number of the place where most likely its session is; 0: there is none.
+    places: [u32; BURST_MAX],
 }
 
 impl Sights {
@@ -44,7 +44,7 @@ impl Sights {
             flows: [0; BURST_MAX],
             roles: [Role::Later; BURST_MAX],
             servers: [0; BURST_MAX],
-            places: [None; BURST_MAX],
+            places: [0; BURST_MAX],
         }
     }
 }
@@ -264,8 +264,9 @@ impl Burst<'_> {
     fn translate<F: Frame>(&mut self, frames: &mut [F], leaves: &mut [u32]) -> Common {
         let (steer, memory, now) = self.looked_at;
         let sights = self.sights.hashes.iter().zip(&mut self.sights.places);
+        let (sessions, guesses) = (memory.sessions(), steer.guesses(memory));
         for (hash, place) in sights.take(frames.len()) {
-            *place = steer.guess(memory, *hash);
+            *place = guesses.place_of(*hash);
         }
         let flows = steer.goes_on(memory, now);
         let counted = &*self.counters.servers;
@@ -274,11 +275,11 @@ impl Burst<'_> {
         for ((frame, leaf), (place, role)) in frames.iter_mut().zip(leaves).zip(sights) {
             let bytes = frame.bytes_mut();
             let len = bytes.len();
-            let packet = bytes.get(L3..).unwrap_or(&[]);
-            let Some(place) = *place else {
+            let Some(packet) = bytes.get(L3..).filter(|_| *place != 0) else {
                 break;
             };
-            let Some(session) = full::kept(steer, memory, (*role, place), packet, now) else {
+            let (looked_at, place) = ((memory, sessions), Place::of(*place));
+            let Some(session) = full::kept(steer, looked_at, (*role, place), packet, now) else {
                 break;
             };
             let Some(ready) = flows.ready_of(session.number()) else {

@@ -15,10 +15,12 @@ use crate::steer::memory::Memory;
 use crate::steer::node::Steering;
 use crate::steer::returns::Common;
 use crate::steer::rewrite::{self, Ends};
+use crate::steer::sessions::Place;
 use crate::steer::spot::{Scout, Spot, Way};
 use crate::steer::view::{Server, Steer, count_packet};
 use crate::steer::{encap, full};
 use crate::tables::{PortTable, Tables, VrfId};
+use crate::words::joined;
 
 impl Express {
     /// Lead packets to service addresses to their servers, in steps, so that what is remembered of their flows is waited for
@@ -181,11 +183,12 @@ impl Express {
         frames: &mut [F],
         counters: &WorkerCounters,
     ) {
-        let mut places = [None; BURST_MAX];
+        let mut places = [0; BURST_MAX];
+        let guesses = steer.guesses(memory);
         for index in ones(bits) {
             let spot = &self.spots[index];
             if spot.way == Way::Session {
-                places[index] = steer.guess(memory, spot.sight.hash);
+                places[index] = guesses.place_of(spot.sight.hash);
             }
         }
         let mut answers: ArrayVec<[u8; 16], BURST_MAX> = ArrayVec::new();
@@ -199,9 +202,10 @@ impl Express {
             let packet = bytes.get_mut(L3..).unwrap_or(&mut []);
             let spot = &self.spots[index];
             if spot.way == Way::Session {
-                let Some(place) = places[index] else {
+                if places[index] == 0 {
                     continue;
-                };
+                }
+                let place = Place::of(places[index]);
                 let known = full::known(steer, memory, (spot.sight.role, place), packet, now);
                 let Some((session, server)) = known else {
                     continue;
@@ -229,7 +233,7 @@ impl Express {
                 full::answer(steer, memory, tables.next_hop(*leaf).first, packet, now)
             {
                 rewrite::whole(packet, &ends);
-                answers.push(ends.destination);
+                answers.push(joined(ends.destination));
                 positions.push(index);
             }
         }

@@ -8,6 +8,8 @@
 use dataplane::wire::ext;
 use dataplane::wire::ipv6::{self, proto};
 
+use crate::words::words;
+
 /// Odd, with about as many ones as zeros.
 const MULTIPLIERS: [u64; 3] = [
     0x9e37_79b9_7f4a_7c15,
@@ -92,23 +94,16 @@ pub(crate) struct HashedTo(u64);
 impl HashedTo {
     #[inline(always)]
     pub(crate) fn new(seed: u64, destination: &[u8; 16]) -> Self {
-        let [c, d] = halves(destination);
+        let [c, d] = words(destination);
         Self(fold(c ^ MULTIPLIERS[1], d ^ seed))
     }
 
     /// With the source.
     #[inline(always)]
     pub(crate) fn from(self, seed: u64, source: &[u8; 16]) -> Hashed {
-        let [a, b] = halves(source);
+        let [a, b] = words(source);
         Hashed(fold(a ^ seed, b ^ MULTIPLIERS[0]) ^ self.0)
     }
-}
-
-/// Both halves of an address, as they stand in a packet.
-#[inline(always)]
-fn halves(address: &[u8; 16]) -> [u64; 2] {
-    let (halves, _) = address.as_chunks();
-    [0, 1].map(|half: usize| u64::from_ne_bytes(halves[half]))
 }
 
 /// What an IPv6 packet adds to its addresses when the header is not followed by ports.

@@ -17,7 +17,7 @@ use super::flow::{self, Read, Role};
 use super::memory::{Memory, Stage};
 use super::node;
 use super::rewrite::{self, End, Ends, Whole};
-use super::sessions::{Place, Session, Taken, Target, Tuple};
+use super::sessions::{Place, Session, Sessions, Taken, Target, Tuple};
 use super::spec::{Mode, State};
 use super::spot::steady_stage;
 use super::view::{Key, Server, Steer, count_flow, count_packet, stage};
@@ -337,11 +337,12 @@ fn outward(steer: &Steer, session: &Session<'_>, has_ports: bool) -> Option<Ends
 /// The same of one with ports.
 #[inline(always)]
 pub(crate) fn outward_whole(steer: &Steer, session: &Session<'_>) -> Option<Whole> {
-    let (source, target) = (steer.source(session.place.source)?, session.target());
+    let source = steer.source(session.place.source)?;
+    let (destination, port) = session.server();
     Some(Whole {
-        source: source.address,
-        destination: target.address,
-        ports: [session.place.port, target.port],
+        source: source.words,
+        destination,
+        ports: [session.place.port, port],
         changes: [
             session.change(),
             source.change,
@@ -423,9 +424,10 @@ pub(crate) fn answer(
     };
     let source = steer.source(place.source)?;
     session.renew(answered(session.stage(), role), now);
+    let [client, service] = session.client_and_service();
     Some(Whole {
-        source: tuple.service,
-        destination: tuple.client,
+        source: service,
+        destination: client,
         ports: [tuple.service_port, tuple.client_port],
         changes: [-session.change(), -source.change, -Change::word(place.port)],
     })
@@ -459,12 +461,12 @@ pub(crate) fn known<'s>(
 #[inline(always)]
 pub(crate) fn kept<'s>(
     steer: &'s Steer,
-    memory: &'s Memory,
+    (memory, sessions): (&'s Memory, &'s Sessions),
     (role, place): (Role, Place),
     packet: &[u8],
     now: u16,
 ) -> Option<Session<'s>> {
-    let session = memory.sessions().guessed(place, packet)?;
+    let session = sessions.guessed(place, packet)?;
     let is_steady = steady_stage(role).is_some_and(|stage| session.is_steady(stage, now));
     if is_steady {
         return Some(session);

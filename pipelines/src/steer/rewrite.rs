@@ -9,6 +9,8 @@ use dataplane::wire::checksum::{self, Change, Sum, sum};
 use dataplane::wire::ipv6::{self, proto};
 use dataplane::wire::{ext, icmpv6, tcp, udp};
 
+use crate::words::Words;
+
 const SOURCE: usize = 8;
 const DESTINATION: usize = 24;
 /// Offset of the identifier in an ICMPv6 echo (RFC 4443 4.1).
@@ -42,8 +44,8 @@ impl Ends {
 /// What both ends of a packet with ports are from now on, and what that changes in a sum.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Whole {
-    pub(crate) source: [u8; 16],
-    pub(crate) destination: [u8; 16],
+    pub(crate) source: Words,
+    pub(crate) destination: Words,
     /// Source, then destination.
     pub(crate) ports: [u16; 2],
     pub(crate) changes: [Change; 3],
@@ -120,8 +122,10 @@ pub(crate) fn whole(packet: &mut [u8], whole: &Whole) {
         return;
     };
     let is_udp = header[6] == proto::UDP;
-    header[SOURCE..DESTINATION].copy_from_slice(&whole.source);
-    header[DESTINATION..].copy_from_slice(&whole.destination);
+    let words = whole.source.iter().chain(&whole.destination);
+    for (place, word) in header[SOURCE..].as_chunks_mut().0.iter_mut().zip(words) {
+        *place = word.to_ne_bytes();
+    }
     let [source, destination] = whole.ports.map(u16::to_be_bytes);
     if let Some(ports) = payload.first_chunk_mut() {
         *ports = [source[0], source[1], destination[0], destination[1]];

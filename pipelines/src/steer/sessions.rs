@@ -22,6 +22,7 @@ use dataplane::table::slots::Slots;
 use dataplane::wire::checksum::{self, Change, Sum};
 
 use super::memory::{LINES_BITS, Lines, SLOTS, Stage};
+use crate::words::{Words, joined};
 
 /// Most source addresses of all pools together.
 pub(crate) const SOURCES_MAX: usize = 1 << SOURCES_BITS;
@@ -97,11 +98,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn number(self) -> u32 {
+    pub(crate) fn number(self) -> u32 {
         u32::from(self.source) << 16 | u32::from(self.port)
     }
 
-    fn of(number: u32) -> Self {
+    pub(crate) fn of(number: u32) -> Self {
         Self {
             source: (number >> 16) as u16, // `as`: both halves
             port: number as u16,
@@ -148,10 +149,25 @@ impl Session<'_> {
 
     #[inline(always)]
     fn address(&self, index: usize) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.word(index).to_ne_bytes());
-        bytes[8..].copy_from_slice(&self.word(index + 1).to_ne_bytes());
-        bytes
+        joined(self.pair(index))
+    }
+
+    /// The address that begins with this word.
+    #[inline(always)]
+    fn pair(&self, index: usize) -> Words {
+        [self.word(index), self.word(index + 1)]
+    }
+
+    /// The client's and the service's address.
+    #[inline(always)]
+    pub(crate) fn client_and_service(&self) -> [Words; 2] {
+        [self.pair(0), self.pair(2)]
+    }
+
+    /// The server's address and port.
+    #[inline(always)]
+    pub(crate) fn server(&self) -> (Words, u16) {
+        (self.pair(4), (self.word(PORTS) >> 16) as u16) // `as`: 16 bits of it
     }
 
     #[inline(always)]
@@ -310,6 +326,27 @@ fn state_of(stage: Stage, now: u16) -> u64 {
     (stage as u64) << STAGE_AT | u64::from(now) // `as`: a fieldless enum
 }
 
+/// Where flows most likely are, for many packets.
+#[derive(Clone, Copy)]
+pub(crate) struct Guesses<'s> {
+    sessions: &'s Sessions,
+    lines: Lines<'s>,
+}
+
+impl Guesses<'_> {
+    /// Number of the place of the flow with this hash, which is waited for: the first slot with its half of the hash says.
+    /// 0: none does.
+    #[inline(always)]
+    pub(crate) fn place_of(self, hash: u64) -> u32 {
+        let slots = self.lines.at(hash);
+        let index = slots.matches(key_of(hash)).trailing_zeros();
+        let place = slots.value(index);
+        let place = if index < SLOTS { place } else { 0 };
+        self.sessions.prefetch_place(Place::of(place));
+        place
+    }
+}
+
 /// All flows of one worker: address space from the start, memory as they come.
 pub(crate) struct Sessions {
     shares: Shares,
@@ -365,13 +402,13 @@ impl Sessions {
         prefetch::read(self.at(place).line);
     }
 
-    /// Where the flow with this hash most likely is: the first slot with its half of the hash says.
+    /// What says where the first `flows` most likely are.
     #[inline(always)]
-    pub(crate) fn guess(&self, hash: u64, flows: u32) -> Option<Place> {
-        let slots = self.slots(hash, flows);
-        let index = slots.matches(key_of(hash)).trailing_zeros();
-        let place = slots.value(index);
-        (index < SLOTS && place != 0).then(|| Place::of(place))
+    pub(crate) fn guesses(&self, flows: u32) -> Guesses<'_> {
+        Guesses {
+            sessions: self,
+            lines: self.lines(flows),
+        }
     }
 
     /// The flow at a place that was guessed, if this common packet of a client is of it. It may be over.

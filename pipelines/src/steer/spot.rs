@@ -12,7 +12,7 @@ use dataplane::wire::{ethernet, tcp, udp};
 use super::flow::{self, Role};
 use super::memory::{Lines, Memory, Stage};
 use super::rewrite::End;
-use super::sessions::{Place, Sessions};
+use super::sessions::{Guesses, Sessions};
 use super::spec::{Affinity, Mode, SERVERS_MAX};
 use super::view::{Entry, Filter, Server, Steer, place_of};
 use crate::fib::NextHop;
@@ -418,12 +418,10 @@ impl Steer {
         self.ready = Ready::all(&self.servers, next_hops);
     }
 
-    /// The place of a session whose index has come, to be waited for.
+    /// Where sessions are whose index has come.
     #[inline(always)]
-    pub(crate) fn guess(&self, memory: &Memory, hash: u64) -> Option<Place> {
-        let place = memory.sessions().guess(hash, self.flows)?;
-        memory.sessions().prefetch_place(place);
-        Some(place)
+    pub(crate) fn guesses<'a>(&self, memory: &'a Memory) -> Guesses<'a> {
+        memory.sessions().guesses(self.flows)
     }
 
     /// What tells flows that go on.

@@ -20,6 +20,7 @@ use super::rewrite::End;
 use super::spec::{Affinity, Limits, Mode, Protocol, SERVERS_MAX, State, WhenDown};
 use super::spot::{Ready, Way};
 use crate::lisp::flow::scatter;
+use crate::words::{Words, words};
 
 /// Bits of a server's number that are its place; the others tell it from those who had the place before.
 pub(super) const PLACE_BITS: u32 = 10;
@@ -190,6 +191,7 @@ impl Server {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source {
     pub(super) address: [u8; 16],
+    pub(super) words: Words,
     pub(super) change: Change,
 }
 
@@ -198,6 +200,7 @@ impl Source {
         let address = address.octets();
         Self {
             address,
+            words: words(&address),
             change: Change::of(checksum::sum(&address)),
         }
     }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::super::rewrite::{self, End, Ends, Whole};
 use super::*;
+use crate::words::words;
 
 const FLOWS: u32 = 64;
 
@@ -159,8 +160,8 @@ proptest! {
                 let end = |(address, port)| Some(End { address, port: Some(port) });
                 rewrite::common(&mut slow, &Ends { source: end(after.0), destination: end(after.1) });
                 let whole = Whole {
-                    source: after.0.0,
-                    destination: after.1.0,
+                    source: words(&after.0.0),
+                    destination: words(&after.1.0),
                     ports: [after.0.1, after.1.1],
                     changes,
                 };
