@@ -41,6 +41,7 @@ mod alike;
 mod apart;
 mod decapsulated;
 mod encapsulated;
+mod known;
 mod served;
 mod steering;
 mod straight;
@@ -107,6 +108,7 @@ pub(crate) struct Express {
     encapsulated_behind: u32,
     sights: served::Sights,
     bound: encapsulated::Bound,
+    known: known::Known,
     /// What is only used for frames that differ from the others of their port.
     apart: apart::Apart,
     /// Of frames to service addresses that are common: where their flows are remembered.
@@ -131,6 +133,7 @@ impl Express {
             encapsulated_behind: 0,
             sights: served::Sights::new(),
             bound: encapsulated::Bound::new(),
+            known: known::Known::default(),
             apart: apart::Apart::new(),
             spots: [Spot::NONE; BURST_MAX],
             sealed: 0,

@@ -6,11 +6,13 @@
 
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::Frame;
+use dataplane::port::PortId;
 use dataplane::table::lpm::Range;
 use dataplane::wire::lisp::{DATA_PORT, HEADER_LEN, Header, flags};
 use dataplane::wire::{FromBytes, ipv4, ipv6, udp};
 
 use super::alike::Common;
+use super::known::Known;
 use super::{L3, destination_of};
 use crate::fib::{HOP_LIMIT, NextHop};
 use crate::ingress::{self, ORDINARY};
@@ -28,7 +30,7 @@ const HEADERS: usize = udp::HEADER_LEN + HEADER_LEN;
 pub(super) fn decapsulate<F: Frame>(
     tables: &Tables,
     lisp: &Lisp,
-    port: &PortTable,
+    (ingress, port, known): (PortId, &PortTable, &mut Known),
     frames: &mut [F],
     counters: &WorkerCounters,
 ) -> Option<Common> {
@@ -47,9 +49,11 @@ pub(super) fn decapsulate<F: Frame>(
         return None;
     }
     let burst = if is_v4 {
-        Opening::<{ ipv4::HEADER_LEN }>::of(tables, lisp, packet)?.finish::<F, true>(port, frames)
+        Opening::<{ ipv4::HEADER_LEN }>::of(tables, lisp, (ingress, known), packet)?
+            .finish::<F, true>(port, frames)
     } else {
-        Opening::<{ ipv6::HEADER_LEN }>::of(tables, lisp, packet)?.finish::<F, false>(port, frames)
+        Opening::<{ ipv6::HEADER_LEN }>::of(tables, lisp, (ingress, known), packet)?
+            .finish::<F, false>(port, frames)
     };
     if burst.common.frames > 0 {
         let packets = burst.common.frames as u64; // `as`: at most a burst
@@ -93,7 +97,12 @@ struct Opening<'t, const OUTER: usize> {
 impl<'t, const OUTER: usize> Opening<'t, OUTER> {
     /// Of the first one, which is for us.
     #[inline(always)]
-    fn of(tables: &'t Tables, lisp: &Lisp, packet: &[u8]) -> Option<Self> {
+    fn of(
+        tables: &'t Tables,
+        lisp: &Lisp,
+        (ingress, known): (PortId, &mut Known),
+        packet: &[u8],
+    ) -> Option<Self> {
         let (outer, datagram) = packet.split_first_chunk::<OUTER>()?;
         let (head, inner) = datagram.split_first_chunk::<HEADERS>()?;
         let (header, _) = Header::read_from_prefix(&head[udp::HEADER_LEN..]).ok()?;
@@ -102,7 +111,7 @@ impl<'t, const OUTER: usize> Opening<'t, OUTER> {
         }
         let (_, instance) = lisp.instance(header.instance())?;
         let destination = destination_of(inner.first_chunk()?);
-        let range = tables.fib(instance.vrf).v6.range(&destination)?;
+        let range = known.range(ingress, tables.fib(instance.vrf), &destination)?;
         if range.leaf() & LEAF != 0 {
             return None;
         }

@@ -8,6 +8,7 @@
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::{BURST_MAX, Frame};
 use dataplane::node::Node;
+use dataplane::port::PortId;
 use dataplane::wire::checksum::{self, Change};
 
 use super::alike::Common;
@@ -56,7 +57,7 @@ impl Express {
     pub(super) fn serve<F: Frame>(
         &mut self,
         tables: &Tables,
-        port: &PortTable,
+        (ingress, port): (PortId, &PortTable),
         memory: &Memory,
         frames: &mut [F],
         counters: &WorkerCounters,
@@ -74,7 +75,8 @@ impl Express {
                 return None;
             }
         }
-        let leaf = tables.fib(port.start.vrf).v6.lookup(&service);
+        let fib = tables.fib(port.start.vrf);
+        let leaf = self.known.leaf(ingress, fib, &service);
         let next_hop = tables.next_hop(leaf);
         if next_hop.kind != Kind::Service {
             return None;

@@ -13,6 +13,7 @@ use dataplane::table::lpm::Range;
 
 use super::alike::Common;
 use super::decapsulated::{decapsulate, is_for_us};
+use super::known::Known;
 use super::{Express, L3, header_of};
 use crate::egress::Egress;
 use crate::fib::{HOP_LIMIT, Lookup, NextHop};
@@ -47,15 +48,16 @@ impl Express {
         } else if let Some(lisp) = opens
             && frames.first().is_some_and(|first| is_for_us(lisp, first))
         {
-            decapsulate(tables, lisp, port, frames, counters)
+            let known = &mut self.known;
+            decapsulate(tables, lisp, (ingress, port, known), frames, counters)
         } else if self.served_behind & bit != 0 {
-            self.serve(tables, port, memory, frames, counters)
+            self.serve(tables, (ingress, port), memory, frames, counters)
         } else if port.has_servers || (port.has_rules && opens.is_some()) {
             None
         } else if port.has_rules {
-            straight_in(tables, port, frames, counters)
+            straight_in(tables, (ingress, port, &mut self.known), frames, counters)
         } else {
-            straight_out(tables, port, frames, counters)
+            straight_out(tables, (ingress, port, &mut self.known), frames, counters)
         };
         let common = common.unwrap_or(Common::NONE);
         if common.frames < frames.len() {
@@ -89,7 +91,7 @@ impl Express {
 #[inline(always)]
 fn straight_in<F: Frame>(
     tables: &Tables,
-    port: &PortTable,
+    (ingress, port, known): (PortId, &PortTable, &mut Known),
     frames: &mut [F],
     counters: &WorkerCounters,
 ) -> Option<Common> {
@@ -99,7 +101,7 @@ fn straight_in<F: Frame>(
     // What follows its first 64 bits does not matter where a range is found.
     let mut destination = [0; 16];
     destination[..8].copy_from_slice(&first);
-    let (next_hop, range) = way(tables, port, &destination)?;
+    let (next_hop, range) = way(tables, (ingress, port, known), &destination)?;
     if next_hop.rule_set != 0 {
         return None;
     }
@@ -114,12 +116,12 @@ fn straight_in<F: Frame>(
 #[inline(always)]
 fn straight_out<F: Frame>(
     tables: &Tables,
-    port: &PortTable,
+    (ingress, port, known): (PortId, &PortTable, &mut Known),
     frames: &mut [F],
     counters: &WorkerCounters,
 ) -> Option<Common> {
     let first = header_of(frames.first()?)?.last_chunk()?;
-    let (next_hop, range) = way(tables, port, first)?;
+    let (next_hop, range) = way(tables, (ingress, port, known), first)?;
     let range = range.within(ORDINARY.0, ORDINARY.1)?;
     if tables
         .opens(port)
@@ -145,10 +147,10 @@ fn straight_out<F: Frame>(
 #[inline(always)]
 fn way<'t>(
     tables: &'t Tables,
-    port: &PortTable,
+    (ingress, port, known): (PortId, &PortTable, &mut Known),
     destination: &[u8; 16],
 ) -> Option<(&'t NextHop, Range)> {
-    let range = tables.fib(port.start.vrf).v6.range(destination)?;
+    let range = known.range(ingress, tables.fib(port.start.vrf), destination)?;
     if range.leaf() & LEAF != 0 {
         return None;
     }

@@ -10,6 +10,7 @@ use super::load::Entry;
 use super::node;
 use super::ranges::{self, Range};
 use super::shared::{Arena, Shared, Version};
+use super::stamp::Stamp;
 use super::table::{Shape, Table};
 use super::walk::{self, Key};
 use super::word::RANGES;
@@ -125,7 +126,9 @@ impl<A: Family> Lpm<A> {
     /// When `leaf` is 0 or above [`super::LEAF_MAX`], or `length` longer than an address: both come from our own builders. When the
     /// arena is full.
     pub fn insert(&mut self, network: A, length: u8, leaf: u32) -> Option<u32> {
-        self.table.insert(network.whole(), u32::from(length), leaf)
+        let old = self.table.insert(network.whole(), u32::from(length), leaf);
+        self.table.shared.changes.count();
+        old
     }
 
     /// Remove a prefix; returns the leaf it had.
@@ -133,7 +136,9 @@ impl<A: Family> Lpm<A> {
     /// # Panics
     /// When `length` is longer than an address.
     pub fn remove(&mut self, network: A, length: u8) -> Option<u32> {
-        self.table.remove(network.whole(), u32::from(length))
+        let old = self.table.remove(network.whole(), u32::from(length));
+        self.table.shared.changes.count();
+        old
     }
 
     /// The leaf of exactly this prefix.
@@ -149,6 +154,7 @@ impl<A: Family> Lpm<A> {
     /// As [`Lpm::insert`].
     pub fn load(&mut self, prefixes: impl IntoIterator<Item = (A, u8, u32)>) {
         self.table.load(prefixes.into_iter().map(entry).collect());
+        self.table.shared.changes.count();
     }
 
     /// Make these the only prefixes, published by one store.
@@ -158,6 +164,7 @@ impl<A: Family> Lpm<A> {
     pub fn replace(&mut self, prefixes: impl IntoIterator<Item = (A, u8, u32)>) {
         self.table
             .replace(prefixes.into_iter().map(entry).collect());
+        self.table.shared.changes.count();
     }
 
     /// Every prefix with its leaf, in no order that is promised.
@@ -250,6 +257,13 @@ impl<A: Family> View<A> {
     #[must_use]
     pub fn range(&self, address: &A::Key) -> Option<Range> {
         range(&self.shared, address)
+    }
+
+    /// What a lookup of this thread says after this was read, it would say again while it is the same.
+    #[inline(always)]
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        self.shared.changes.stamp()
     }
 
     /// The version for a batch whose passes are spread over several nodes of a graph: [`View::root_pass`],

@@ -12,6 +12,7 @@
 //! - Once [`Lpm6::insert`] or [`Lpm6::remove`] has returned, and the reader knows it (through a ring, or a published
 //!   table), its lookups show it.
 //! - [`Lpm6::replace`] and a [`Lpm6::load`] that builds anew are one step for all addresses.
+//! - What a lookup or [`View6::range`] said holds while [`View6::stamp`] is what it was before.
 //!
 //! # Rules of reclamation
 //!
@@ -63,6 +64,7 @@ mod retired;
 mod rib;
 mod shared;
 mod slabs;
+mod stamp;
 mod suspects;
 mod table;
 mod tags;
@@ -79,6 +81,7 @@ use super::atomics;
 pub use lookup::{Lpm, Lpm4, Lpm6, View, View4, View6};
 pub use ranges::Range;
 pub use shared::{Arena, Version};
+pub use stamp::Stamp;
 pub use word::LEAF_MAX;
 
 /// What knows how far the readers are. [`super::publish::Publisher`] does.

@@ -13,6 +13,7 @@ use super::cells::{follow, publish};
 use super::hosts::HostArea;
 use super::memory::{Mapping, Memory};
 use super::slabs::Slabs;
+use super::stamp::Changes;
 use super::word::{LINE_CELLS, Word};
 
 /// Memory that tables may have in common: many small ones then share pages. Cloning gives another handle to the same
@@ -93,12 +94,15 @@ pub(super) struct Shared {
     memory: Memory,
     /// The line of the head in the lower half, its top word in the upper.
     now: AtomicU64,
+    pub changes: Changes,
     region: Arc<Region>,
     /// Of the host table's hash.
     pub seed: u64,
     /// What the table still held when its writer went, given back when the last reader goes.
-    left: Mutex<Vec<Block>>,
+    left: Box<Mutex<Vec<Block>>>,
 }
+
+const _: () = assert!(size_of::<Shared>() == 64);
 
 /// Where in a head its cells are.
 const TOP: u32 = 0;
@@ -123,9 +127,10 @@ impl Shared {
             // SAFETY: it stands beside a handle to the region, and nobody takes it from there.
             memory: unsafe { region.mapping.memory() },
             now: AtomicU64::new(now(line, head.top)),
+            changes: Changes::new(),
             region,
             seed,
-            left: Mutex::default(),
+            left: Box::default(),
         };
         shared.write_head(line, head);
         shared

@@ -319,3 +319,26 @@ fn a_range_reaches_as_far_as_its_prefix() {
         assert_eq!(table.range(&host.to_be_bytes()), None);
     }
 }
+
+/// Who keeps an answer by its stamp asks again after every change, and after none of another table.
+#[test]
+fn a_stamp_lasts_as_long_as_the_table() {
+    let (mut table, other) = (Lpm6::new(), Lpm6::new());
+    let view = table.view();
+    let site = Ipv6Addr::from(CHAIN);
+    let mut stamps = vec![other.view().stamp(), view.stamp()];
+    let mut changes: Vec<Box<dyn FnMut(&mut Lpm6)>> = vec![
+        Box::new(move |table| _ = table.insert(site, 48, 1)),
+        Box::new(move |table| _ = table.insert(site, 48, 2)),
+        Box::new(move |table| _ = table.remove(site, 48)),
+        Box::new(move |table| table.load([(site, 48, 3)])),
+        Box::new(move |table| table.replace([(site, 64, 4)])),
+    ];
+    for change in &mut changes {
+        change(&mut table);
+        assert_eq!(view.stamp(), view.stamp());
+        assert!(!stamps.contains(&view.stamp()));
+        stamps.push(view.stamp());
+    }
+    assert_eq!(other.view().stamp(), stamps[0]);
+}
