@@ -84,13 +84,16 @@ fn usual_out() -> Vec<Vec<u8>> {
 fn odd_out() -> Vec<(&'static str, Vec<u8>)> {
     let mut cut = six().udp(ODD, 53, b"data").build();
     cut.truncate(57);
+    let inner = six().udp(ODD, 53, b"").build_ipv6();
+    let once = six().udp(ODD, 4341, &[&[8, 0, 0, 0, 0, 0, 7, 0], &inner[..]].concat());
+    let twice = [&[8, 0, 0, 0, 0, 0, 7, 0], &once.build_ipv6()[..]].concat();
     let mut padded = six().udp(ODD, 53, b"").build();
     padded.extend([0; 6]);
     let mut tagged = six().udp(ODD, 53, b"").build();
     tagged.splice(12..12, [0x81, 0, 0, 5]);
     vec![
         ("out of hops", six().hop_limit(1).udp(ODD, 53, b"").build()),
-        ("without ports", six().raw(59, b"").build()),
+        ("without ports", six().raw(50, &[5; 24]).build()),
         (
             "to nobody",
             between6(HOST6, "2001:db8:dead::1")
@@ -113,6 +116,7 @@ fn odd_out() -> Vec<(&'static str, Vec<u8>)> {
             "from nobody",
             between6("::", FAR6).udp(ODD, 53, b"").build(),
         ),
+        ("encapsulated twice", six().udp(ODD, 4341, &twice).build()),
         (
             "to the port of LISP",
             six().udp(ODD, 4341, &[0x60; 80]).build(),
@@ -169,6 +173,12 @@ fn one_packet_that_differs_changes_nothing_for_those_that_are_encapsulated() {
     for (name, shape, settings, locators) in cases.into_iter().chain([gpe]) {
         for (what, odd) in odd_out() {
             let mut site = Site::new(&shape, settings.clone());
+            // So many that what is no mapping's number would be one's.
+            for number in 0..64 {
+                let other = ip_net(&format!("2001:db8:ff{number:02x}::/48"));
+                site.rib
+                    .set_mapping(EIDS, other, to(&[("2001:db8:bad::1", 1, 1)]));
+            }
             site.map_far(&shape, locators);
             mix(
                 &mut site,
@@ -227,6 +237,38 @@ fn what_changes_between_bursts_counts() {
             (FRAMES, Some(SITE))
         );
     }
+    // Other settings, one after the other.
+    let checksum = Settings {
+        udp_checksum: true,
+        ..settings()
+    };
+    let checked = Settings {
+        check_source_rloc: true,
+        ..settings()
+    };
+    let gpe = Settings {
+        gpe: true,
+        ..settings()
+    };
+    for (settings, passes) in [
+        (checksum, true),
+        (settings(), true),
+        (gpe, true),
+        (settings(), true),
+        (checked, false),
+        (settings(), true),
+    ] {
+        site.rib.set_lisp(Some(settings));
+        site.rebuild(&shape());
+        for _ in 0..3 {
+            assert_eq!(
+                leaves_by(&mut site, SITE, &usual_out()),
+                (FRAMES, Some(UNDERLAY))
+            );
+            let left = if passes { FRAMES } else { 0 };
+            assert_eq!(leaves_by(&mut site, UNDERLAY, &usual_in(RLOC4)).0, left);
+        }
+    }
     // The prefix behind the router is elsewhere now: the table is changed in place.
     let mut builder = shape().builder();
     let hop = Hop {
@@ -279,6 +321,12 @@ fn odd_in(rloc: &str) -> Vec<(&'static str, Vec<u8>)> {
         let udp = if rloc.contains(':') { 54 } else { 34 };
         let at = usize::try_from(udp + at).expect("in the frame");
         frame[at..at + bytes.len()].copy_from_slice(bytes);
+        frame
+    };
+    let summed = |mut frame: Vec<u8>| {
+        frame[24..26].fill(0);
+        let sum = !ones(&frame[14..34]);
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
         frame
     };
     let mut longer = usual();
@@ -384,13 +432,39 @@ fn odd_in(rloc: &str) -> Vec<(&'static str, Vec<u8>)> {
                 .udp(ODD, 53, b"")
                 .build(),
         ),
-        ("from a router's group", changed(-1, &[1])),
+        ("to another RLOC", changed(-1, &[9])),
+        ("to another station", {
+            let link = (0x22, 0x77);
+            Outer { link, ..outer() }.frame(&usual())
+        }),
+        ("from another RLOC", {
+            let other = if rloc.contains(':') {
+                "2001:db8:cafe::8"
+            } else {
+                "203.0.113.8"
+            };
+            let own = if rloc.contains(':') { OWN6 } else { OWN4 };
+            Outer::between(other, own, FROM_ROUTER).frame(&usual())
+        }),
+        ("from a group outside", {
+            let other = if rloc.contains(':') {
+                "ff0e::1"
+            } else {
+                "224.0.0.8"
+            };
+            let own = if rloc.contains(':') { OWN6 } else { OWN4 };
+            Outer::between(other, own, FROM_ROUTER).frame(&usual())
+        }),
     ];
     if rloc == RLOC4 {
-        odd.push(("fragment", changed(-14, &[0x20, 0])));
+        odd.push(("fragment", summed(changed(-14, &[0x20, 0]))));
+        odd.push(("last fragment", summed(changed(-14, &[0, 9]))));
+        odd.push(("not UDP", summed(changed(-11, &[136]))));
         odd.push(("wrong header checksum", changed(-10, &[1, 2])));
         odd.push(("options", changed(-20, &[0x46])));
-        odd.push(("from loopback", changed(-8, &[127, 0, 0, 1])));
+        odd.push(("from loopback", summed(changed(-8, &[127, 0, 0, 1]))));
+    } else {
+        odd.push(("not UDP", changed(-34, &[136])));
     }
     odd
 }
@@ -429,4 +503,47 @@ fn one_packet_that_differs_changes_nothing_for_those_that_are_decapsulated() {
             }
         }
     }
+}
+
+/// D-26: where an own EID prefix is part of a route, others by the same route are no own EIDs.
+#[test]
+fn a_route_may_be_wider_than_the_own_eids() {
+    let mut shape = shape();
+    shape
+        .routes
+        .push((EIDS, "2001:db8:e:2::/63", vec![(0, HOST6)]));
+    shape
+        .routes
+        .retain(|(_, prefix, _)| *prefix != "2001:db8:e:2::/64");
+    let mut settings = settings();
+    settings.instances[0].eids = vec![ip_net("2001:db8:e:2::/64")];
+    for rloc in [RLOC6, RLOC4] {
+        let mut site = Site::new(&shape, settings.clone());
+        let packet = between6(FAR6, "2001:db8:e:3::1").udp(ODD, 53, b"");
+        let odd = Outer::from(rloc).frame(&packet.build_ipv6());
+        mix(&mut site, UNDERLAY, &usual_in(rloc), &odd, rloc);
+    }
+}
+
+/// D-26: an own RLOC is one wherever a route leads.
+#[test]
+fn what_is_forwarded_past_an_own_rloc_is_not_opened_and_what_is_to_it_is() {
+    let mut shape = shape();
+    let vrf = pipelines::tables::VrfId(0);
+    shape
+        .routes
+        .push((vrf, "2001:db8:5::/48", vec![(2, "2001:db8:b::ff")]));
+    let mut settings = settings();
+    settings.own_rlocs.push(ip_address("2001:db8:5::1"));
+    let mut site = Site::new(&shape, settings);
+    let link = || Packet::ethernet(mac(0x22), mac(2));
+    let usual = |number: usize| {
+        let packet = link().ipv6(address(FAR6), address("2001:db8:5::99"));
+        packet.udp(port_of(number), 53, &data(number)).build()
+    };
+    let usual: Vec<_> = (0..FRAMES).map(usual).collect();
+    let packet = between6(FAR6, BEHIND).udp(ODD, 53, b"");
+    let odd = Outer::between(RLOC6, "2001:db8:5::1", FROM_ROUTER).frame(&packet.build_ipv6());
+    mix(&mut site, UNDERLAY, &usual, &odd, "an RLOC in a route");
+    assert_eq!(site.counters().lisp_decap.packets.read(), 6);
 }
