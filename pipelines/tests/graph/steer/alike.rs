@@ -45,6 +45,7 @@ fn one_packet_that_differs_changes_nothing_for_the_others() {
             .udp(1, 443, b"")
             .build(),
         segment(77, SYN),
+        without_checksum(question(3, 64)),
     ];
     let sources = vec![address("2001:db8:a0::1"), address("2001:db8:a0::2")];
     for mode in [
@@ -89,6 +90,63 @@ fn one_packet_that_differs_changes_nothing_for_the_others() {
                     assert_eq!(answered, seen(&mut long.bench, INSIDE, &answers), "{what}");
                     assert!(answered.0.len() >= FRAMES - 1, "{what}");
                 }
+            }
+        }
+    }
+}
+
+/// A UDP frame that says nothing of its checksum.
+fn without_checksum(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[60..62].fill(0);
+    frame
+}
+
+/// Servers that come and go, and services that take other packets, between two bursts of flows that went on.
+#[test]
+fn what_changes_between_bursts_counts() {
+    type Change = fn(&mut Settings);
+    let changes: [(&str, Change); 6] = [
+        ("another server", |settings| {
+            settings.pools[0].servers[1].address = server_address(0x90);
+        }),
+        ("fewer servers", |settings| {
+            settings.pools[0].servers.truncate(2)
+        }),
+        ("a server down", |settings| {
+            settings.pools[0].servers[0].state = State::Down;
+        }),
+        ("other ports", |settings| {
+            settings.services[0].ports = vec![80..=80]
+        }),
+        ("other protocols", |settings| {
+            settings.services[0].protocol = Protocol::Number(TCP);
+        }),
+        ("no service", |settings| settings.services.clear()),
+    ];
+    let usual: Vec<_> = (0..FRAMES).map(|number| question(number, 64)).collect();
+    for mode in [
+        Mode::L2,
+        Mode::Dnat { port: Some(8443) },
+        Mode::FullNat { port: None },
+        Mode::Ip6Ip6 {
+            source: address(INSIDE_ADDRESS),
+        },
+    ] {
+        for (name, change) in changes {
+            let mut pool = pool(servers(5), mode);
+            if matches!(mode, Mode::FullNat { .. }) {
+                pool.sources = vec![address("2001:db8:a0::1"), address("2001:db8:a0::2")];
+            }
+            let [mut short, mut long] = [HeapEdge::new(), HeapEdge::without_express()]
+                .map(|edge| Site::with(pool.clone(), vec![services()[1].clone()], edge));
+            for round in 0..8 {
+                if round == 4 {
+                    short.change(change);
+                    long.change(change);
+                }
+                let seen =
+                    [&mut short, &mut long].map(|site| seen(&mut site.bench, UPLINK, &usual));
+                assert_eq!(seen[0], seen[1], "{mode:?}, {name}, round {round}");
             }
         }
     }
