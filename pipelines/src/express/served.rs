@@ -208,7 +208,7 @@ impl Burst<'_> {
         let counted = &*self.counters.servers;
         let (mut led, mut finished) = (0, Finished::default());
         let servers = &self.sights.servers;
-        for ((frame, leaf), server) in frames.iter_mut().zip(leaves).zip(servers) {
+        for (frame, server) in frames.iter_mut().zip(servers) {
             let Some(ready) = flows.ready(*server, self.aim.pool()) else {
                 break;
             };
@@ -224,10 +224,15 @@ impl Burst<'_> {
                 rewrite::destination(packet, &end, [gone, come]);
             }
             send(link, packet, &ready.link);
-            *leaf = ready.next_hop;
-            count_packet_in(ready.number(), len, counted);
+            count_packet_in(*server, len, counted);
             finished.add_marked(ready.marks, len);
             led += 1;
+        }
+        // Nobody asks by which next hop each of them leaves where all leave by one port.
+        if !finished.ports().is_power_of_two() {
+            for (leaf, server) in leaves.iter_mut().zip(servers).take(led) {
+                *leaf = flows.next_hop_of(*server);
+            }
         }
         Common {
             frames: led,

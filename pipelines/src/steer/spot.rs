@@ -335,6 +335,12 @@ impl<'a> GoesOn<'a> {
         prefetch::read(&self.ready[place_of(number)]);
     }
 
+    /// The next hop to the server with this number, which is [`GoesOn::ready`].
+    #[inline(always)]
+    pub(crate) fn next_hop_of(&self, number: u16) -> u32 {
+        self.ready[place_of(number)].next_hop
+    }
+
     /// The server with this number, of any pool.
     #[inline(always)]
     pub(crate) fn ready_of(&self, number: u16) -> Option<&'a Ready> {
