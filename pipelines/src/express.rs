@@ -49,6 +49,10 @@ mod straight;
 /// Offset of the IPv6 header of an untagged frame.
 const L3: usize = ethernet::HEADER_LEN;
 
+/// Who goes one way by addresses far apart most likely does so again: whether a burst is to addresses of one range is asked
+/// once more after so many.
+const RANGE_PAUSE: u8 = 15;
+
 /// Where finished frames go.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Finished {
@@ -102,6 +106,8 @@ pub(crate) struct Express {
     uplinks_behind: u32,
     /// One bit for each port whose last burst was alike, and to addresses of one range.
     alike_behind: u32,
+    /// Bursts for which that is not asked.
+    range_pause: u8,
     /// One bit for each port whose last burst was to one service, and all of it went the short way to servers.
     served_behind: u32,
     /// One bit for each port whose last burst was all encapsulated.
@@ -129,6 +135,7 @@ impl Express {
             rules_in: [NO_RULE; BURST_MAX],
             uplinks_behind: 0,
             alike_behind: 0,
+            range_pause: 0,
             served_behind: 0,
             encapsulated_behind: 0,
             sights: served::Sights::new(),
@@ -240,8 +247,12 @@ impl Express {
                 Common::NONE
             };
             if common.frames == burst.len() {
-                if self.is_one_range(tables.fib(start.vrf), burst.len()) {
+                if self.range_pause > 0 {
+                    self.range_pause -= 1;
+                } else if self.is_one_range(tables.fib(start.vrf), burst.len()) {
                     self.alike_behind |= bit;
+                } else {
+                    self.range_pause = RANGE_PAUSE;
                 }
                 common.finished
             } else if self.uplinks_behind & bit != 0 {

@@ -43,11 +43,11 @@
 //! # Figures
 //!
 //! Real table of 279,855 prefixes: 21 MB with a leaf for each origin, 44 MB with one for each prefix. A table of ten
-//! prefixes: about 1 KiB, and as much for the writer. A host: 32 to 50 bytes, the first one 704. A lookup: 3 or 4
-//! loads; a change: a few microseconds, and a microsecond more for each /32 below a short prefix; tens of microseconds
-//! where the form of a dense node changes, milliseconds where the large root comes or goes, or the host table grows. A
-//! full table is one whose nodes fill 4 GiB: the next insertion panics; the number of prefixes is for the configuration
-//! to limit, long before.
+//! prefixes: about 1 KiB, and as much for the writer; one of 1,024 or more has 4 MiB for its root. A host: 32 to 50
+//! bytes, the first one 704. A lookup: 3 or 4 loads; a change: a few microseconds, and a microsecond more for each /32
+//! below a short prefix; tens of microseconds where the form of a dense node changes, milliseconds where the large root
+//! comes or goes, or the host table grows. A full table is one whose nodes fill 4 GiB: the next insertion panics; the
+//! number of prefixes is for the configuration to limit, long before.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
