@@ -10,6 +10,9 @@ use crate::bench::*;
 const FRAMES: usize = 33;
 /// A host behind a router of the site.
 const BEHIND: &str = "2001:db8:e:2::30";
+/// Locators of a mapping: address, priority, weight.
+type Locators<'a> = &'a [(&'a str, u8, u8)];
+
 /// The client's port of frames that are no usual ones.
 const ODD: u16 = 1;
 
@@ -159,7 +162,7 @@ fn one_packet_that_differs_changes_nothing_for_those_that_are_encapsulated() {
         "2001:db8:cafe::2/128",
         vec![(2, "2001:db8:b::ff")],
     ));
-    let cases: [(&str, Shape, Settings, &[(&str, u8, u8)]); 8] = [
+    let cases: [(&str, Shape, Settings, Locators); 8] = [
         ("IPv6", shape(), settings(), &[(RLOC6, 1, 1)]),
         ("IPv4", shape(), settings(), &[(RLOC4, 1, 1)]),
         ("two", shape(), settings(), &two),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::table::lpm::word::{BROAD, DIRECT, INDEX, LINE};
-use crate::table::lpm::{Arena, Grace};
+use crate::table::lpm::{Arena, Grace, View6};
 
 const CHAIN: u128 = 0x2001_0db8_0123_4567_89ab_cdef_0246_8ace;
 
@@ -327,18 +327,20 @@ fn a_stamp_lasts_as_long_as_the_table() {
     let view = table.view();
     let site = Ipv6Addr::from(CHAIN);
     let mut stamps = vec![other.view().stamp(), view.stamp()];
-    let mut changes: Vec<Box<dyn FnMut(&mut Lpm6)>> = vec![
-        Box::new(move |table| _ = table.insert(site, 48, 1)),
-        Box::new(move |table| _ = table.insert(site, 48, 2)),
-        Box::new(move |table| _ = table.remove(site, 48)),
-        Box::new(move |table| table.load([(site, 48, 3)])),
-        Box::new(move |table| table.replace([(site, 64, 4)])),
-    ];
-    for change in &mut changes {
-        change(&mut table);
+    let mut changed = |view: &View6| {
         assert_eq!(view.stamp(), view.stamp());
         assert!(!stamps.contains(&view.stamp()));
         stamps.push(view.stamp());
-    }
+    };
+    table.insert(site, 48, 1);
+    changed(&view);
+    table.insert(site, 48, 2);
+    changed(&view);
+    table.remove(site, 48);
+    changed(&view);
+    table.load([(site, 48, 3)]);
+    changed(&view);
+    table.replace([(site, 64, 4)]);
+    changed(&view);
     assert_eq!(other.view().stamp(), stamps[0]);
 }
