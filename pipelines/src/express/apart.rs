@@ -8,14 +8,13 @@ use dataplane::counters::WorkerCounters;
 use dataplane::frame::{BURST_MAX, Frame};
 use dataplane::wire::{ipv4, ipv6};
 
+use super::encapsulated::seal;
 use super::{Express, Finished, HOP_LIMIT, L3, admit_odd, destination_of, finish_odd, header_mut};
-use crate::fib::NextHop;
 use crate::ingress;
 use crate::lisp::decap;
-use crate::lisp::encap::{self, V4_LEN, V6_LEN};
 use crate::lisp::node as steps;
-use crate::lisp::table::{LEAF, Locator};
-use crate::lisp::view::{Lisp, Rules, Way};
+use crate::lisp::table::LEAF;
+use crate::lisp::view::{Lisp, Way};
 use crate::meta::{Family, Meta, NO_RULE, Next};
 use crate::npt66::node::Walk;
 use crate::steer::memory::Memory;
@@ -473,81 +472,6 @@ impl Express {
             Err(next) => self.leave(index, next, meta),
         }
     }
-}
-
-/// Encapsulate a packet whose locator and next hop are known, if nothing about it is odd: the frame is then finished, and
-/// this long. Else it is as it was.
-#[inline(always)]
-fn seal<F: Frame>(
-    lisp: &Lisp,
-    locator: Locator<'_>,
-    next_hop: &NextHop,
-    hash: u64,
-    family: Family,
-    frame: &mut F,
-    is_ours: impl Fn(&[u8]) -> bool,
-) -> Option<usize> {
-    let is_v4 = family == Family::V4;
-    let packet = frame.bytes().get(L3..)?;
-    let hop_limit = *packet.get(if is_v4 { ipv4::TTL_OFFSET } else { HOP_LIMIT })?;
-    let is_plain =
-        hop_limit > 1 && !lisp.is_too_deep(packet, is_v4) && !lisp.udp_checksum && is_ours(packet);
-    if !is_plain {
-        return None;
-    }
-    wrap(lisp, (locator, next_hop), hash, is_v4, frame)
-}
-
-/// The same for a packet about which nothing is odd, unless it be its length.
-#[inline(always)]
-pub(super) fn wrap<F: Frame>(
-    lisp: &Lisp,
-    (locator, next_hop): (Locator<'_>, &NextHop),
-    hash: u64,
-    is_v4: bool,
-    frame: &mut F,
-) -> Option<usize> {
-    let state = locator.state();
-    // A next hop that takes no frame at all is none to a neighbour.
-    let most = usize::from(next_hop.express_max);
-    let limits = (most, usize::from(state.path_mtu));
-    let link = next_hop.plain_link();
-    if state.is_v4 {
-        wrap_in::<F, true>(lisp.rules, locator, limits, link, hash, is_v4, frame)
-    } else {
-        wrap_in::<F, false>(lisp.rules, locator, limits, link, hash, is_v4, frame)
-    }
-}
-
-/// The same with an outer header that is IPv4 (`V4`) or IPv6, in a frame and a packet that are no longer than this.
-#[inline(always)]
-pub(super) fn wrap_in<F: Frame, const V4: bool>(
-    rules: Rules,
-    locator: Locator<'_>,
-    (most, path_mtu): (usize, usize),
-    link: &[u8; L3],
-    hash: u64,
-    is_v4: bool,
-    frame: &mut F,
-) -> Option<usize> {
-    let overhead = if V4 { V4_LEN } else { V6_LEN };
-    let len = frame.bytes().len() + overhead;
-    if len > most || len > L3 + path_mtu {
-        return None;
-    }
-    let bytes = frame.prepend(overhead).ok()?;
-    let (front, rest) = bytes.split_first_chunk_mut::<L3>()?;
-    if V4 {
-        let (headers, packet) = rest.split_first_chunk_mut()?;
-        let inner = steps::count_hop(packet, is_v4, 1, hash)?;
-        encap::write_v4(rules, locator, &inner, headers);
-    } else {
-        let (headers, packet) = rest.split_first_chunk_mut()?;
-        let inner = steps::count_hop(packet, is_v4, 1, hash)?;
-        encap::write_v6(rules, locator, &inner, headers);
-    }
-    *front = *link;
-    Some(len)
 }
 
 /// The same as [`admit_odd`] where encapsulated packets come in: one with padding behind it is not common, and opened all
