@@ -1,6 +1,7 @@
 //! `fuzz`: seeded random and damaged frames through the whole graph, in process; see [`perf::fuzz`]. With `--messages`,
 //! control messages instead; see [`perf::fuzz::messages`].
 
+use std::net::Ipv6Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -30,6 +31,12 @@ struct Arguments {
     /// The same seed throws the same frames.
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
+    /// Only frames to this IPv6 address, damaged or not, and noise.
+    #[arg(long, value_name = "ADDRESS")]
+    to: Option<Ipv6Addr>,
+    /// The same for every address that is steered, one after the other: services of each mode, and sources of full NAT.
+    #[arg(long, conflicts_with = "to")]
+    services: bool,
     /// Start at this burst or input, to look at one again.
     #[arg(long, value_name = "B", default_value_t = 0)]
     first: u64,
@@ -37,7 +44,7 @@ struct Arguments {
     #[arg(long, value_name = "T")]
     threads: Option<u64>,
     /// Control messages instead, so many inputs for each target.
-    #[arg(long, value_name = "N", conflicts_with_all = ["frames", "threads"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["frames", "threads", "to", "services"])]
     messages: Option<u64>,
     /// Control messages at this target only.
     #[arg(long, value_name = "TARGET", requires = "messages")]
@@ -55,7 +62,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.messages {
         Some(inputs) => throw(&arguments, inputs),
-        None => fuzz(&arguments),
+        None if arguments.services => {
+            let mut services = perf::fuzz::steered().into_iter();
+            services.try_for_each(|to| fuzz(&arguments, Some(to)))
+        }
+        None => fuzz(&arguments, arguments.to),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,14 +77,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn fuzz(arguments: &Arguments) -> Result<()> {
+fn fuzz(arguments: &Arguments, to: Option<Ipv6Addr>) -> Result<()> {
     interrupt::install()?;
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = match arguments.threads {
         Some(threads) => threads.max(1),
         None => u64::try_from(cores).context("more cores than numbers")?,
     };
-    let samples = Samples::all();
+    let samples = to.map_or_else(|| Ok(Samples::all()), Samples::to)?;
     let shared = Shared {
         frames_left: AtomicU64::new(arguments.frames),
         next_burst: AtomicU64::new(arguments.first),
@@ -84,11 +95,9 @@ fn fuzz(arguments: &Arguments) -> Result<()> {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
-                    work(
-                        &shared,
-                        arguments.seed,
-                        Source::new(arguments.seed, Arc::clone(&samples)),
-                    )
+                    let again = |number| keep(arguments.seed, number, &samples, to);
+                    let source = Source::new(arguments.seed, Arc::clone(&samples));
+                    work(&shared, source, again)
                 })
             })
             .collect();
@@ -107,6 +116,9 @@ fn fuzz(arguments: &Arguments) -> Result<()> {
         total.add(&result?);
     }
     println!("{total}");
+    if let Some(to) = to {
+        println!("all but noise to {to}:");
+    }
     // `as`: far below 2^53.
     let rate = total.received as f64 / elapsed / 1e6;
     println!(
@@ -147,7 +159,8 @@ fn throw(arguments: &Arguments, inputs: u64) -> Result<()> {
     Ok(())
 }
 
-fn work(shared: &Shared, seed: u64, source: Source) -> Result<Outcome> {
+/// `again` says how to throw a burst again.
+fn work(shared: &Shared, source: Source, again: impl Fn(u64) -> String) -> Result<Outcome> {
     let mut fuzzer = Fuzzer::new(source)?;
     while !shared.is_stopped.load(Relaxed) {
         interrupt::check()?;
@@ -164,7 +177,7 @@ fn work(shared: &Shared, seed: u64, source: Source) -> Result<Outcome> {
             }
             Err(error) => {
                 shared.is_stopped.store(true, Relaxed);
-                return Err(error.context(keep(seed, number)));
+                return Err(error.context(again(number)));
             }
         }
     }
@@ -183,11 +196,12 @@ fn take(frames_left: &AtomicU64) -> Option<usize> {
 }
 
 /// Write the frames of the burst that failed where they can be looked at; says how to throw them again.
-fn keep(seed: u64, number: u64) -> String {
-    let frames = Source::new(seed, Samples::all()).frames(number);
+fn keep(seed: u64, number: u64, samples: &Arc<Samples>, to: Option<Ipv6Addr>) -> String {
+    let frames = Source::new(seed, Arc::clone(samples)).frames(number);
+    let to = to.map_or_else(String::new, |to| format!(" --to {to}"));
     let path = std::env::temp_dir().join(format!("sextant-fuzz-{seed}-{number}.pcap"));
     let again = format!(
-        "again: fuzz --threads 1 --seed {seed} --first {number} --frames {}",
+        "again: fuzz --threads 1 --seed {seed} --first {number} --frames {}{to}",
         frames.len()
     );
     match pcap::write(&path, &frames) {

@@ -14,6 +14,7 @@ mod source;
 #[cfg(test)]
 mod twin;
 
+use std::net::Ipv6Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -49,6 +50,15 @@ const KEPT: usize = BURST_MAX;
 const PIECES: usize = 4 * BURST_MAX;
 /// No limit in practice: policing is tested elsewhere, here every frame shall go its way.
 const PUNT_RATE: (u32, u32) = (u32::MAX, u32::MAX);
+
+/// Every IPv6 address that is steered: services of each mode, and sources of full NAT.
+#[must_use]
+pub fn steered() -> Vec<Ipv6Addr> {
+    let all = network::steer::SERVICES
+        .iter()
+        .chain(&network::steer::SOURCES);
+    all.map(|text| text.parse().expect("a constant")).collect()
+}
 
 /// One thread's appliance and everything round it.
 pub struct Fuzzer {

@@ -1,7 +1,9 @@
 //! What is thrown: frames of the corpus as they are, damaged, and pure noise.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
+use anyhow::{Result, ensure};
 use dataplane::frame::BURST_MAX;
 use dataplane::testing::fault::{FRAME_MAX, Rng, mutate};
 use dataplane::wire::ethernet::ETHERTYPE_IPV4;
@@ -16,6 +18,9 @@ const GOOD: usize = 3;
 const NOISE: usize = 1;
 /// Noise is mostly short: most of what parses is near the front.
 const NOISE_SHORT: usize = 120;
+
+/// Offset of the destination in an IPv6 header.
+const DESTINATION: usize = 24;
 
 /// What everything is made from; made once, shared by threads.
 pub struct Samples {
@@ -34,6 +39,28 @@ impl Samples {
             lisp: corpus::lisp_frames(),
             own: corpus::own_packets(),
         })
+    }
+
+    /// Those of them that are received, and are to this IPv6 address.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn to(address: Ipv6Addr) -> Result<Arc<Self>> {
+        let is_to = |frame: &Vec<u8>| {
+            let at = vlan::parse(frame).map_or(0, |l2| usize::from(l2.l3_offset) + DESTINATION);
+            frame.get(at..at + 16) == Some(&address.octets())
+        };
+        let mut received = corpus::received_frames();
+        received
+            .iter_mut()
+            .for_each(|frames| frames.retain(|frame| is_to(frame)));
+        let is_there = received.iter().all(|frames| !frames.is_empty());
+        ensure!(is_there, "no frame of the corpus is to {address}");
+        Ok(Arc::new(Self {
+            lisp: received.clone(),
+            received,
+            own: corpus::own_packets(),
+        }))
     }
 }
 
