@@ -167,7 +167,8 @@ struct Burst<'a> {
 }
 
 impl Burst<'_> {
-    /// Second loop: the server to which each flow went, waited for; of how many one is known.
+    /// Second loop: the server to which each flow went; of how many one is known. What is ready of them is not asked for: few
+    /// servers are near in any case.
     #[inline(always)]
     fn recall(&mut self, seen: usize) -> usize {
         let (steer, memory, now) = self.looked_at;
@@ -183,7 +184,6 @@ impl Burst<'_> {
             let Some(number) = flows.recall(*hash, *role) else {
                 break;
             };
-            flows.prefetch(number);
             *server = number;
             known += 1;
         }

@@ -3,7 +3,6 @@
 //! Whatever is not common about a packet, its service or its flow is found out by [`Steer::key`] and [`Steer::choose`].
 
 use dataplane::counters::WorkerCounters;
-use dataplane::prefetch;
 use dataplane::reason::DropReason;
 use dataplane::wire::checksum::{self, Change};
 use dataplane::wire::ipv6::{self, proto};
@@ -327,12 +326,6 @@ impl<'a> GoesOn<'a> {
     pub(crate) fn recall(&self, hash: u64, role: Role) -> Option<u16> {
         let stage = steady_stage(role)?;
         self.lines.steady(hash, stage, self.now)
-    }
-
-    /// What [`GoesOn::ready`] reads is waited for while others are recalled.
-    #[inline(always)]
-    pub(crate) fn prefetch(&self, number: u16) {
-        prefetch::read(&self.ready[place_of(number)]);
     }
 
     /// The next hop to the server with this number, which is [`GoesOn::ready`].
