@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use control::demo::steering::{SERVERS, Stage};
+use control::demo::steering::{Download, SERVERS, Stage};
 use control::lab::wait_until;
 
 const SEXTANT: &str = env!("CARGO_BIN_EXE_sextant");
@@ -42,6 +42,9 @@ fn flows_survive_the_death_of_one_of_two_boxes() {
         pools.iter().map(begun).sum::<u64>() >= DOWNLOADS as u64
     };
     wait_until("all flows", Duration::from_secs(10), shared).expect("they begin");
+    // A connection that is only being opened ends when the router says that the dead box is not there.
+    let begun_all = || downloads.iter().all(Download::has_begun);
+    wait_until("all downloads", Duration::from_secs(10), begun_all).expect("they begin");
     let shares = stage.pools().expect("pools").map(|pool| begun(&pool));
     assert!(
         shares.iter().all(|share| *share > 0),

@@ -113,6 +113,12 @@ pub struct Downloaded {
 }
 
 impl Download {
+    /// Whether something of it has come.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|file| file.len() > 0)
+    }
+
     /// Wait for its end.
     ///
     /// # Errors
