@@ -36,6 +36,10 @@ const RECEIVE_BUFFER: &str = "net.ipv4.tcp_rmem=4096 131072 500000";
 /// The port that the first download comes from; the next come from the next. Where a flow goes is told by its addresses and
 /// ports alone, so the servers that downloads are on are the same in every run. Outside the kernel's own range.
 const FIRST_PORT: u16 = 20_000;
+/// `python3 -m http.server`, with room for connections that are opened at once: beyond its usual five the kernel answers by
+/// SYN cookies, and resets some of them.
+const HTTP_SERVER: &str = "import runpy, socketserver; socketserver.TCPServer.request_queue_size = 128; \
+    runpy.run_module('http.server', run_name='__main__')";
 /// Between two checks of a server, ms.
 const INTERVAL_MS: u32 = 200;
 
@@ -113,12 +117,6 @@ pub struct Downloaded {
 }
 
 impl Download {
-    /// Whether something of it has come.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        std::fs::metadata(&self.path).is_ok_and(|file| file.len() > 0)
-    }
-
     /// Wait for its end.
     ///
     /// # Errors
@@ -337,8 +335,8 @@ impl Stage {
         let root = root.display().to_string();
         let words = [
             "python3",
-            "-m",
-            "http.server",
+            "-c",
+            HTTP_SERVER,
             "80",
             "--bind",
             "::",
