@@ -225,14 +225,14 @@ fn cases(only: &str, internet: Option<&Internet>) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Encapsulation to each number of mappings, decapsulation, and long packets; over 65,536 flows. Quick: only what has a
-/// goal.
+/// Encapsulation to each number of mappings, decapsulation, and long packets, over 65,536 flows; and encapsulation of a
+/// thousand, which are remembered. Quick: only the shortest.
 fn lisp_cases(quick: bool, only: &str, cases: &mut Vec<Case>) -> Result<()> {
-    let flows = Flows::SixtyFourThousand.count();
-    let mut add = |name: String, step, families, mappings, size| -> Result<()> {
+    let many = Flows::SixtyFourThousand;
+    let mut add = |name: String, step, families, mappings, flows: Flows, size| -> Result<()> {
         // A million mappings take seconds to make.
         if name.contains(only) {
-            let replay = lisp::graph::replay(step, families, mappings, flows, size)?;
+            let replay = lisp::graph::replay(step, families, mappings, flows.count(), size)?;
             cases.push(Case {
                 name,
                 replay: boxed(replay, BURSTS[0]),
@@ -253,14 +253,17 @@ fn lisp_cases(quick: bool, only: &str, cases: &mut Vec<Case>) -> Result<()> {
                 continue;
             }
             let name = format!("lisp-encap/{families}/64B/{mappings}");
-            add(name, encap, families, mappings, 64)?;
+            add(name, encap, families, mappings, many, 64)?;
         }
         if !quick {
             let name = format!("lisp-encap/{families}/1414B/{usual}");
-            add(name, encap, families, usual, 1414)?;
+            add(name, encap, families, usual, many, 1414)?;
         }
+        let few = Flows::Thousand;
+        let name = format!("lisp-encap/{families}/64B/{usual}/{few}-flows");
+        add(name, encap, families, usual, few, 64)?;
         let name = format!("lisp-decap/{families}/64B/{usual}");
-        add(name, decap, families, usual, 64)?;
+        add(name, decap, families, usual, many, 64)?;
     }
     Ok(())
 }

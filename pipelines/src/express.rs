@@ -41,6 +41,7 @@ mod alike;
 mod apart;
 mod decapsulated;
 mod encapsulated;
+mod flows;
 mod known;
 mod served;
 mod steering;
@@ -114,6 +115,7 @@ pub(crate) struct Express {
     encapsulated_behind: u32,
     sights: served::Sights,
     bound: encapsulated::Bound,
+    flows: flows::Flows,
     known: known::Known,
     /// What is only used for frames that differ from the others of their port.
     apart: apart::Apart,
@@ -140,6 +142,7 @@ impl Express {
             encapsulated_behind: 0,
             sights: served::Sights::new(),
             bound: encapsulated::Bound::new(),
+            flows: flows::Flows::new(),
             known: known::Known::default(),
             apart: apart::Apart::new(),
             spots: [Spot::NONE; BURST_MAX],

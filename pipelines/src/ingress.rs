@@ -105,6 +105,16 @@ pub(crate) fn is_common<F: Frame>(port: &PortTable, frame: &F) -> bool {
 /// The same of a packet whose destination is known to be ordinary, as all addresses are of the prefixes of NPT66.
 #[inline(always)]
 pub(crate) fn is_common_but_for_destination<F: Frame>(port: &PortTable, frame: &F) -> bool {
+    is_common_but_for_addresses(port, frame)
+        && frame
+            .bytes()
+            .get(HEADER_LEN + 8)
+            .is_some_and(|first| is_ordinary(*first))
+}
+
+/// The same of a packet whose addresses are both known to be ordinary.
+#[inline(always)]
+pub(crate) fn is_common_but_for_addresses<F: Frame>(port: &PortTable, frame: &F) -> bool {
     let bytes = frame.bytes();
     let Some(head) = bytes.first_chunk::<{ HEADER_LEN + ipv6::HEADER_LEN }>() else {
         return false;
@@ -116,7 +126,6 @@ pub(crate) fn is_common_but_for_destination<F: Frame>(port: &PortTable, frame: &
             .first_chunk()
             .is_some_and(|first| port.expected.matches(first))
         && payload_len == Ok([head[18], head[19]])
-        && is_ordinary(head[22])
 }
 
 /// Whether this is an IPv4 packet without options, of which [`admit`] would find nothing but [`PortTable::start`] and its

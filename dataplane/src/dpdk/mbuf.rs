@@ -54,18 +54,28 @@ impl Mbuf {
         if !self.is_contiguous() {
             return Err(NoRoom);
         }
-        let descriptor = self.descriptor_mut();
-        let start: *mut u8 = descriptor.buf_addr.cast();
-        if data_off + data_len > usize::from(descriptor.buf_len) {
+        if data_off + data_len > usize::from(self.descriptor().buf_len) {
             return Err(NoRoom);
         }
-        // `as`: both were just found to be at most `buf_len`, which is a u16.
+        // SAFETY: both were just found to lie within the buffer, which is one and this frame's own.
+        Ok(unsafe { self.put_extent(data_off, data_len) })
+    }
+
+    /// The same without a look at the buffer's length.
+    ///
+    /// # Safety
+    /// The frame is in one buffer of its own, and its new extent within that.
+    #[inline]
+    unsafe fn put_extent(&mut self, data_off: usize, data_len: usize) -> &mut [u8] {
+        let descriptor = self.descriptor_mut();
+        let start: *mut u8 = descriptor.buf_addr.cast();
+        // `as`: both are at most `buf_len`, which is a u16.
         descriptor.data_off = data_off as u16;
         descriptor.data_len = data_len as u16;
         descriptor.pkt_len = data_len as u32;
-        // SAFETY: as in `bytes_mut`, with the extent just found to be within the buffer. Not by way of it: what was just
-        // stored would be loaded again.
-        Ok(unsafe { slice::from_raw_parts_mut(start.add(data_off), data_len) })
+        // SAFETY: as in `bytes_mut`, with an extent that the caller knows to be within the buffer. Not by way of it: what was
+        // just stored would be loaded again.
+        unsafe { slice::from_raw_parts_mut(start.add(data_off), data_len) }
     }
 
     /// DPDK's number of the port it was received on.
@@ -111,8 +121,11 @@ impl Frame for Mbuf {
             usize::from(descriptor.data_off),
             usize::from(descriptor.data_len),
         );
-        let front = front.checked_sub(n).ok_or(NoRoom)?;
-        self.set_extent(front, len + n)
+        if front < n || !self.is_contiguous() {
+            return Err(NoRoom);
+        }
+        // SAFETY: it is in one buffer of its own, and ends where it ended; the front was found to be in the buffer.
+        Ok(unsafe { self.put_extent(front - n, len + n) })
     }
 
     #[inline]

@@ -2,7 +2,8 @@
 //! written.
 //!
 //! Written by one thread beside others that read. Elements are made of atomics, so every access is defined; what makes a
-//! set of them consistent is the user's to say. Every number is one of an element, so reading needs no check.
+//! set of them consistent is the user's to say. Or they are plain words, for one owner alone. Every number is one of an
+//! element, so reading needs no check.
 
 use std::io;
 use std::marker::PhantomData;
@@ -21,17 +22,24 @@ const HUGE: usize = 2 << 20;
 #[repr(align(64))]
 pub struct Line(pub [AtomicU64; 8]);
 
-/// What can be an element: atomics alone, for which a page of zeros is a value.
+/// Two cache lines of plain words.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(128))]
+pub struct Pair(pub [[u64; 8]; 2]);
+
+/// What can be an element: atomics or numbers alone, for which a page of zeros is a value.
 pub trait Element: Sync + sealed::Sealed {}
 
 impl Element for AtomicU32 {}
 impl Element for Line {}
+impl Element for Pair {}
 impl Element for Slots {}
 
 mod sealed {
     pub trait Sealed {}
     impl Sealed for std::sync::atomic::AtomicU32 {}
     impl Sealed for super::Line {}
+    impl Sealed for super::Pair {}
     impl Sealed for super::Slots {}
 }
 
@@ -43,9 +51,9 @@ pub struct Region<T, const BITS: u32> {
     elements: PhantomData<T>,
 }
 
-// SAFETY: the mapping belongs to this value alone and may be removed on any thread; its elements are atomics.
+// SAFETY: the mapping belongs to this value alone and may be removed on any thread; its elements are atomics or numbers.
 unsafe impl<T: Element, const BITS: u32> Send for Region<T, BITS> {}
-// SAFETY: as for `Send`: whoever shares it reaches atomics.
+// SAFETY: as for `Send`: whoever shares it reaches atomics, or numbers that nobody writes meanwhile.
 unsafe impl<T: Element, const BITS: u32> Sync for Region<T, BITS> {}
 
 impl<T: Element, const BITS: u32> Region<T, BITS> {
@@ -110,8 +118,16 @@ impl<T: Element, const BITS: u32> Region<T, BITS> {
     pub fn at(&self, index: u32) -> &T {
         let index = index as usize & (Self::COUNT - 1); // `as`: u32 to usize
         // SAFETY: the index is below `COUNT`; the mapping is there as long as `self`, aligned for `T`, and zeros are a
-        // value of it (`Element`). All writes are atomic.
+        // value of it (`Element`). All writes are atomic, or by `at_mut`.
         unsafe { &*self.base.as_ptr().add(index) }
+    }
+
+    /// The same for its only owner, to be changed.
+    #[inline(always)]
+    pub fn at_mut(&mut self, index: u32) -> &mut T {
+        let index = index as usize & (Self::COUNT - 1); // `as`: u32 to usize
+        // SAFETY: as in `at`, and `&mut self` makes it exclusive.
+        unsafe { &mut *self.base.as_ptr().add(index) }
     }
 }
 
@@ -141,6 +157,14 @@ mod tests {
             7,
             "the lower bits"
         );
+    }
+
+    #[test]
+    fn the_owner_of_plain_words_changes_them() {
+        let mut region = Region::<Pair, 4>::reserve_huge().expect("address space");
+        region.at_mut(3 + (1 << 4)).0[1][7] = 9;
+        assert_eq!((region.at(3).0[1][7], region.at(2).0[1][7]), (9, 0));
+        assert_eq!(size_of::<Pair>(), 128);
     }
 
     #[test]

@@ -42,6 +42,15 @@ impl Common {
         };
         Self { frames, finished }
     }
+
+    /// And these behind them.
+    #[inline(always)]
+    pub(super) fn add(&mut self, next: Self) {
+        self.frames += next.frames;
+        self.finished.marks |= next.finished.marks;
+        self.finished.bytes += next.finished.bytes;
+        self.finished.any_oversize |= next.finished.any_oversize;
+    }
 }
 
 impl Express {

@@ -7,18 +7,19 @@
 use dataplane::counters::WorkerCounters;
 use dataplane::frame::{BURST_MAX, Frame};
 use dataplane::node::Node;
+use dataplane::port::PortId;
 use dataplane::wire::lisp::DATA_PORT;
 use dataplane::wire::{ipv4, ipv6};
 
 use super::alike::Common;
-use super::{Express, L3, destination_of};
+use super::{Express, L3, destination_of, flows};
 use crate::fib::{HOP_LIMIT, NextHop};
 use crate::ingress;
 use crate::lisp::encap::{self, V4_LEN, V6_LEN};
 use crate::lisp::flow::{self, Hashed};
 use crate::lisp::node::{self, Encap};
 use crate::lisp::table::{LEAF, Locator, State};
-use crate::lisp::view::{Lisp, Rules};
+use crate::lisp::view::{First6, Lisp, Rules};
 use crate::meta::Family;
 use crate::tables::{PortTable, Tables};
 
@@ -50,7 +51,7 @@ impl Express {
         &mut self,
         tables: &Tables,
         lisp: &Lisp,
-        port: &PortTable,
+        (ingress, port): (PortId, &PortTable),
         frames: &mut [F],
         counters: &WorkerCounters,
     ) -> Option<Common> {
@@ -58,12 +59,25 @@ impl Express {
         if lisp.udp_checksum || port.has_rules || port.has_servers {
             return None;
         }
-        let admitted = self.admit_bound(lisp, port, frames)?;
-        let leaves = &mut self.leaves[..admitted];
-        let destinations = &self.destinations[..admitted];
-        tables.fib(vrf).v6.lookup_bulk(destinations, leaves);
-        let known = choose(lisp, leaves, &mut self.bound);
-        let common = send(tables, lisp, &mut frames[..known], leaves, &self.bound);
+        let sources = lisp.common_sources(lisp.instance_of(vrf)?)?;
+        let fib = tables.fib(vrf);
+        let common = if self.flows.are_few() {
+            let at = flows::At {
+                tables,
+                lisp,
+                port,
+                fib,
+                sources,
+            };
+            self.flows
+                .encapsulate(at, ingress, frames, &mut self.leaves)
+        } else {
+            let admitted = self.admit_bound(lisp, (port, sources), frames);
+            let leaves = &mut self.leaves[..admitted];
+            fib.v6.lookup_bulk(&self.destinations[..admitted], leaves);
+            let known = choose(lisp, leaves, &mut self.bound);
+            send(tables, lisp, &mut frames[..known], leaves, &self.bound)
+        };
         if common.frames > 0 {
             let frames = common.frames as u64; // `as`: at most a burst
             counters.lisp_encap.packets.add(frames);
@@ -80,10 +94,9 @@ impl Express {
     fn admit_bound<F: Frame>(
         &mut self,
         lisp: &Lisp,
-        port: &PortTable,
+        (port, sources): (&PortTable, First6),
         frames: &[F],
-    ) -> Option<usize> {
-        let sources = lisp.common_sources(lisp.instance_of(port.start.vrf)?)?;
+    ) -> usize {
         let seed = lisp.seed;
         let mut admitted = 0;
         let places = self.destinations.iter_mut().zip(&mut self.bound.hashes);
@@ -114,13 +127,13 @@ impl Express {
             *destination = destination_of(header);
             admitted += 1;
         }
-        Some(admitted)
+        admitted
     }
 }
 
 /// Header and ports of an IPv6 packet.
 #[inline(always)]
-fn parts(packet: &[u8]) -> Option<(&[u8; ipv6::HEADER_LEN], &[u8; 4])> {
+pub(super) fn parts(packet: &[u8]) -> Option<(&[u8; ipv6::HEADER_LEN], &[u8; 4])> {
     let (header, payload) = packet.split_first_chunk()?;
     Some((header, payload.first_chunk()?))
 }

@@ -44,7 +44,7 @@ impl Express {
         }
         let (lisp, opens) = (tables.lisp.as_ref(), tables.opens(port));
         let common = if self.encapsulated_behind & bit != 0 {
-            lisp.and_then(|lisp| self.encapsulate(tables, lisp, port, frames, counters))
+            lisp.and_then(|lisp| self.encapsulate(tables, lisp, (ingress, port), frames, counters))
         } else if let Some(lisp) = opens
             && frames.first().is_some_and(|first| is_for_us(lisp, first))
         {

@@ -358,6 +358,8 @@ impl MapCache {
     /// Reuse what all readers have let go of. Returns how much still waits.
     pub(crate) fn reclaim(&mut self, grace: &mut impl Grace) -> usize {
         if !self.unmarked.is_empty() {
+            // Whoever remembers one of them has to hear of it before its number is used again.
+            self.shared.count_change();
             let epoch = grace.mark();
             let marked = self.unmarked.drain(..).map(|gone| (epoch, gone));
             self.waiting.extend(marked);

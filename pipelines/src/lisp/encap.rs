@@ -9,6 +9,7 @@ use dataplane::wire::lisp::{DATA_PORT, next_protocol};
 
 use super::flow;
 use super::table::Locator;
+use super::template::INNER_OFFSET;
 use super::view::Rules;
 
 /// Bytes of the headers over IPv6.
@@ -112,6 +113,118 @@ pub(crate) fn write_v4(
     headers[12..20].copy_from_slice(&locator.word(1).to_ne_bytes());
     headers[20..28].copy_from_slice(&inner.udp().to_be_bytes());
     headers[28..].copy_from_slice(&inner.lisp(rules, locator).to_ne_bytes());
+}
+
+/// The headers of a flow without a UDP checksum, as far as they are the same for all its packets: what [`write_v6`] and
+/// [`write_v4`] make anew each time. The inner packets are IPv6.
+///
+/// Seven words as they stand in a packet, read in little-endian order; what differs is 0. The last: over IPv4, the sum of the
+/// constant 16-bit words of the IP header, each of them read in that order too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Prepared<'f>(pub(crate) &'f [u64; 8]);
+
+/// Which bits of the first eight bytes of an inner IPv6 header stand in the outer header, where that is IPv6 as well: traffic
+/// class as the rules have it, and hop limit.
+#[inline(always)]
+fn kept_bits(rules: Rules) -> u64 {
+    let mask = rules.class_mask;
+    u64::from_le_bytes([mask >> 4, mask << 4, 0, 0, 0, 0, 0, 0xff])
+}
+
+/// A length where both the first word of an IPv6 header and a UDP header have it, of a packet read in little-endian order.
+#[inline(always)]
+fn at_length(len: usize) -> u64 {
+    u64::from((len as u16).swap_bytes()) << 32 // `as`: a packet's length, which fits 16 bits
+}
+
+/// [`Prepared`] for the flow with this hash to this locator.
+pub(crate) fn prepare(rules: Rules, locator: Locator<'_>, hash: u64) -> [u64; 8] {
+    let inner = Inner {
+        len: 0,
+        class: 0,
+        hop_limit: 0,
+        hash,
+        is_v4: false,
+    };
+    let lengths = !at_length(0xffff);
+    let mut words = [0; 8];
+    let mut headers = [0; V6_LEN];
+    if locator.state().is_v4 {
+        let (front, _) = headers.split_first_chunk_mut().expect("36 of 56 bytes");
+        write_v4(rules, locator, &inner, front);
+        // Total length and checksum.
+        headers[2..4].fill(0);
+        headers[10..12].fill(0);
+        // The second is half of the one it is part of: the addresses begin in its middle.
+        for (word, at) in words.iter_mut().zip([0, 8, 12, 20, 28]) {
+            *word = u64::from_le_bytes(*headers[at..].first_chunk().expect("8 bytes"));
+        }
+        words[3] &= lengths;
+        words[7] = u64::from((locator.word(6) as u16).swap_bytes()); // `as`: the lower 16 bits
+    } else {
+        write_v6(rules, locator, &inner, &mut headers);
+        for (word, bytes) in words.iter_mut().zip(headers.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        words[0] &= lengths;
+        words[5] &= lengths;
+    }
+    words
+}
+
+impl Prepared<'_> {
+    /// IPv6, UDP and LISP header of a packet of so many bytes, whose first eight are these.
+    #[inline(always)]
+    pub(crate) fn write_v6(
+        &self,
+        rules: Rules,
+        first: u64,
+        len: usize,
+        headers: &mut [u8; V6_LEN],
+    ) {
+        let len = at_length(len + INNER_OFFSET);
+        let [start, a, b, c, d, udp, lisp, _] = *self.0;
+        let words = [
+            start | (first & kept_bits(rules)) | len,
+            a,
+            b,
+            c,
+            d,
+            udp | len,
+            lisp,
+        ];
+        for (place, word) in headers.as_chunks_mut().0.iter_mut().zip(words) {
+            *place = word.to_le_bytes();
+        }
+    }
+
+    /// The same with an IPv4 header.
+    #[inline(always)]
+    pub(crate) fn write_v4(
+        &self,
+        rules: Rules,
+        first: u64,
+        len: usize,
+        headers: &mut [u8; V4_LEN],
+    ) {
+        let [start, middle, addresses, udp, lisp, _, _, sum] = *self.0;
+        // The class stands between the version and the flow label: here where the outer header has it, in the second byte.
+        let mask = u32::from(rules.class_mask) << 4;
+        let class = (u32::from((first as u16).swap_bytes()) & mask) << 4; // `as`: two bytes
+        let hop_limit = (first >> 56) as u32; // `as`: one byte
+        let total = u32::from(((len + V4_LEN) as u16).swap_bytes()); // `as`: a packet's length, which fits 16 bits
+        // A sum is right in either order of the bytes (RFC 1071 2).
+        let sum = sum as u32 + class + total + hop_limit; // `as`: 16 bits
+        let sum = sum.wrapping_add(sum.rotate_left(16));
+        // `as`: the four bytes before the addresses.
+        let middle = middle as u32 | hop_limit | (!sum & 0xffff_0000);
+        let start = start | u64::from(class | total << 16);
+        headers[..8].copy_from_slice(&start.to_le_bytes());
+        headers[8..12].copy_from_slice(&middle.to_le_bytes());
+        headers[12..20].copy_from_slice(&addresses.to_le_bytes());
+        headers[20..28].copy_from_slice(&(udp | at_length(len + INNER_OFFSET)).to_le_bytes());
+        headers[28..].copy_from_slice(&lisp.to_le_bytes());
+    }
 }
 
 /// The UDP checksum over what [`write_v6`] or [`write_v4`] wrote and the inner packet. Never 0, which means none (RFC 768).

@@ -31,7 +31,7 @@ pub(crate) fn scatter(value: u64, seed: u64) -> u64 {
 
 /// Both halves of the product, into one.
 #[inline(always)]
-fn fold(a: u64, b: u64) -> u64 {
+pub(crate) fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64 // `as`: the two halves
 }

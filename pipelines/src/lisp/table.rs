@@ -14,7 +14,9 @@
 //! another locator of the same set, a locator to another next hop. A set or locator whose content is to differ is another
 //! one, and a number is used again only when no worker can still be at it.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
 use dataplane::prefetch;
 use dataplane::table::region::{Line, Region};
@@ -52,6 +54,8 @@ pub(crate) struct Shared {
     pub(super) mappings: Region<AtomicU32, 27>,
     pub(super) sets: Region<Line, 27>,
     pub(super) locators: Region<Line, 24>,
+    /// How often a set or a locator became another one, or sends elsewhere than before.
+    changes: AtomicU64,
 }
 
 impl Shared {
@@ -61,7 +65,21 @@ impl Shared {
             mappings: Region::reserve().expect(reserved),
             sets: Region::reserve().expect(reserved),
             locators: Region::reserve().expect(reserved),
+            changes: AtomicU64::new(0),
         }
+    }
+
+    /// As long as this stays what it is, so does the locator of every flow whose mapping has the set it had, and what that
+    /// locator says. Who keeps either asks for this before, and again in every burst.
+    #[inline(always)]
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Acquire)
+    }
+
+    /// Something changed: buckets of a set or the state of a locator, after it was written; what a number stands for, before
+    /// readers are waited for.
+    pub(super) fn count_change(&self) {
+        self.changes.store(self.changes.load(Relaxed) + 1, Release);
     }
 
     /// The set of the mapping with this leaf, which is marked as used. 0: there is none.
@@ -74,6 +92,18 @@ impl Shared {
             mapping.fetch_or(USED, Relaxed);
         }
         value & !USED
+    }
+
+    /// What a mapping is that has this set, and is marked as used.
+    pub(crate) fn used(set: u32) -> u32 {
+        set | USED
+    }
+
+    /// Whether the mapping with this leaf is [this](Shared::used) still. Nothing is followed from here, so nothing has to be seen
+    /// with it but [`Shared::changes`] before.
+    #[inline(always)]
+    pub(crate) fn is_still(&self, leaf: u32, used: u32) -> bool {
+        self.mappings.at(leaf).load(Relaxed) == used
     }
 
     /// Pull a mapping towards the cache.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dataplane::port::PortId;
 use dataplane::reason::DropReason;
@@ -21,6 +22,9 @@ use crate::ingress::Expected;
 use crate::meta::Meta;
 use crate::npt66::{self, Rule, RuleSet, SpecError};
 use crate::steer::Mode;
+
+/// Tables built so far in this process.
+static BUILT: AtomicU64 = AtomicU64::new(0);
 
 /// Makes [`Tables`]. Later calls win over earlier ones for the same key.
 #[derive(Clone, Default)]
@@ -208,6 +212,7 @@ impl Builder {
         let of_interfaces = self.interfaces.iter().map(|spec| spec.vrf.0);
         let last_vrf = of_interfaces.chain(rib.lisp_vrfs()).max().unwrap_or(0);
         Tables {
+            serial: BUILT.fetch_add(1, Relaxed),
             interfaces: interfaces.into(),
             ports: ports.into(),
             lisp: rib.lisp(interface_of),

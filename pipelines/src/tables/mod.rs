@@ -148,6 +148,8 @@ pub(crate) fn host_key(address: IpAddr) -> u128 {
 
 /// What is published.
 pub struct Tables {
+    /// No other tables of this process have it.
+    pub(crate) serial: u64,
     interfaces: Box<[Interface]>,
     ports: Box<[PortTable]>,
     /// Prefix tables of each VRF. A leaf is the index of a next hop.

@@ -7,6 +7,7 @@ mod concurrent;
 mod control;
 mod decap;
 mod encap;
+mod flows;
 mod misses;
 mod mtu;
 mod neighbours;

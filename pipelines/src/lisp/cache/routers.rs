@@ -78,6 +78,7 @@ impl MapCache {
         if !is_usable {
             write_states();
         }
+        self.shared.count_change();
     }
 
     pub(super) fn write_state(&self, number: u32, rloc: &Rloc, address: IpAddr) {
