@@ -42,7 +42,7 @@ const PAUSE: u32 = 1 << 16;
 type Head = [u8; L3 + ipv6::HEADER_LEN + 4];
 
 /// What tells a flow apart, and when it was.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Key {
     /// Both, as they stand in a packet.
     addresses: [u64; 4],
@@ -288,7 +288,7 @@ impl Flows {
         } else {
             self.points -= COST;
             let flow = learn(at, &key, head)?;
-            let place = if found.key() != key && tag.has(found) {
+            let place = if !found.has(&key) && tag.has(found) {
                 self.make_room(tag, hash_of(at.lisp.seed, head))
             } else {
                 place
@@ -349,14 +349,17 @@ impl Flow<'_> {
     /// Whether this is the flow, what is known of it still holds, and its mapping is marked as used.
     #[inline(always)]
     fn is_of(self, at: &At<'_>, key: &Key) -> bool {
-        let [a, b, c, d, _, _, leaf, used] = self.0.0[0];
-        // Word by word: of arrays the compiler makes copies to compare.
-        let [e, f, g, h] = key.addresses;
-        let Key { ports, tag, .. } = self.key();
-        (a, b, c, d) == (e, f, g, h)
-            && (ports, tag) == (key.ports, key.tag)
-            // `as`: 32 bits each.
-            && at.lisp.shared.is_still(leaf as u32, used as u32)
+        let [.., leaf, used] = self.0.0[0];
+        // `as`: 32 bits each.
+        self.has(key) && at.lisp.shared.is_still(leaf as u32, used as u32)
+    }
+
+    /// Whether this is its key: word by word, because of arrays the compiler makes copies to compare.
+    #[inline(always)]
+    fn has(self, key: &Key) -> bool {
+        let own = self.key();
+        let [[a, b, c, d], [e, f, g, h]] = [own.addresses, key.addresses];
+        (a, b, c, d) == (e, f, g, h) && (own.ports, own.tag) == (key.ports, key.tag)
     }
 
     /// Put a packet of this flow, that begins with these eight bytes, behind what was prepared: the frame is then finished, and
@@ -523,6 +526,26 @@ mod tests {
         assert!(!last.has(Flow(flows.flows.at(9))));
         assert_eq!(flows.next_tag(version, port), first);
         assert!(!first.has(Flow(flows.flows.at(9))));
+    }
+
+    #[test]
+    fn a_flow_has_every_part_of_its_key() {
+        let words = [1, 2, 3, 4, 5 | 6 << 32];
+        let [a, b, c, d, last] = words;
+        let flow = Pair([[a, b, c, d, last, 0, 0, 0], [0; 8]]);
+        let key = Key {
+            addresses: [a, b, c, d],
+            ports: 5,
+            tag: 6,
+        };
+        assert!(Flow(&flow).has(&key));
+        for word in 0..words.len() {
+            for bit in [0, 31, 32, 63] {
+                let mut other = flow;
+                other.0[0][word] ^= 1 << bit;
+                assert!(!Flow(&other).has(&key), "{word}, {bit}");
+            }
+        }
     }
 
     #[test]

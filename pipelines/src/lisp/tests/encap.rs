@@ -117,6 +117,57 @@ fn the_next_protocol_is_named() {
     }
 }
 
+/// What is prepared for a flow is what is made anew for each of its packets, whatever differs between them.
+#[test]
+fn prepared_headers_are_those_made_anew() {
+    let pipe = Settings {
+        dscp: Dscp::Pipe,
+        ..settings()
+    };
+    let gpe = Settings {
+        gpe: true,
+        ..settings()
+    };
+    for (settings, rloc) in [settings(), pipe, gpe]
+        .into_iter()
+        .flat_map(|settings| ["2001:db8:f::2", "198.51.100.2"].map(|rloc| (settings.clone(), rloc)))
+    {
+        let (cache, leaf) = cache_to(settings, rloc);
+        let lisp = Lisp::new(&cache, vec![]);
+        let hash = 0x0123_4567_89ab_cdef;
+        let Way::Encap(locator) = lisp.way(VRF, leaf, hash) else {
+            panic!("the mapping has a locator")
+        };
+        let words = encap::prepare(lisp.rules, locator, hash);
+        let prepared = encap::Prepared(&words);
+        for number in 0..100_000_usize {
+            // Each class with each hop limit comes, and a length of its own.
+            let [class, hop_limit, ..] = number.to_le_bytes();
+            let len = 48 + number * 7 % 1413;
+            let inner = Inner {
+                len,
+                class,
+                hop_limit,
+                hash,
+                is_v4: false,
+            };
+            let [high, low] = [class >> 4, class << 4];
+            let first = u64::from_le_bytes([0x60 | high, low | 5, 1, 2, 3, 4, 17, hop_limit]);
+            if locator.state().is_v4 {
+                let (mut anew, mut ready) = ([0xaa; V4_LEN], [0xbb; V4_LEN]);
+                encap::write_v4(lisp.rules, locator, &inner, &mut anew);
+                prepared.write_v4(lisp.rules, first, len, &mut ready);
+                assert_eq!(anew, ready);
+            } else {
+                let (mut anew, mut ready) = ([0xaa; V6_LEN], [0xbb; V6_LEN]);
+                encap::write_v6(lisp.rules, locator, &inner, &mut anew);
+                prepared.write_v6(lisp.rules, first, len, &mut ready);
+                assert_eq!(anew, ready);
+            }
+        }
+    }
+}
+
 /// D-19.
 #[test]
 fn a_packet_with_two_headers_is_nested() {

@@ -222,11 +222,16 @@ fn a_flow_is_known_by_all_that_tells_it_apart() {
         other[at] ^= 1;
         others.push(other);
     }
+    // Even where everything is mapped, a group and nobody are not.
+    site.rib
+        .set_mapping(EIDS, ip_net("::/0"), to(&[(RLOC6, 1, 1)]));
+    site.rebuild(&shape);
+    others.push(same(between6(HOST6, "ff0e::1")));
+    others.push(same(between6(HOST6, "::")));
     for other in others {
         site.receive(SITE, &[same(six()), other.clone(), other, same(six())]);
         for _ in 0..3 {
             assert_eq!(site.receive(SITE, &[same(six()), same(six())]).len(), 2);
         }
     }
-    site.rebuild(&shape);
 }
