@@ -16,7 +16,7 @@ use super::{Express, L3, destination_of, flows};
 use crate::fib::{HOP_LIMIT, NextHop};
 use crate::ingress;
 use crate::lisp::encap::{self, V4_LEN, V6_LEN};
-use crate::lisp::flow::{self, Hashed};
+use crate::lisp::flow;
 use crate::lisp::node::{self, Encap};
 use crate::lisp::table::{LEAF, Locator, State};
 use crate::lisp::view::{First6, Lisp, Rules};
@@ -112,18 +112,10 @@ impl Express {
             let Some((header, ports)) = parts(packet) else {
                 break;
             };
-            let source = header[8..].first_chunk().expect("16 of 40 bytes");
-            let [_, _, to_port @ ..] = *ports;
-            let is_usual = flow::has_ports(header[6])
-                && header[HOP_LIMIT] > 1
-                // Whatever goes to this port may be encapsulated twice already.
-                && u16::from_be_bytes(to_port) != DATA_PORT
-                && sources.contains(source);
-            if !is_usual {
+            if header[HOP_LIMIT] <= 1 || !is_bound(sources, header, ports) {
                 break;
             }
-            let last = u64::from(u32::from_ne_bytes(*ports)) | u64::from(header[6]) << 32;
-            *hash = Hashed::new(seed, &header[8..]).with(last);
+            *hash = flow::of_parts(seed, header, ports);
             *destination = destination_of(header);
             admitted += 1;
         }
@@ -136,6 +128,20 @@ impl Express {
 pub(super) fn parts(packet: &[u8]) -> Option<(&[u8; ipv6::HEADER_LEN], &[u8; 4])> {
     let (header, payload) = packet.split_first_chunk()?;
     Some((header, payload.first_chunk()?))
+}
+
+/// Whether a packet between ordinary addresses is one that may be encapsulated, as far as itself can tell.
+#[inline(always)]
+pub(super) fn is_bound(
+    sources: First6,
+    header: &[u8; ipv6::HEADER_LEN],
+    [_, _, to_port @ ..]: &[u8; 4],
+) -> bool {
+    let source = header[8..].first_chunk().expect("16 of 40 bytes");
+    flow::has_ports(header[6])
+        // Whatever goes to this port may be encapsulated twice already.
+        && u16::from_be_bytes(*to_port) != DATA_PORT
+        && sources.contains(source)
 }
 
 /// Second and third step: their locators; of how many one is known.

@@ -11,15 +11,14 @@ use dataplane::prefetch;
 use dataplane::table::lpm::Stamp;
 use dataplane::table::region::{Pair, Region};
 use dataplane::wire::ipv6;
-use dataplane::wire::lisp::DATA_PORT;
 
 use super::alike::Common;
-use super::encapsulated::parts;
+use super::encapsulated::{is_bound, parts};
 use super::{L3, destination_of};
 use crate::fib::NextHop;
 use crate::ingress::{self, is_ordinary};
 use crate::lisp::encap::{self, Prepared, V4_LEN, V6_LEN};
-use crate::lisp::flow::{self, Hashed};
+use crate::lisp::flow;
 use crate::lisp::node;
 use crate::lisp::table::{LEAF, Shared};
 use crate::lisp::view::{First6, Lisp, Rules};
@@ -409,24 +408,16 @@ fn first_word(head: &Head) -> u64 {
 /// What the tables say of a packet about which nothing is odd.
 fn learn(at: &At<'_>, key: &Key, head: &Head) -> Option<Pair> {
     let (header, ports) = parts(&head[L3..])?;
-    let (lisp, protocol) = (at.lisp, header[6]);
-    let source = header[8..].first_chunk().expect("16 of 40 bytes");
-    let [_, _, to_port @ ..] = *ports;
-    let is_usual = is_ordinary(header[8])
-        && is_ordinary(header[24])
-        && flow::has_ports(protocol)
-        // Whatever goes to this port may be encapsulated twice already.
-        && u16::from_be_bytes(to_port) != DATA_PORT
-        && at.sources.contains(source);
-    if !is_usual {
+    let is_ordinary = is_ordinary(header[8]) && is_ordinary(header[24]);
+    if !is_ordinary || !is_bound(at.sources, header, ports) {
         return None;
     }
+    let lisp = at.lisp;
     let leaf = at.fib.v6.lookup(&destination_of(header));
     if leaf & LEAF == 0 {
         return None;
     }
-    let last = u64::from(u32::from_ne_bytes(*ports)) | u64::from(protocol) << 32;
-    let hash = Hashed::new(lisp.seed, &header[8..]).with(last);
+    let hash = flow::of_parts(lisp.seed, header, ports);
     let set = lisp.shared.set_of(leaf);
     let locator = match lisp.shared.locator_of(set, hash) {
         0 => return None,

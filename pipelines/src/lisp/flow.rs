@@ -51,13 +51,18 @@ pub(crate) fn of_v6(seed: u64, packet: &[u8]) -> u64 {
     let Some((header, payload)) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>() else {
         return seed;
     };
-    let last = if has_ports(header[6])
-        && let Some(ports) = payload.first_chunk::<4>()
+    if has_ports(header[6])
+        && let Some(ports) = payload.first_chunk()
     {
-        u64::from(u32::from_ne_bytes(*ports)) | u64::from(header[6]) << 32
-    } else {
-        uncommon_v6(header, payload)
-    };
+        return of_parts(seed, header, ports);
+    }
+    Hashed::new(seed, &header[8..]).with(uncommon_v6(header, payload))
+}
+
+/// The hash of an IPv6 packet whose header is followed by ports.
+#[inline(always)]
+pub(crate) fn of_parts(seed: u64, header: &[u8; ipv6::HEADER_LEN], ports: &[u8; 4]) -> u64 {
+    let last = u64::from(u32::from_ne_bytes(*ports)) | u64::from(header[6]) << 32;
     Hashed::new(seed, &header[8..]).with(last)
 }
 
