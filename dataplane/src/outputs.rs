@@ -159,6 +159,11 @@ impl<F: Frame, M: Copy> Outputs<F, M> {
         *self.now.get_or_insert_with(Instant::now)
     }
 
+    /// Let it be this time until the next flush: for tests, where time passes as they say.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = Some(now);
+    }
+
     /// Send a finished frame.
     #[inline(always)] // a call for each packet would cost as much as what it does
     pub fn transmit(&mut self, port: PortId, frame: F) {

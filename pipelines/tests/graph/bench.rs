@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 use dataplane::batch::Batch;
@@ -170,6 +171,8 @@ pub struct Bench {
     out: Outputs<HeapFrame, Meta>,
     wire: Sent,
     punts: rtrb::Consumer<Punted<HeapFrame, Meta>>,
+    /// What every burst is told the time is: rates refill when a test says so, and not on a slow day.
+    now: Instant,
     received: u64,
     sent: u64,
 }
@@ -212,6 +215,7 @@ impl Bench {
             out,
             wire,
             punts,
+            now: Instant::now(),
             received: 0,
             sent: 0,
         }
@@ -223,6 +227,7 @@ impl Bench {
             let mut burst: Burst<HeapFrame> =
                 chunk.iter().map(|bytes| HeapFrame::new(bytes)).collect();
             self.received += chunk.len() as u64;
+            self.out.set_now(self.now);
             self.edge
                 .process(&self.tables, port(port_index), &mut burst, &mut self.out);
             assert!(burst.is_empty());
@@ -238,6 +243,7 @@ impl Bench {
             batch.push(frame, meta);
             self.counters.injected.add(1);
         }
+        self.out.set_now(self.now);
         self.edge.resume(&self.tables, &mut batch, &mut self.out);
         self.out.flush();
         self.collect()
@@ -246,6 +252,7 @@ impl Bench {
     /// A round without frames: what leaves of those that waited.
     pub fn idle(&mut self) -> Vec<(usize, Vec<u8>)> {
         let waiting = self.edge.waiting();
+        self.out.set_now(self.now);
         let settled = self.edge.idle(&self.tables, &mut self.out);
         assert_eq!(waiting, settled + self.edge.waiting());
         self.out.flush();
@@ -266,6 +273,11 @@ impl Bench {
     /// Frames that wait in the graph.
     pub fn waiting(&self) -> usize {
         self.edge.waiting()
+    }
+
+    /// Let time pass.
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
     }
 
     /// What was punted since the last call.

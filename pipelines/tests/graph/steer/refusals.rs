@@ -1,5 +1,7 @@
 //! Flows that no server takes, or loses: reset, told, dropped, or led to another pool; and flows that are cut.
 
+use std::time::Duration;
+
 use dataplane::reason::DropReason;
 use dataplane::wire::tcp::flags::{ACK, FIN, RST, SYN};
 use dataplane::wire::{FromBytes, checksum};
@@ -100,11 +102,15 @@ fn without_a_server_others_are_told() {
 fn resets_have_a_rate() {
     let mut site = Site::l2(2);
     all_down(&mut site, WhenDown::Refuse);
-    let sent = site.bench.receive(UPLINK, &syns(1000));
-    assert!((100..300).contains(&sent.len()), "{}", sent.len());
-    assert_eq!(site.bench.drops(), [(DropReason::SteerNoServer, 1000)]);
-    let limited = site.bench.counters.errors_limited.read();
-    assert_eq!(limited, 1000 - sent.len() as u64);
+    let mut resets = |time| {
+        site.bench.pass(time);
+        site.bench.receive(UPLINK, &syns(1000)).len()
+    };
+    assert_eq!(resets(Duration::ZERO), 100);
+    assert_eq!(resets(Duration::from_millis(70)), 70);
+    assert_eq!(resets(Duration::from_secs(1)), 100);
+    assert_eq!(site.bench.drops(), [(DropReason::SteerNoServer, 3000)]);
+    assert_eq!(site.bench.counters.errors_limited.read(), 3000 - 270);
 }
 
 #[test]
