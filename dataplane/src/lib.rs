@@ -6,6 +6,8 @@
 
 pub mod batch;
 pub mod counters;
+#[expect(unsafe_code, reason = "instructions that not every processor has")]
+pub mod cpu;
 pub mod frame;
 pub mod node;
 pub mod outputs;

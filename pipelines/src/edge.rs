@@ -136,6 +136,15 @@ impl<F: Frame> Edge<F> {
         }
     }
 
+    /// The same pipeline without what not every processor can do; not after [`Pipeline::recover`].
+    #[must_use]
+    pub fn for_any_processor(mut self) -> Self {
+        if let Some(express) = &mut self.express {
+            express.be_for_any_processor();
+        }
+        self
+    }
+
     /// A received burst by the short way, and what leaves it by the nodes.
     fn express(
         &mut self,

@@ -42,6 +42,7 @@ mod apart;
 mod decapsulated;
 mod encapsulated;
 mod flows;
+mod image;
 mod known;
 mod served;
 mod steering;
@@ -150,6 +151,11 @@ impl Express {
             settled: Finished::default(),
             leaving: ArrayVec::new(),
         }
+    }
+
+    /// Do without what not every processor can.
+    pub(crate) fn be_for_any_processor(&mut self) {
+        self.flows.be_for_any_processor();
     }
 
     /// Take a received burst as far as the short way goes. What stays in `burst` is finished, frame `i` for the port of

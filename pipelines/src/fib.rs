@@ -76,6 +76,9 @@ pub struct NextHop {
     pub(crate) via: Option<IpAddr>,
 }
 
+/// A link header, and what is behind it up to a size that is copied at once.
+pub(crate) type PaddedLink = [u8; ethernet::HEADER_LEN + 2];
+
 impl NextHop {
     /// Whether steering says where it goes: it is to a service address, or an answer by full NAT.
     #[inline(always)]
@@ -87,6 +90,12 @@ impl NextHop {
     #[inline(always)]
     pub(crate) fn plain_link(&self) -> &[u8; ethernet::HEADER_LEN] {
         self.link.first_chunk().expect("14 bytes of 24")
+    }
+
+    /// The same with two bytes more, that are to be written over.
+    #[inline(always)]
+    pub(crate) fn padded_link(&self) -> &PaddedLink {
+        self.link.first_chunk().expect("16 bytes of 24")
     }
 
     /// Discard under `reason`.

@@ -119,13 +119,21 @@ pub(crate) fn is_common_but_for_addresses<F: Frame>(port: &PortTable, frame: &F)
     let Some(head) = bytes.first_chunk::<{ HEADER_LEN + ipv6::HEADER_LEN }>() else {
         return false;
     };
+    head.first_chunk()
+        .is_some_and(|first| port.expected.matches(first))
+        && has_common_length(frame)
+}
+
+/// The same of a packet whose header is known to be common, but for its length.
+#[inline(always)]
+pub(crate) fn has_common_length<F: Frame>(frame: &F) -> bool {
+    let bytes = frame.bytes();
+    let Some(head) = bytes.first_chunk::<{ HEADER_LEN + ipv6::HEADER_LEN }>() else {
+        return false;
+    };
     // The frame's length is turned round, not the packet's: it is in a register already.
     let payload_len = u16::try_from(bytes.len() - head.len()).map(u16::to_be_bytes);
-    frame.is_contiguous()
-        && head
-            .first_chunk()
-            .is_some_and(|first| port.expected.matches(first))
-        && payload_len == Ok([head[18], head[19]])
+    frame.is_contiguous() && payload_len == Ok([head[18], head[19]])
 }
 
 /// Whether this is an IPv4 packet without options, of which [`admit`] would find nothing but [`PortTable::start`] and its

@@ -33,6 +33,12 @@ impl HeapEdge {
         Self::new().by_nodes()
     }
 
+    /// [`Edge::for_any_processor`].
+    #[must_use]
+    pub fn for_any_processor() -> Self {
+        Self(Edge::new().for_any_processor())
+    }
+
     /// [`Edge::by_nodes`].
     #[must_use]
     pub fn by_nodes(self) -> Self {

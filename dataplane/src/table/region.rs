@@ -43,6 +43,49 @@ mod sealed {
     impl Sealed for super::Slots {}
 }
 
+/// Which of 2^`BITS` elements.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place<const BITS: u32>(u32);
+
+impl<const BITS: u32> Place<BITS> {
+    /// The one that the lower bits of a number name.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(index: u32) -> Self {
+        Self(index & ((1 << BITS) - 1))
+    }
+}
+
+/// The elements of a region, for a loop: where they are, in one word.
+pub struct Elements<'r, T, const BITS: u32> {
+    base: NonNull<T>,
+    region: PhantomData<&'r Region<T, BITS>>,
+}
+
+impl<T, const BITS: u32> Clone for Elements<'_, T, BITS> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, const BITS: u32> Copy for Elements<'_, T, BITS> {}
+
+impl<'r, T: Element, const BITS: u32> Elements<'r, T, BITS> {
+    /// As [`Region::at`].
+    #[inline(always)]
+    pub fn at(self, index: u32) -> &'r T {
+        self.at_place(Place::of(index))
+    }
+
+    /// The element at a place.
+    #[inline(always)]
+    pub fn at_place(self, place: Place<BITS>) -> &'r T {
+        // SAFETY: a place is below the region's `COUNT`; its mapping is there as long as it is borrowed, aligned for `T`, and
+        // zeros are a value of it (`Element`). All writes are atomic, or by `at_mut`, when it is not borrowed.
+        unsafe { &*self.base.as_ptr().add(place.0 as usize) } // `as`: u32 to usize
+    }
+}
+
 /// An array of 2^`BITS` elements.
 pub struct Region<T, const BITS: u32> {
     mapping: NonNull<u8>,
@@ -116,18 +159,23 @@ impl<T: Element, const BITS: u32> Region<T, BITS> {
     /// An element; of a number that is too large, the one its lower bits name.
     #[inline(always)]
     pub fn at(&self, index: u32) -> &T {
-        let index = index as usize & (Self::COUNT - 1); // `as`: u32 to usize
-        // SAFETY: the index is below `COUNT`; the mapping is there as long as `self`, aligned for `T`, and zeros are a
-        // value of it (`Element`). All writes are atomic, or by `at_mut`.
-        unsafe { &*self.base.as_ptr().add(index) }
+        self.elements().at(index)
     }
 
-    /// The same for its only owner, to be changed.
+    /// All of them.
     #[inline(always)]
-    pub fn at_mut(&mut self, index: u32) -> &mut T {
-        let index = index as usize & (Self::COUNT - 1); // `as`: u32 to usize
-        // SAFETY: as in `at`, and `&mut self` makes it exclusive.
-        unsafe { &mut *self.base.as_ptr().add(index) }
+    pub fn elements(&self) -> Elements<'_, T, BITS> {
+        Elements {
+            base: self.base,
+            region: PhantomData,
+        }
+    }
+
+    /// The element at a place for its only owner, to be changed.
+    #[inline(always)]
+    pub fn at_mut(&mut self, place: Place<BITS>) -> &mut T {
+        // SAFETY: as in `Elements::at_place`, and `&mut self` makes it exclusive.
+        unsafe { &mut *self.base.as_ptr().add(place.0 as usize) } // `as`: u32 to usize
     }
 }
 
@@ -162,7 +210,7 @@ mod tests {
     #[test]
     fn the_owner_of_plain_words_changes_them() {
         let mut region = Region::<Pair, 4>::reserve_huge().expect("address space");
-        region.at_mut(3 + (1 << 4)).0[1][7] = 9;
+        region.at_mut(Place::of(3 + (1 << 4))).0[1][7] = 9;
         assert_eq!((region.at(3).0[1][7], region.at(2).0[1][7]), (9, 0));
         assert_eq!(size_of::<Pair>(), 128);
     }

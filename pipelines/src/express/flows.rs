@@ -5,22 +5,25 @@
 //! one of them is changed: each table counts its changes ([`Version`]), and the mapping is asked with every packet. Where
 //! there are more flows than there is room for, packets go by the tables: to remember has to pay.
 
+#[cfg(target_arch = "x86_64")]
+use dataplane::cpu::Avx512;
+use dataplane::cpu::{Cpu, Job, Plain, Words};
 use dataplane::frame::{BURST_MAX, Frame};
 use dataplane::port::PortId;
 use dataplane::prefetch;
 use dataplane::table::lpm::Stamp;
-use dataplane::table::region::{Pair, Region};
-use dataplane::wire::ipv6;
+use dataplane::table::region::{self, Pair, Region};
 
 use super::alike::Common;
 use super::encapsulated::{is_bound, parts};
+use super::image::{self, Head, Image};
 use super::{L3, destination_of};
-use crate::fib::NextHop;
+use crate::fib::{HOP_LIMIT, NextHop, PaddedLink};
 use crate::ingress::{self, is_ordinary};
-use crate::lisp::encap::{self, Prepared, V4_LEN, V6_LEN};
+use crate::lisp::encap::{self, Inherited, Prepared, V4_LEN, V6_LEN};
 use crate::lisp::flow;
 use crate::lisp::node;
-use crate::lisp::table::{LEAF, Shared};
+use crate::lisp::table::{LEAF, Mappings, Shared};
 use crate::lisp::view::{First6, Lisp, Rules};
 use crate::tables::{Fib, PortTable, Tables};
 
@@ -37,28 +40,18 @@ const POINTS: i32 = COST << BITS;
 /// Bursts for which nothing is remembered when all points are lost.
 const PAUSE: u32 = 1 << 16;
 
-/// Link header, IPv6 header and ports.
-type Head = [u8; L3 + ipv6::HEADER_LEN + 4];
-
-/// What tells a flow apart, and when it was.
-#[derive(Clone, Copy)]
-struct Key {
-    /// Both, as they stand in a packet.
-    addresses: [u64; 4],
-    ports: u32,
-    /// The version's, with the protocol.
-    tag: u32,
-}
-
-/// What stands before the packets of a flow, and until when. Two lines:
+/// What tells a flow apart, what stands before its packets, and until when. Two lines:
 ///
 /// ```text
-///  0 to 3  addresses                    5  way 32 | longest frame 32     7  what the mapping was
-///  4       ports 32 | tag 32            6  the mapping
-///  8 to 15 the headers: see Prepared
+///  0 to 7  its packets' image, and where it has room:  0  longest frame, upper 16    7  way, upper 32
+///                                                      1  tag, lower 32
+///  8 to 14 the headers: see Prepared
+///  15      the mapping 32 | what it was 32
 /// ```
 #[derive(Clone, Copy)]
 struct Flow<'f>(&'f Pair);
+
+type Place = region::Place<BITS>;
 
 /// The bit of a way that says: the outer header is IPv4.
 const OVER_V4: u32 = 1 << 31;
@@ -72,28 +65,9 @@ struct Version {
     locators: u64,
 }
 
-/// The number of a version, in the upper 24 bits; never 0.
+/// The number of a version; never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tag(u32);
-
-impl Tag {
-    const LAST: u32 = u32::MAX >> 8;
-
-    fn of(number: u32) -> Self {
-        Self(number << 8)
-    }
-
-    /// With a protocol.
-    #[inline(always)]
-    fn with(self, protocol: u8) -> u32 {
-        self.0 | u32::from(protocol)
-    }
-
-    /// Whether a flow was made under this version.
-    fn has(self, flow: Flow<'_>) -> bool {
-        flow.key().tag >> 8 == self.0 >> 8
-    }
-}
 
 /// What a burst is looked up in.
 #[derive(Clone, Copy)]
@@ -116,9 +90,31 @@ pub(super) struct Flows {
     /// Versions so far.
     made: u32,
     /// Where each frame's flow stands, if it is remembered.
-    places: [u32; BURST_MAX],
+    places: [Place; BURST_MAX],
     points: i32,
     pause: u32,
+    /// Whether the processor can compare a whole line at once.
+    #[cfg(target_arch = "x86_64")]
+    avx512: Option<Avx512>,
+}
+
+/// What is to be done with a burst.
+struct Burst<'b, F> {
+    at: At<'b>,
+    tag: Tag,
+    frames: &'b mut [F],
+    leaves: &'b mut [u32],
+    flows: &'b mut Flows,
+}
+
+impl<F: Frame> Job for Burst<'_, F> {
+    type Output = Common;
+
+    #[inline(always)]
+    fn run<C: Cpu>(self, cpu: C) -> Common {
+        let at = (self.at, self.tag);
+        self.flows.encapsulate_by(cpu, at, self.frames, self.leaves)
+    }
 }
 
 impl Flows {
@@ -128,9 +124,19 @@ impl Flows {
             moves: Box::new([0; GROUPS]),
             versions: [None; PortId::MAX],
             made: 0,
-            places: [0; BURST_MAX],
+            places: [Place::default(); BURST_MAX],
             points: POINTS,
             pause: 0,
+            #[cfg(target_arch = "x86_64")]
+            avx512: Avx512::detect(),
+        }
+    }
+
+    /// Do without what not every processor can.
+    pub(super) fn be_for_any_processor(&mut self) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            self.avx512 = None;
         }
     }
 
@@ -157,19 +163,41 @@ impl Flows {
         frames: &mut [F],
         leaves: &mut [u32],
     ) -> Common {
-        let tag = self.tag(&at, ingress);
+        let burst = Burst {
+            at,
+            tag: self.tag(&at, ingress),
+            frames,
+            leaves,
+            flows: self,
+        };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(cpu) = burst.flows.avx512 {
+            return cpu.run(burst);
+        }
+        burst.run(Plain)
+    }
+
+    /// The same, for any processor.
+    #[inline(always)]
+    fn encapsulate_by<F: Frame, C: Cpu>(
+        &mut self,
+        cpu: C,
+        (at, tag): (At<'_>, Tag),
+        frames: &mut [F],
+        leaves: &mut [u32],
+    ) -> Common {
         let asked = self.find(at.lisp.seed, frames);
         let mut all = Common::NONE;
         while all.frames < asked {
             let from = all.frames;
             let frames = &mut frames[from..asked];
-            let way = Flow(self.flows.at(self.places[from])).way();
+            let way = Flow(self.flows.elements().at_place(self.places[from])).way();
             let mut number = way & !OVER_V4;
             let next_hop = at.tables.next_hop(number);
             let mut run = if way & OVER_V4 != 0 {
-                self.put_behind::<F, true>(&at, (way, next_hop), tag, (from, frames))
+                self.put_behind::<F, C, true>(cpu, &at, (tag, way, next_hop), (from, frames))
             } else {
-                self.put_behind::<F, false>(&at, (way, next_hop), tag, (from, frames))
+                self.put_behind::<F, C, false>(cpu, &at, (tag, way, next_hop), (from, frames))
             };
             if run.frames == 0 {
                 let place = self.places[from];
@@ -201,16 +229,16 @@ impl Flows {
 
     #[cold]
     fn next_tag(&mut self, version: Version, ingress: PortId) -> Tag {
-        if self.made == Tag::LAST {
+        if self.made == u32::MAX {
             // The numbers are used again, so nothing may have one.
             for place in 0..1 << BITS {
-                *self.flows.at_mut(place) = Pair::default();
+                *self.flows.at_mut(Place::of(place)) = Pair::default();
             }
             self.versions.fill(None);
             self.made = 0;
         }
         self.made += 1;
-        let tag = Tag::of(self.made);
+        let tag = Tag(self.made);
         self.versions[ingress.index()] = Some((version, tag));
         tag
     }
@@ -226,7 +254,7 @@ impl Flows {
             let hash = hash_of(seed, head);
             *place = place_of(hash, self.moves[group_of(hash)]);
             // The second line is waited for by nothing but stores.
-            prefetch::read(self.flows.at(*place));
+            prefetch::read(self.flows.elements().at_place(*place));
             asked += 1;
         }
         asked
@@ -235,35 +263,37 @@ impl Flows {
     /// Second step: frames whose first is frame `from` of the burst, as far as the flow of each is remembered and goes this
     /// way: each behind what was prepared.
     #[inline(always)]
-    fn put_behind<F: Frame, const V4: bool>(
+    fn put_behind<F: Frame, C: Cpu, const V4: bool>(
         &self,
+        cpu: C,
         at: &At<'_>,
-        (way, next_hop): (u32, &NextHop),
-        tag: Tag,
+        (tag, way, next_hop): (Tag, u32, &NextHop),
         (from, frames): (usize, &mut [F]),
     ) -> Common {
-        let link: [u8; L3] = *next_hop.plain_link();
+        let link = next_hop.padded_link();
         let rules = at.lisp.rules;
+        let (flows, mappings) = (self.flows.elements(), at.lisp.shared.mappings());
+        let others = image::others(tag.0, way);
         let (mut sent, mut sum) = (0, 0);
         for (frame, place) in frames.iter_mut().zip(&self.places[from..]) {
             let Some(head) = frame.bytes().first_chunk() else {
                 break;
             };
-            let flow = Flow(self.flows.at(*place));
-            if !ingress::is_common_but_for_addresses(at.port, frame)
-                || !flow.is_of(at, &key_of(tag, head))
-                || flow.way() != way
+            let flow = Flow(flows.at_place(*place));
+            if !ingress::has_common_length(frame)
+                || !flow.is_alike(cpu, head, &others)
+                || !flow.holds(mappings)
             {
                 break;
             }
-            let first = first_word(head);
-            let Some(len) = flow.wrap::<F, V4>(rules, &link, first, frame) else {
+            let Some(len) = flow.wrap::<F, V4>(rules, link, frame) else {
                 break;
             };
-            sum += len as u64; // `as`: a frame's length
+            sum += len;
             sent += 1;
         }
-        Common::of(next_hop, sent, sum)
+        let overhead = if V4 { V4_LEN } else { V6_LEN };
+        Common::of(next_hop, sent, (sum + sent * overhead) as u64) // `as`: the bytes of a burst
     }
 
     /// The same as [`put_behind`](Flows::put_behind) for a frame whose flow is not remembered yet, or holds no more; with its
@@ -273,140 +303,132 @@ impl Flows {
         &mut self,
         at: &At<'_>,
         tag: Tag,
-        place: u32,
+        place: Place,
         frame: &mut F,
     ) -> Option<(u32, Common)> {
         if !ingress::is_common_but_for_addresses(at.port, frame) {
             return None;
         }
         let head = frame.bytes().first_chunk()?;
-        let key = key_of(tag, head);
-        let found = Flow(self.flows.at(place));
-        let place = if found.is_of(at, &key) {
-            place
-        } else {
-            self.points -= COST;
-            let flow = learn(at, &key, head)?;
-            let place = if !found.has(&key) && tag.has(found) {
-                self.make_room(tag, hash_of(at.lisp.seed, head))
+        let found = Flow(self.flows.elements().at_place(place));
+        let others = image::others(tag.0, found.way());
+        let place =
+            if found.is_alike(Plain, head, &others) && found.holds(at.lisp.shared.mappings()) {
+                place
             } else {
+                self.points -= COST;
+                let flow = learn(at, tag, head)?;
+                let place = if found.tag() == tag && !found.is_alike(Plain, head, &others) {
+                    self.make_room(tag, hash_of(at.lisp.seed, head))
+                } else {
+                    place
+                };
+                *self.flows.at_mut(place) = flow;
                 place
             };
-            *self.flows.at_mut(place) = flow;
-            place
-        };
-        let flow = Flow(self.flows.at(place));
+        let flow = Flow(self.flows.elements().at_place(place));
         let way = flow.way();
         let number = way & !OVER_V4;
         let next_hop = at.tables.next_hop(number);
-        let link = next_hop.plain_link();
-        let first = first_word(head);
+        let link = next_hop.padded_link();
         let rules = at.lisp.rules;
-        let len = if way & OVER_V4 != 0 {
-            flow.wrap::<F, true>(rules, link, first, frame)
+        if way & OVER_V4 != 0 {
+            flow.wrap::<F, true>(rules, link, frame)?;
         } else {
-            flow.wrap::<F, false>(rules, link, first, frame)
-        };
-        Some((number, Common::of(next_hop, 1, len? as u64))) // `as`: a frame's length
+            flow.wrap::<F, false>(rules, link, frame)?;
+        }
+        let len = frame.bytes().len() as u64; // `as`: a frame's length
+        Some((number, Common::of(next_hop, 1, len)))
     }
 
     /// Where a flow may stand whose place is another's: its group moves on, if it can to where there is room for it. The others
     /// of the group are learned once more.
     #[cold]
-    fn make_room(&mut self, tag: Tag, hash: u64) -> u32 {
+    fn make_room(&mut self, tag: Tag, hash: u64) -> Place {
         let by = &mut self.moves[group_of(hash)];
         let mut tries = (1..=TRIES).map(|more| by.wrapping_add(more));
-        let free = tries.find(|by| !tag.has(Flow(self.flows.at(place_of(hash, *by)))));
+        let free =
+            tries.find(|by| Flow(self.flows.elements().at_place(place_of(hash, *by))).tag() != tag);
         *by = free.unwrap_or(by.wrapping_add(TRIES));
         place_of(hash, *by)
     }
 }
 
 impl Flow<'_> {
+    /// Under which version it was made.
     #[inline(always)]
-    fn key(self) -> Key {
-        let [[addresses @ .., last, _, _, _], _] = self.0.0;
-        Key {
-            addresses,
-            ports: last as u32,       // `as`: the lower half
-            tag: (last >> 32) as u32, // `as`: the upper half
-        }
+    fn tag(self) -> Tag {
+        Tag(self.0.0[0][1] as u32) // `as`: the lower half
     }
 
     /// Number of the underlay's next hop, with [`OVER_V4`].
     #[inline(always)]
     fn way(self) -> u32 {
-        self.0.0[0][5] as u32 // `as`: the lower half
+        (self.0.0[0][7] >> 32) as u32 // `as`: the upper half
     }
 
     /// Longest frame that fits to the locator.
     #[inline(always)]
     fn most(self) -> usize {
-        (self.0.0[0][5] >> 32) as usize // `as`: u32 to usize
+        (self.0.0[0][0] >> 48) as usize // `as`: 16 bits
     }
 
-    /// Whether this is the flow, what is known of it still holds, and its mapping is marked as used.
+    /// Whether a frame that begins so is of this flow, and version and way are [these](image::others).
     #[inline(always)]
-    fn is_of(self, at: &At<'_>, key: &Key) -> bool {
-        let [.., leaf, used] = self.0.0[0];
-        // `as`: 32 bits each.
-        self.has(key) && at.lisp.shared.is_still(leaf as u32, used as u32)
+    fn is_alike<C: Cpu>(self, cpu: C, head: &Head, others: &Words) -> bool {
+        cpu.is_alike::<Image, _>(&self.0.0[0], head, others)
     }
 
-    /// Whether this is its key: word by word, because of arrays the compiler makes copies to compare.
+    /// Whether its mapping is what it was, and marked as used.
     #[inline(always)]
-    fn has(self, key: &Key) -> bool {
-        let own = self.key();
-        let [[a, b, c, d], [e, f, g, h]] = [own.addresses, key.addresses];
-        (a, b, c, d) == (e, f, g, h) && (own.ports, own.tag) == (key.ports, key.tag)
+    fn holds(self, mappings: Mappings<'_>) -> bool {
+        let [.., mapping] = self.0.0[1];
+        mappings.has_still(mapping as u32, (mapping >> 32) as u32) // `as`: 32 bits each
     }
 
-    /// Put a packet of this flow, that begins with these eight bytes, behind what was prepared: the frame is then finished, and
-    /// this long. Else it is as it was.
+    /// Put a packet of this flow behind what was prepared: the frame is then finished, and was this long.
+    /// Else it is as it was.
     #[inline(always)]
     fn wrap<F: Frame, const V4: bool>(
         self,
         rules: Rules,
-        link: &[u8; L3],
-        first: u64,
+        link: &PaddedLink,
         frame: &mut F,
     ) -> Option<usize> {
-        // The hop limit is the last of them.
-        if frame.bytes().len() > self.most() || first >> 57 == 0 {
+        let bytes = frame.bytes();
+        let len = bytes.len();
+        let head: &Head = bytes.first_chunk()?;
+        let packet_len = len.wrapping_sub(L3);
+        if len > self.most() || head[L3 + HOP_LIMIT] <= 1 {
             return None;
         }
-        let first = first - (1 << 56);
-        let prepared = Prepared(&self.0.0[1]);
+        let inner = Inherited {
+            first: [head[L3], head[L3 + 1]],
+            hop_limit: head[L3 + HOP_LIMIT] - 1,
+        };
+        let [headers @ .., _] = &self.0.0[1];
+        let prepared = Prepared(headers);
         let bytes = frame.prepend(if V4 { V4_LEN } else { V6_LEN }).ok()?;
-        let len = bytes.len();
-        let packet_len = len.wrapping_sub(L3 + if V4 { V4_LEN } else { V6_LEN });
-        let (front, start) = if V4 {
+        let packet = if V4 {
             let all: &mut [u8; L3 + V4_LEN + 8] = bytes.first_chunk_mut()?;
-            let (front, rest) = all.split_first_chunk_mut::<L3>()?;
-            let (headers, start) = rest.split_first_chunk_mut()?;
-            prepared.write_v4(rules, first, packet_len, headers);
-            (front, start)
+            *all.first_chunk_mut()? = *link;
+            let (headers, packet) = all[L3..].split_first_chunk_mut()?;
+            prepared.write_v4(rules, inner, packet_len, headers);
+            packet
         } else {
             let all: &mut [u8; L3 + V6_LEN + 8] = bytes.first_chunk_mut()?;
-            let (front, rest) = all.split_first_chunk_mut::<L3>()?;
-            let (headers, start) = rest.split_first_chunk_mut()?;
-            prepared.write_v6(rules, first, packet_len, headers);
-            (front, start)
+            *all.first_chunk_mut()? = *link;
+            let (headers, packet) = all[L3..].split_first_chunk_mut()?;
+            prepared.write_v6(rules, inner, packet_len, headers);
+            packet
         };
-        start.copy_from_slice(&first.to_le_bytes());
-        *front = *link;
+        packet[HOP_LIMIT] = inner.hop_limit;
         Some(len)
     }
 }
 
-/// The first eight bytes of the packet, read in little-endian order.
-#[inline(always)]
-fn first_word(head: &Head) -> u64 {
-    u64::from_le_bytes(*head[L3..].first_chunk().expect("8 of 40 bytes"))
-}
-
 /// What the tables say of a packet about which nothing is odd.
-fn learn(at: &At<'_>, key: &Key, head: &Head) -> Option<Pair> {
+fn learn(at: &At<'_>, tag: Tag, head: &Head) -> Option<Pair> {
     let (header, ports) = parts(&head[L3..])?;
     let is_ordinary = is_ordinary(header[8]) && is_ordinary(header[24]);
     if !is_ordinary || !is_bound(at.sources, header, ports) {
@@ -432,30 +454,14 @@ fn learn(at: &At<'_>, key: &Key, head: &Head) -> Option<Pair> {
     };
     let most = usize::from(next_hop.express_max).min(L3 + usize::from(state.path_mtu));
     let most = most.checked_sub(overhead)?;
-    let [a, b, c, d] = key.addresses;
-    let halves = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    let course = [
-        halves(key.ports, key.tag),
-        halves(number | bit, u32::try_from(most).ok()?),
-        u64::from(leaf),
-        u64::from(Shared::used(set)),
-    ];
-    let [e, f, g, h] = course;
-    Some(Pair([
-        [a, b, c, d, e, f, g, h],
-        encap::prepare(lisp.rules, locator, hash),
-    ]))
-}
-
-/// The key of a packet's flow under these tables.
-#[inline(always)]
-fn key_of(tag: Tag, head: &Head) -> Key {
-    let (addresses, ports) = ends_of(head);
-    Key {
-        addresses,
-        ports,
-        tag: tag.with(head[L3 + 6]),
+    let mut image = image::of(head);
+    image[0] |= u64::try_from(most).ok()?.checked_mul(1 << 48)?;
+    for (word, other) in image.iter_mut().zip(image::others(tag.0, number | bit)) {
+        *word |= other;
     }
+    let [a, b, c, d, e, f, g] = encap::prepare(lisp.rules, locator, hash);
+    let mapping = u64::from(leaf) | u64::from(Shared::used(set)) << 32;
+    Some(Pair([image, [a, b, c, d, e, f, g, mapping]]))
 }
 
 /// The four words of both addresses, and the ports.
@@ -485,8 +491,8 @@ fn group_of(hash: u64) -> usize {
 
 /// The place of a flow whose group has moved so far.
 #[inline(always)]
-fn place_of(hash: u64, by: u8) -> u32 {
-    (hash as u32).wrapping_add(u32::from(by)) // `as`: the lower half
+fn place_of(hash: u64, by: u8) -> Place {
+    Place::of((hash as u32).wrapping_add(u32::from(by))) // `as`: the lower half
 }
 
 #[cfg(test)]
@@ -495,9 +501,7 @@ mod tests {
 
     /// A flow made under a version.
     fn flow_of(tag: Tag) -> Pair {
-        let mut flow = Pair::default();
-        flow.0[0][4] = u64::from(tag.with(17)) << 32;
-        flow
+        Pair([image::others(tag.0, 0), [0; 8]])
     }
 
     #[test]
@@ -509,51 +513,70 @@ mod tests {
             locators: 0,
         };
         let port = PortId::new(3).expect("a port");
+        let place = Place::of(9);
         let first = flows.next_tag(version, port);
-        *flows.flows.at_mut(9) = flow_of(first);
-        assert!(first.has(Flow(flows.flows.at(9))));
-        flows.made = Tag::LAST - 1;
+        *flows.flows.at_mut(place) = flow_of(first);
+        assert_eq!(Flow(flows.flows.elements().at_place(place)).tag(), first);
+        flows.made = u32::MAX - 1;
         let last = flows.next_tag(version, port);
-        assert!(!last.has(Flow(flows.flows.at(9))));
+        assert_ne!(Flow(flows.flows.elements().at_place(place)).tag(), last);
         assert_eq!(flows.next_tag(version, port), first);
-        assert!(!first.has(Flow(flows.flows.at(9))));
+        assert_ne!(Flow(flows.flows.elements().at_place(place)).tag(), first);
     }
 
+    /// To whom the link takes it, type, version, protocol, addresses and ports; tag and way.
     #[test]
     fn a_flow_has_every_part_of_its_key() {
-        let words = [1, 2, 3, 4, 5 | 6 << 32];
-        let [a, b, c, d, last] = words;
-        let flow = Pair([[a, b, c, d, last, 0, 0, 0], [0; 8]]);
-        let key = Key {
-            addresses: [a, b, c, d],
-            ports: 5,
-            tag: 6,
-        };
-        assert!(Flow(&flow).has(&key));
-        for word in 0..words.len() {
-            for bit in [0, 31, 32, 63] {
-                let mut other = flow;
-                other.0[0][word] ^= 1 << bit;
-                assert!(!Flow(&other).has(&key), "{word}, {bit}");
-            }
+        let head: Head = std::array::from_fn(|at| (at * 7 + 1) as u8); // `as`: any byte
+        let others = image::others(0x0102_0304, 0x0506_0708);
+        let mut line = image::of(&head);
+        for (word, other) in line.iter_mut().zip(others) {
+            *word |= other;
+        }
+        line[0] |= 1234 << 48;
+        let pair = Pair([line, [0; 8]]);
+        let flow = Flow(&pair);
+        let tag = Tag(0x0102_0304);
+        assert_eq!(
+            (flow.tag(), flow.way(), flow.most()),
+            (tag, 0x0506_0708, 1234)
+        );
+        assert!(flow.is_alike(Plain, &head, &others));
+        for bit in 0..8 * head.len() {
+            let mut other = head;
+            other[bit / 8] ^= 1 << (bit % 8);
+            let is_part = match bit / 8 {
+                0..=5 | 12..=13 | 20 | 22.. => true,
+                14 => bit % 8 >= 4,
+                _ => false,
+            };
+            assert_eq!(flow.is_alike(Plain, &other, &others), !is_part, "bit {bit}");
+        }
+        for bit in 0..32 {
+            let [tag, way] = [
+                image::others(0x0102_0304 ^ 1 << bit, 0x0506_0708),
+                image::others(0x0102_0304, 0x0506_0708 ^ 1 << bit),
+            ];
+            assert!(!flow.is_alike(Plain, &head, &tag) && !flow.is_alike(Plain, &head, &way));
         }
     }
 
     #[test]
     fn a_group_moves_to_where_there_is_room() {
         let mut flows = Flows::new();
-        let (old, now) = (Tag::of(1), Tag::of(2));
+        let (old, now) = (Tag(1), Tag(2));
         let hash = 7 << 32 | 100;
         for place in 100..103 {
-            *flows.flows.at_mut(place) = flow_of(now);
+            *flows.flows.at_mut(Place::of(place)) = flow_of(now);
         }
-        *flows.flows.at_mut(103) = flow_of(old);
-        assert_eq!(flows.make_room(now, hash), 103);
+        *flows.flows.at_mut(Place::of(103)) = flow_of(old);
+        assert_eq!(flows.make_room(now, hash), Place::of(103));
         assert_eq!(flows.moves[group_of(hash)], 3);
         for place in 103..120 {
-            *flows.flows.at_mut(place) = flow_of(now);
+            *flows.flows.at_mut(Place::of(place)) = flow_of(now);
         }
-        assert_eq!(flows.make_room(now, hash), 103 + u32::from(TRIES));
+        let last = Place::of(103 + u32::from(TRIES));
+        assert_eq!(flows.make_room(now, hash), last);
     }
 
     #[test]

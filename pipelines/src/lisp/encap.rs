@@ -118,17 +118,16 @@ pub(crate) fn write_v4(
 /// The headers of a flow without a UDP checksum, as far as they are the same for all its packets: what [`write_v6`] and
 /// [`write_v4`] make anew each time. The inner packets are IPv6.
 ///
-/// Seven words as they stand in a packet, read in little-endian order; what differs is 0. The last: over IPv4, the sum of the
-/// constant 16-bit words of the IP header, each of them read in that order too.
+/// Words as they stand in a packet, read in little-endian order; what differs is 0. Over IPv4, the upper half of the second: the
+/// sum of the constant 16-bit words of the IP header, each of them read in that order too.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Prepared<'f>(pub(crate) &'f [u64; 8]);
+pub(crate) struct Prepared<'f>(pub(crate) &'f [u64; 7]);
 
-/// Which bits of the first eight bytes of an inner IPv6 header stand in the outer header, where that is IPv6 as well: traffic
-/// class as the rules have it, and hop limit.
-#[inline(always)]
-fn kept_bits(rules: Rules) -> u64 {
-    let mask = rules.class_mask;
-    u64::from_le_bytes([mask >> 4, mask << 4, 0, 0, 0, 0, 0, 0xff])
+/// What of an inner IPv6 header stands in the outer header: its first two bytes, in which the class is, and the hop limit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inherited {
+    pub(crate) first: [u8; 2],
+    pub(crate) hop_limit: u8,
 }
 
 /// A length where both the first word of an IPv6 header and a UDP header have it, of a packet read in little-endian order.
@@ -138,7 +137,7 @@ fn at_length(len: usize) -> u64 {
 }
 
 /// [`Prepared`] for the flow with this hash to this locator.
-pub(crate) fn prepare(rules: Rules, locator: Locator<'_>, hash: u64) -> [u64; 8] {
+pub(crate) fn prepare(rules: Rules, locator: Locator<'_>, hash: u64) -> [u64; 7] {
     let inner = Inner {
         len: 0,
         class: 0,
@@ -147,7 +146,7 @@ pub(crate) fn prepare(rules: Rules, locator: Locator<'_>, hash: u64) -> [u64; 8]
         is_v4: false,
     };
     let lengths = !at_length(0xffff);
-    let mut words = [0; 8];
+    let mut words = [0; 7];
     let mut headers = [0; V6_LEN];
     if locator.state().is_v4 {
         let (front, _) = headers.split_first_chunk_mut().expect("36 of 56 bytes");
@@ -155,12 +154,12 @@ pub(crate) fn prepare(rules: Rules, locator: Locator<'_>, hash: u64) -> [u64; 8]
         // Total length and checksum.
         headers[2..4].fill(0);
         headers[10..12].fill(0);
-        // The second is half of the one it is part of: the addresses begin in its middle.
-        for (word, at) in words.iter_mut().zip([0, 8, 12, 20, 28]) {
-            *word = u64::from_le_bytes(*headers[at..].first_chunk().expect("8 bytes"));
+        headers[24..26].fill(0);
+        let constant = (locator.word(6) as u16).swap_bytes(); // `as`: the lower 16 bits
+        headers[V4_LEN..V4_LEN + 2].copy_from_slice(&constant.to_le_bytes());
+        for (word, bytes) in words.iter_mut().zip(headers.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
         }
-        words[3] &= lengths;
-        words[7] = u64::from((locator.word(6) as u16).swap_bytes()); // `as`: the lower 16 bits
     } else {
         write_v6(rules, locator, &inner, &mut headers);
         for (word, bytes) in words.iter_mut().zip(headers.as_chunks().0) {
@@ -173,26 +172,21 @@ pub(crate) fn prepare(rules: Rules, locator: Locator<'_>, hash: u64) -> [u64; 8]
 }
 
 impl Prepared<'_> {
-    /// IPv6, UDP and LISP header of a packet of so many bytes, whose first eight are these.
+    /// IPv6, UDP and LISP header of a packet of so many bytes.
     #[inline(always)]
     pub(crate) fn write_v6(
         &self,
         rules: Rules,
-        first: u64,
+        inner: Inherited,
         len: usize,
         headers: &mut [u8; V6_LEN],
     ) {
         let len = at_length(len + INNER_OFFSET);
-        let [start, a, b, c, d, udp, lisp, _] = *self.0;
-        let words = [
-            start | (first & kept_bits(rules)) | len,
-            a,
-            b,
-            c,
-            d,
-            udp | len,
-            lisp,
-        ];
+        let [start, a, b, c, d, udp, lisp] = *self.0;
+        let mask = u16::from_le_bytes([rules.class_mask >> 4, rules.class_mask << 4]);
+        let class = u64::from(u16::from_le_bytes(inner.first) & mask);
+        let hop_limit = u64::from(inner.hop_limit) << 56;
+        let words = [start | class | hop_limit | len, a, b, c, d, udp | len, lisp];
         for (place, word) in headers.as_chunks_mut().0.iter_mut().zip(words) {
             *place = word.to_le_bytes();
         }
@@ -203,27 +197,32 @@ impl Prepared<'_> {
     pub(crate) fn write_v4(
         &self,
         rules: Rules,
-        first: u64,
+        inner: Inherited,
         len: usize,
         headers: &mut [u8; V4_LEN],
     ) {
-        let [start, middle, addresses, udp, lisp, _, _, sum] = *self.0;
-        // The class stands between the version and the flow label: here where the outer header has it, in the second byte.
-        let mask = u32::from(rules.class_mask) << 4;
-        let class = (u32::from((first as u16).swap_bytes()) & mask) << 4; // `as`: two bytes
-        let hop_limit = (first >> 56) as u32; // `as`: one byte
-        let total = u32::from(((len + V4_LEN) as u16).swap_bytes()); // `as`: a packet's length, which fits 16 bits
+        let [a, b, c, d, last, _, _] = *self.0;
+        let (words, end) = headers.as_chunks_mut();
+        for (place, word) in words.iter_mut().zip([a, b, c, d]) {
+            *place = word.to_le_bytes();
+        }
+        // `as`: the lower and the upper half.
+        end.copy_from_slice(&(last as u32).to_le_bytes());
+        let constant = (last >> 32) as u32;
+
+        // The class stands between the version and the flow label.
+        let class = (u16::from_be_bytes(inner.first) >> 4) as u8 & rules.class_mask; // `as`: one byte
+        let hop_limit = inner.hop_limit;
+        let total = ((len + V4_LEN) as u16).swap_bytes(); // `as`: a packet's length, which fits 16 bits
         // A sum is right in either order of the bytes (RFC 1071 2).
-        let sum = sum as u32 + class + total + hop_limit; // `as`: 16 bits
-        let sum = sum.wrapping_add(sum.rotate_left(16));
-        // `as`: the four bytes before the addresses.
-        let middle = middle as u32 | hop_limit | (!sum & 0xffff_0000);
-        let start = start | u64::from(class | total << 16);
-        headers[..8].copy_from_slice(&start.to_le_bytes());
-        headers[8..12].copy_from_slice(&middle.to_le_bytes());
-        headers[12..20].copy_from_slice(&addresses.to_le_bytes());
-        headers[20..28].copy_from_slice(&(udp | at_length(len + INNER_OFFSET)).to_le_bytes());
-        headers[28..].copy_from_slice(&lisp.to_le_bytes());
+        let sum = constant + (u32::from(class) << 8) + u32::from(total) + u32::from(hop_limit);
+        let sum = (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16; // `as`: the upper half
+        headers[1] = class;
+        headers[2..4].copy_from_slice(&total.to_le_bytes());
+        headers[8] = hop_limit;
+        headers[10..12].copy_from_slice(&(!sum).to_le_bytes());
+        let udp_len = (len + INNER_OFFSET) as u16; // `as`: a packet's length
+        headers[24..26].copy_from_slice(&udp_len.to_be_bytes());
     }
 }
 

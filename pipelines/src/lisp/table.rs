@@ -19,7 +19,7 @@ use std::sync::atomic::{
 };
 
 use dataplane::prefetch;
-use dataplane::table::region::{Line, Region};
+use dataplane::table::region::{Elements, Line, Region};
 
 use super::spec::{Act, LOCATORS_MAX};
 
@@ -48,10 +48,26 @@ pub(crate) enum Kind {
     Negative(Act, u32),
 }
 
+/// Leaves are below two to this.
+const MAPPING_BITS: u32 = 27;
+
+/// All mappings of a [`Shared`], for a loop.
+#[derive(Clone, Copy)]
+pub(crate) struct Mappings<'s>(Elements<'s, AtomicU32, MAPPING_BITS>);
+
+impl Mappings<'_> {
+    /// Whether the mapping with this leaf is [this](Shared::used) still. Nothing is followed from here, so nothing has to be seen
+    /// with it but [`Shared::changes`] before.
+    #[inline(always)]
+    pub(crate) fn has_still(self, leaf: u32, used: u32) -> bool {
+        self.0.at(leaf).load(Relaxed) == used
+    }
+}
+
 /// Everything that workers and the writer share.
 pub(crate) struct Shared {
     /// Mapping to set, with [`USED`].
-    pub(super) mappings: Region<AtomicU32, 27>,
+    pub(super) mappings: Region<AtomicU32, MAPPING_BITS>,
     pub(super) sets: Region<Line, 27>,
     pub(super) locators: Region<Line, 24>,
     /// How often a set or a locator became another one, or sends elsewhere than before.
@@ -99,11 +115,10 @@ impl Shared {
         set | USED
     }
 
-    /// Whether the mapping with this leaf is [this](Shared::used) still. Nothing is followed from here, so nothing has to be seen
-    /// with it but [`Shared::changes`] before.
+    /// All mappings, for a loop.
     #[inline(always)]
-    pub(crate) fn is_still(&self, leaf: u32, used: u32) -> bool {
-        self.mappings.at(leaf).load(Relaxed) == used
+    pub(crate) fn mappings(&self) -> Mappings<'_> {
+        Mappings(self.mappings.elements())
     }
 
     /// Pull a mapping towards the cache.

@@ -151,17 +151,19 @@ fn prepared_headers_are_those_made_anew() {
                 hash,
                 is_v4: false,
             };
-            let [high, low] = [class >> 4, class << 4];
-            let first = u64::from_le_bytes([0x60 | high, low | 5, 1, 2, 3, 4, 17, hop_limit]);
+            let inherited = encap::Inherited {
+                first: [0x60 | class >> 4, class << 4 | 5],
+                hop_limit,
+            };
             if locator.state().is_v4 {
                 let (mut anew, mut ready) = ([0xaa; V4_LEN], [0xbb; V4_LEN]);
                 encap::write_v4(lisp.rules, locator, &inner, &mut anew);
-                prepared.write_v4(lisp.rules, first, len, &mut ready);
+                prepared.write_v4(lisp.rules, inherited, len, &mut ready);
                 assert_eq!(anew, ready);
             } else {
                 let (mut anew, mut ready) = ([0xaa; V6_LEN], [0xbb; V6_LEN]);
                 encap::write_v6(lisp.rules, locator, &inner, &mut anew);
-                prepared.write_v6(lisp.rules, first, len, &mut ready);
+                prepared.write_v6(lisp.rules, inherited, len, &mut ready);
                 assert_eq!(anew, ready);
             }
         }

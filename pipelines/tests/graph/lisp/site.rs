@@ -142,11 +142,15 @@ pub fn to(locators: &[(&str, u8, u8)]) -> Option<MappingSpec> {
     })
 }
 
-/// The two boxes and the control thread's side of their tables.
+/// What leaves, by port.
+type Sent = Vec<(usize, Vec<u8>)>;
+
+/// The boxes and the control thread's side of their tables.
 pub struct Site {
     pub rib: Rib,
     short: Bench,
-    long: Bench,
+    /// With the short way as any processor goes it, and without.
+    others: [Bench; 2],
     punted: Vec<Punted<HeapFrame, Meta>>,
 }
 
@@ -160,7 +164,8 @@ impl Site {
         Self {
             rib,
             short: Bench::with(Arc::clone(&tables), HeapEdge::new()),
-            long: Bench::with(tables, HeapEdge::without_express()),
+            others: [HeapEdge::for_any_processor(), HeapEdge::without_express()]
+                .map(|edge| Bench::with(Arc::clone(&tables), edge)),
             punted: Vec::new(),
         }
     }
@@ -191,16 +196,19 @@ impl Site {
         if !self.rib.has_new_targets() {
             self.rib.commit();
         }
-        self.short.tables = Arc::clone(&tables);
-        self.long.tables = tables;
+        for bench in &mut self.others {
+            bench.tables = Arc::clone(&tables);
+        }
+        self.short.tables = tables;
         self.rib.commit();
     }
 
     /// Let frames come in; what leaves, by port.
     pub fn receive(&mut self, port: usize, frames: &[Vec<u8>]) -> Vec<(usize, Vec<u8>)> {
-        let short = self.short.receive(port, frames);
-        let long = self.long.receive(port, frames);
-        self.compare(short, long)
+        let sent = self.short.receive(port, frames);
+        let others = self.others.each_mut();
+        let others = others.map(|other| other.receive(port, frames));
+        self.compare(sent, others)
     }
 
     /// The only frame that leaves when this one comes in.
@@ -213,9 +221,10 @@ impl Site {
     /// Hand a punted packet back.
     pub fn resume(&mut self, punted: Punted<HeapFrame, Meta>) -> Vec<(usize, Vec<u8>)> {
         let (frame, meta) = (punted.frame, punted.meta);
-        let short = self.short.resume(vec![(frame.clone(), meta)]);
-        let long = self.long.resume(vec![(frame, meta)]);
-        self.compare(short, long)
+        let sent = self.short.resume(vec![(frame.clone(), meta)]);
+        let others = self.others.each_mut();
+        let others = others.map(|other| other.resume(vec![(frame.clone(), meta)]));
+        self.compare(sent, others)
     }
 
     /// What was punted since this was last asked.
@@ -241,17 +250,11 @@ impl Site {
     }
 
     /// Nothing that can be seen differs.
-    fn compare(
-        &mut self,
-        short: Vec<(usize, Vec<u8>)>,
-        long: Vec<(usize, Vec<u8>)>,
-    ) -> Vec<(usize, Vec<u8>)> {
-        let sorted = |mut sent: Vec<(usize, Vec<u8>)>| {
+    fn compare(&mut self, sent: Sent, others: [Sent; 2]) -> Sent {
+        let sorted = |mut sent: Sent| {
             sent.sort_unstable();
             sent
         };
-        assert_eq!(sorted(short.clone()), sorted(long));
-        assert_eq!(self.short.drops(), self.long.drops());
         let seen = |punted: &[Punted<HeapFrame, Meta>]| {
             let mut seen: Vec<_> = punted
                 .iter()
@@ -263,9 +266,6 @@ impl Site {
             seen.sort_unstable();
             seen
         };
-        let punted = self.short.punted();
-        assert_eq!(seen(&punted), seen(&self.long.punted()));
-        self.punted.extend(punted);
         let counts = |counters: &WorkerCounters| {
             let (encap, decap) = (&counters.lisp_encap, &counters.lisp_decap);
             [
@@ -277,8 +277,16 @@ impl Site {
             ]
             .map(|count| count.read())
         };
-        assert_eq!(counts(&self.short.counters), counts(&self.long.counters));
-        short
+        let punted = self.short.punted();
+        let expected = sorted(sent.clone());
+        for (bench, other) in self.others.iter_mut().zip(others) {
+            assert_eq!(expected, sorted(other));
+            assert_eq!(self.short.drops(), bench.drops());
+            assert_eq!(seen(&punted), seen(&bench.punted()));
+            assert_eq!(counts(&self.short.counters), counts(&bench.counters));
+        }
+        self.punted.extend(punted);
+        sent
     }
 }
 
