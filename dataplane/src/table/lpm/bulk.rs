@@ -87,10 +87,21 @@ pub(super) fn lookup<K: Key>(shared: &Shared, keys: &[K], leaves: &mut [u32]) {
     }
 }
 
-/// One address: that of a service, or of a tunnel's end, often is a whole batch's.
-#[inline(never)]
-fn lookup_one<K: Key>(shared: &Shared, key: &K) -> u32 {
+/// One address.
+#[inline]
+pub(super) fn lookup_one<K: Key>(shared: &Shared, key: &K) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if !K::IS_FLAT && Isa::best() == Isa::Avx512 {
+        // SAFETY: `Isa::available` says `Avx512` only where the processor has what the function is compiled for.
+        return unsafe { lookup_one_wide(shared, key) };
+    }
     walk::lookup::<K, Single>(shared, key)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
+fn lookup_one_wide<K: Key>(shared: &Shared, key: &K) -> u32 {
+    walk::lookup::<K, super::node::Avx512>(shared, key)
 }
 
 /// Apart, so that what it saves on the stack costs nothing where it is not called.

@@ -208,7 +208,7 @@ impl<A: Family> Lpm<A> {
     #[inline]
     #[must_use]
     pub fn lookup(&self, address: &A::Key) -> u32 {
-        walk::lookup::<_, Single>(&self.table.shared, address)
+        bulk::lookup_one(&self.table.shared, address)
     }
 
     /// As [`View::lookup_bulk`].
@@ -239,7 +239,7 @@ impl<A: Family> View<A> {
     #[inline]
     #[must_use]
     pub fn lookup(&self, address: &A::Key) -> u32 {
-        walk::lookup::<_, Single>(&self.shared, address)
+        bulk::lookup_one(&self.shared, address)
     }
 
     /// The same for a batch of any size: `leaves[i]` belongs to `addresses[i]`.

@@ -11,7 +11,7 @@ use super::memory::Memory;
 use super::node::{self, Compare, cell_of, line_cell};
 use super::ranges::{self, Range};
 use super::shared::{Shared, Version};
-use super::word::{HOSTS, LINE_CELLS, RANGES, ROOT, SPARSE, Word};
+use super::word::{BROAD, HOSTS, INDEX, LINE_CELLS, RANGES, ROOT, SPARSE, Word};
 
 /// An address as lookups take it.
 pub trait Key: Copy + Default + Eq {
@@ -179,7 +179,23 @@ pub(super) fn chunk_cell<K: Key>(chunk: Word, upper: u32) -> u32 {
 #[inline(always)]
 pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
     let (version, top) = shared.current();
-    let word = word::<K, C>(shared.memory(), top, key);
+    let (word, level) = begin::<K, C>(shared.memory(), top, key);
+    if word.is_marked() {
+        return go_on::<K, C>(shared, version, word, level, key);
+    }
+    word.place()
+}
+
+/// The same from a word that is no leaf, or one with hosts.
+#[inline(never)]
+fn go_on<K: Key, C: Compare>(
+    shared: &Shared,
+    version: Version,
+    word: Word,
+    level: usize,
+    key: &K,
+) -> u32 {
+    let word = go_down::<K, C>(shared.memory(), word, level, key);
     if word.form() == HOSTS {
         return host_or_prefix::<C>(shared, version, word, key.whole());
     }
@@ -189,27 +205,67 @@ pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
 /// What the trie says of an address: a leaf, with or without hosts.
 #[inline(always)]
 pub(super) fn word<K: Key, C: Compare>(memory: &Memory, top: Word, key: &K) -> Word {
-    let mut word = top;
-    let mut level = 0;
-    if word.form() == ROOT {
-        word = Word(follow(memory.cell(root_cell::<K>(word, key.upper()))));
-        level = 2;
-        if word.is_chunk() {
-            word = Word(follow(memory.cell(chunk_cell::<K>(word, key.upper()))));
-        } else if word.form() == SPARSE {
-            let cell = line_cell::<C>(memory, word.place(), key.part(1));
-            word = Word(follow(memory.cell(cell)));
-        }
-    } else if word.form() == RANGES {
-        word = ranges::word(memory, word, key);
-        level = ranges::BELOW;
-    }
+    let (word, level) = begin::<K, C>(memory, top, key);
+    go_down::<K, C>(memory, word, level, key)
+}
+
+/// From a word on through the nodes of this level and those below.
+#[inline(always)]
+fn go_down<K: Key, C: Compare>(memory: &Memory, mut word: Word, mut level: usize, key: &K) -> Word {
     while word.is_node() && level < K::LEVELS {
         let cell = cell_of::<C>(memory, word, key.part(level));
         word = Word(follow(memory.cell(cell)));
         level += 1;
     }
     word
+}
+
+/// The word of an address where a lookup begins, and the level of the nodes it may lead to.
+#[inline(always)]
+fn begin<K: Key, C: Compare>(memory: &Memory, top: Word, key: &K) -> (Word, usize) {
+    match top.form() {
+        ROOT => below_root::<K, C>(memory, top, key),
+        RANGES => (ranges::word(memory, top, key), ranges::BELOW),
+        _ => (top, 0),
+    }
+}
+
+/// The same below the large root.
+///
+/// Forms differ from address to address, so no branch goes by them that could go either way for many: what each would
+/// lead to is computed, one is taken, and the lookups of a loop overlap.
+#[inline(always)]
+fn below_root<K: Key, C: Compare>(memory: &Memory, root: Word, key: &K) -> (Word, usize) {
+    let own = root_cell::<K>(root, key.upper());
+    let word = Word(follow(memory.cell(own)));
+    let (word, own) = if word.form() == SPARSE {
+        let cell = line_cell::<C>(memory, word.place(), key.part(1));
+        (Word(follow(memory.cell(cell))), cell)
+    } else {
+        let is_chunk = word.is_chunk();
+        let cell = select(is_chunk, chunk_cell::<K>(word, key.upper()), own);
+        let below = follow(memory.cell(cell));
+        // A cell that is loaded twice may be another one the second time.
+        (Word(select(is_chunk, below, word.0)), cell)
+    };
+    if K::LEVELS == 2 || word.form() == BROAD {
+        return (word, 2);
+    }
+    let key = key.part(2);
+    let (is_line, is_direct) = (word.is_line(), word.is_direct());
+    let other = select(is_direct, node::direct_cell(word, key), own);
+    let line = select(is_line, word.place(), other / LINE_CELLS);
+    let below = node::index_line::<C>(memory, line, key);
+    let line = select(word.form() == INDEX, below, line);
+    let cell = select(is_line, line_cell::<C>(memory, line, key), other);
+    let below = follow(memory.cell(cell));
+    (Word(select(is_line | is_direct, below, word.0)), 3)
+}
+
+/// One of two, which is not worth a guess.
+#[inline(always)]
+fn select(is_first: bool, first: u32, second: u32) -> u32 {
+    std::hint::select_unpredictable(is_first, first, second)
 }
 
 /// The addresses around one that the same cells lead to, as far as the first 64 bits tell them apart.

@@ -68,6 +68,12 @@ impl Word {
         self.0 & PLACE
     }
 
+    /// Whether this is a LINE or an INDEX.
+    #[inline(always)]
+    pub fn is_line(self) -> bool {
+        self.0.wrapping_sub(LINE) < HOSTS - LINE
+    }
+
     #[inline(always)]
     pub fn is_direct(self) -> bool {
         self.0 & DIRECT_FORM == DIRECT
