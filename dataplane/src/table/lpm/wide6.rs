@@ -14,7 +14,7 @@ use super::cells::follow;
 use super::memory::Memory;
 use super::node::{FIRST_CELL, INDEX_LINES};
 use super::walk::{Key, chunk_cell, root_cell};
-use super::word::{BROAD, DIRECT_FORM, INDEX, LINE, LINE_CELLS, SPARSE, Word};
+use super::word::{BROAD, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, LINE_CELLS, SPARSE, Word};
 use crate::prefetch;
 
 /// Words of a quarter of a register; and addresses of one turn of the root pass.
@@ -63,7 +63,8 @@ pub(super) fn words6(
         sparse_words(memory, sparse, keys, out);
         words = halves(out);
     }
-    node_words(memory, words, keys, out)
+    let own = halves(&cells);
+    node_words(memory, words, own, keys, out)
 }
 
 /// The words of sixteen cells. They are put into the register one by one: loaded from where they were stored one by one,
@@ -137,12 +138,13 @@ fn sparse_words(memory: &Memory, sparse: u32, keys: &[[u8; 16]; GROUP], out: &mu
     }
 }
 
-/// From the words of the first 32 bits on through the nodes of the next 16.
+/// From the words of the first 32 bits, which stand in these cells, on through the nodes of the next 16.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt,lzcnt")]
 fn node_words(
     memory: &Memory,
     words: [__m512i; 2],
+    own: [__m512i; 2],
     keys: &[[u8; 16]; GROUP],
     out: &mut [u32; GROUP],
 ) -> bool {
@@ -160,18 +162,21 @@ fn node_words(
         return hosted;
     }
 
-    // The third part of each key, twice in 32 bits; and the cell where each word leads: the first of a line, or one of a
-    // DIRECT node.
+    // The third part of each key, twice in 32 bits; and the cell where each word leads: the first of a line, one of a DIRECT
+    // node, or its own.
     let (mut parts, mut cells) = ([0; GROUP], [0; GROUP]);
     let (key_halves, _) = keys.as_chunks::<LANES>();
     let (part_halves, _) = parts.as_chunks_mut::<LANES>();
     let (cell_halves, _) = cells.as_chunks_mut::<LANES>();
     let mut half = 0;
     while half < 2 {
+        let form = _mm512_and_si512(words[half], constant(FORM));
+        let is_marked = _mm512_movepi32_mask(words[half]);
+        let is_node = _mm512_mask_cmpneq_epi32_mask(is_marked, form, constant(HOSTS));
         let twice = third_parts(&key_halves[half]);
         store(&mut part_halves[half], twice);
         let part = _mm512_srli_epi32::<16>(twice);
-        let lines = _mm512_slli_epi32::<4>(words[half]);
+        let lines = _mm512_mask_slli_epi32::<4>(own[half], is_node, words[half]);
         let cell = direct_cells(words[half], part);
         store(
             &mut cell_halves[half],
@@ -179,11 +184,11 @@ fn node_words(
         );
         half += 1;
     }
-    // What is loaded next needs no hint.
-    let mut left = lines;
-    while left != 0 {
-        prefetch::read(memory.cell(cells[lowest(left)]));
-        left &= left - 1;
+    // All of them: a loop over some would end where no processor expects it. Those of leaves are here already.
+    let mut i = 0;
+    while i < GROUP {
+        prefetch::read(memory.cell(cells[i]));
+        i += 1;
     }
 
     let mut found = 0;
