@@ -118,8 +118,8 @@ pub(crate) fn write_v4(
 /// The headers of a flow without a UDP checksum, as far as they are the same for all its packets: what [`write_v6`] and
 /// [`write_v4`] make anew each time. The inner packets are IPv6.
 ///
-/// Words as they stand in a packet, read in little-endian order; what differs is 0. Over IPv4, the upper half of the second: the
-/// sum of the constant 16-bit words of the IP header, each of them read in that order too.
+/// Words as they stand in a packet, read in little-endian order. What differs is 0 over IPv6, over IPv4 it is written over; and there the
+/// upper half of the fifth is the sum of the constant 16-bit words of the IP header, each of them read in that order too.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prepared<'f>(pub(crate) &'f [u64; 7]);
 
@@ -151,10 +151,6 @@ pub(crate) fn prepare(rules: Rules, locator: Locator<'_>, hash: u64) -> [u64; 7]
     if locator.state().is_v4 {
         let (front, _) = headers.split_first_chunk_mut().expect("36 of 56 bytes");
         write_v4(rules, locator, &inner, front);
-        // Total length and checksum.
-        headers[2..4].fill(0);
-        headers[10..12].fill(0);
-        headers[24..26].fill(0);
         let constant = (locator.word(6) as u16).swap_bytes(); // `as`: the lower 16 bits
         headers[V4_LEN..V4_LEN + 2].copy_from_slice(&constant.to_le_bytes());
         for (word, bytes) in words.iter_mut().zip(headers.as_chunks().0) {

@@ -136,6 +136,63 @@ fn readers_see_old_or_new_while_the_root_comes_and_goes() {
     run(250, 600, ROUNDS / 10);
 }
 
+/// A prefix that comes and goes in a cell that says nothing else: a cell that is loaded twice by one lookup may be a leaf the
+/// first time and lead on the second, below the root and in it.
+#[test]
+fn one_cell_is_the_old_or_the_new() {
+    let mut table = Lpm6::with_large(8);
+    let all = (0..16_u32).map(|n| (Ipv6Addr::from(u128::from(n) << 120), 8, ABOVE));
+    table.load(all);
+    // Below one of many /32 of a /20, and in a /20 of its own.
+    let many = (0..32_u32).map(|n| {
+        (
+            Ipv6Addr::from(0x0200_u128 << 112 | u128::from(n) << 96),
+            32,
+            ABOVE,
+        )
+    });
+    table.load(many);
+    let comes = [
+        (0x0200_0007_0001_u128 << 80, 48),
+        (0x0300_0001_u128 << 96, 32),
+    ];
+    let mut publisher = Publisher::new(table.view());
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for (network, _) in comes {
+            let mut reader = publisher.reader();
+            let stop = &stop;
+            scope.spawn(move || {
+                let key = (network | 1).to_be_bytes();
+                let keys = [key, (network | 2).to_be_bytes(), key, key];
+                while !stop.load(Relaxed) {
+                    reader.quiescent();
+                    let view = reader.load();
+                    let mut leaves = [0; 5];
+                    leaves[4] = view.lookup(&key);
+                    view.lookup_bulk(&keys, &mut leaves[..4]);
+                    assert!(
+                        leaves.iter().all(|leaf| [1, ABOVE].contains(leaf)),
+                        "{leaves:?}"
+                    );
+                }
+            });
+        }
+        for round in 0..5 * ROUNDS {
+            for (network, length) in comes {
+                let network = Ipv6Addr::from(network);
+                if round % 2 == 0 {
+                    table.insert(network, length, 1);
+                } else {
+                    table.remove(network, length);
+                }
+            }
+            table.reclaim(&mut publisher);
+        }
+        stop.store(true, Relaxed);
+    });
+}
+
 /// Hosts that stay, while their leaves change, thousands of others come and go beside them, and the host table is made
 /// anew, larger and smaller: they are always found. Those that come and go are found with their own leaf, or not.
 #[test]
