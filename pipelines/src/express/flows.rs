@@ -16,7 +16,7 @@ use dataplane::table::region::{self, Pair, Region};
 
 use super::alike::Common;
 use super::encapsulated::{is_bound, parts};
-use super::image::{self, Head, Image};
+use super::image::{self, Exact, Head};
 use super::{L3, destination_of};
 use crate::fib::{HOP_LIMIT, NextHop, PaddedLink};
 use crate::ingress::{self, is_ordinary};
@@ -43,9 +43,9 @@ const PAUSE: u32 = 1 << 16;
 /// What tells a flow apart, what stands before its packets, and until when. Two lines:
 ///
 /// ```text
-///  0 to 7  its packets' image, and where it has room:  0  longest frame, upper 16    7  way, upper 32
-///                                                      1  tag, lower 32
-///  8 to 14 the headers: see Prepared
+///  0 to 7  the image of its last packet, and where that has room:
+///            0  longest frame, upper 16    1  tag, lower 32    7  way, upper 32 | last frame, next 16
+///  8 to 14 the headers of the last packet: see Prepared
 ///  15      the mapping 32 | what it was 32
 /// ```
 #[derive(Clone, Copy)]
@@ -264,7 +264,7 @@ impl Flows {
     /// way: each behind what was prepared.
     #[inline(always)]
     fn put_behind<F: Frame, C: Cpu, const V4: bool>(
-        &self,
+        &mut self,
         cpu: C,
         at: &At<'_>,
         (tag, way, next_hop): (Tag, u32, &NextHop),
@@ -272,23 +272,29 @@ impl Flows {
     ) -> Common {
         let link = next_hop.padded_link();
         let rules = at.lisp.rules;
-        let (flows, mappings) = (self.flows.elements(), at.lisp.shared.mappings());
+        let mappings = at.lisp.shared.mappings();
         let others = image::others(tag.0, way);
         let (mut sent, mut sum) = (0, 0);
         for (frame, place) in frames.iter_mut().zip(&self.places[from..]) {
             let Some(head) = frame.bytes().first_chunk() else {
                 break;
             };
-            let flow = Flow(flows.at_place(*place));
-            if !ingress::has_common_length(frame)
-                || !flow.is_alike(cpu, head, &others)
-                || !flow.holds(mappings)
-            {
+            let pair = self.flows.at_mut(*place);
+            let flow = Flow(pair);
+            let len = frame.bytes().len();
+            if !flow.holds(mappings) || !frame.is_contiguous() {
                 break;
             }
-            let Some(len) = flow.wrap::<F, V4>(rules, link, frame) else {
-                break;
+            let is_wrapped = if flow.is_as_last(cpu, head, &others) && flow.last_len() == len {
+                flow.wrap::<F, V4>(link, frame)
+            } else {
+                ingress::has_common_length(frame)
+                    && flow.is_alike(cpu, head, &others)
+                    && wrap_anew(pair, V4, rules, link, frame)
             };
+            if !is_wrapped {
+                break;
+            }
             sum += len;
             sent += 1;
         }
@@ -326,19 +332,15 @@ impl Flows {
                 *self.flows.at_mut(place) = flow;
                 place
             };
-        let flow = Flow(self.flows.elements().at_place(place));
-        let way = flow.way();
+        let pair = self.flows.at_mut(place);
+        let way = Flow(pair).way();
+        let is_v4 = way & OVER_V4 != 0;
         let number = way & !OVER_V4;
         let next_hop = at.tables.next_hop(number);
         let link = next_hop.padded_link();
-        let rules = at.lisp.rules;
-        if way & OVER_V4 != 0 {
-            flow.wrap::<F, true>(rules, link, frame)?;
-        } else {
-            flow.wrap::<F, false>(rules, link, frame)?;
-        }
+        let is_wrapped = wrap_anew(pair, is_v4, at.lisp.rules, link, frame);
         let len = frame.bytes().len() as u64; // `as`: a frame's length
-        Some((number, Common::of(next_hop, 1, len)))
+        is_wrapped.then(|| (number, Common::of(next_hop, 1, len)))
     }
 
     /// Where a flow may stand whose place is another's: its group moves on, if it can to where there is room for it. The others
@@ -376,7 +378,19 @@ impl Flow<'_> {
     /// Whether a frame that begins so is of this flow, and version and way are [these](image::others).
     #[inline(always)]
     fn is_alike<C: Cpu>(self, cpu: C, head: &Head, others: &Words) -> bool {
-        cpu.is_alike::<Image, _>(&self.0.0[0], head, others)
+        cpu.is_alike::<image::Flow, _>(&self.0.0[0], head, others)
+    }
+
+    /// The same, and the first bytes of the packet are those of the last one.
+    #[inline(always)]
+    fn is_as_last<C: Cpu>(self, cpu: C, head: &Head, others: &Words) -> bool {
+        cpu.is_alike::<Exact, _>(&self.0.0[0], head, others)
+    }
+
+    /// Bytes of the last frame.
+    #[inline(always)]
+    fn last_len(self) -> usize {
+        (self.0.0[0][7] >> 16) as u16 as usize // `as`: 16 bits
     }
 
     /// Whether its mapping is what it was, and marked as used.
@@ -386,45 +400,81 @@ impl Flow<'_> {
         mappings.has_still(mapping as u32, (mapping >> 32) as u32) // `as`: 32 bits each
     }
 
-    /// Put a packet of this flow behind what was prepared: the frame is then finished, and was this long.
-    /// Else it is as it was.
+    /// Put a packet of this flow that is as the last one behind the same headers: whether the frame is then finished. Else it
+    /// is as it was.
     #[inline(always)]
-    fn wrap<F: Frame, const V4: bool>(
-        self,
-        rules: Rules,
-        link: &PaddedLink,
-        frame: &mut F,
-    ) -> Option<usize> {
-        let bytes = frame.bytes();
-        let len = bytes.len();
-        let head: &Head = bytes.first_chunk()?;
-        let packet_len = len.wrapping_sub(L3);
-        if len > self.most() || head[L3 + HOP_LIMIT] <= 1 {
-            return None;
-        }
-        let inner = Inherited {
-            first: [head[L3], head[L3 + 1]],
-            hop_limit: head[L3 + HOP_LIMIT] - 1,
-        };
-        let [headers @ .., _] = &self.0.0[1];
-        let prepared = Prepared(headers);
-        let bytes = frame.prepend(if V4 { V4_LEN } else { V6_LEN }).ok()?;
-        let packet = if V4 {
-            let all: &mut [u8; L3 + V4_LEN + 8] = bytes.first_chunk_mut()?;
-            *all.first_chunk_mut()? = *link;
-            let (headers, packet) = all[L3..].split_first_chunk_mut()?;
-            prepared.write_v4(rules, inner, packet_len, headers);
-            packet
-        } else {
-            let all: &mut [u8; L3 + V6_LEN + 8] = bytes.first_chunk_mut()?;
-            *all.first_chunk_mut()? = *link;
-            let (headers, packet) = all[L3..].split_first_chunk_mut()?;
-            prepared.write_v6(rules, inner, packet_len, headers);
-            packet
-        };
-        packet[HOP_LIMIT] = inner.hop_limit;
-        Some(len)
+    fn wrap<F: Frame, const V4: bool>(self, link: &PaddedLink, frame: &mut F) -> bool {
+        let [prepared @ .., _] = &self.0.0[1];
+        finish::<F, V4>(prepared, link, frame)
     }
+}
+
+/// Put a packet, which is common, behind the headers of its flow, made anew for its length, class and hop limit: whether the frame
+/// is then finished. Else it is as it was: it does not fit, or is out of hops.
+#[inline(never)]
+fn wrap_anew<F: Frame>(
+    pair: &mut Pair,
+    is_v4: bool,
+    rules: Rules,
+    link: &PaddedLink,
+    frame: &mut F,
+) -> bool {
+    let bytes = frame.bytes();
+    let len = bytes.len();
+    let Some(head) = bytes.first_chunk::<{ image::LEN }>() else {
+        return false;
+    };
+    let hop_limit = head[L3 + HOP_LIMIT];
+    if len > Flow(pair).most() || hop_limit <= 1 {
+        return false;
+    }
+    let inner = Inherited {
+        first: [head[L3], head[L3 + 1]],
+        hop_limit: hop_limit - 1,
+    };
+    let [image, [own @ .., _]] = &mut pair.0;
+    // What is written is not read again here: memory would make it wait.
+    let mut prepared = *own;
+    encap::adapt(&mut prepared, is_v4, rules, inner, len - L3);
+    *own = prepared;
+    image::sharpen(image, head);
+    image[7] = image[7] & !0xffff_0000 | (len as u64) << 16; // `as`: at most `most`, which has 16 bits
+    if is_v4 {
+        finish::<F, true>(&prepared, link, frame)
+    } else {
+        finish::<F, false>(&prepared, link, frame)
+    }
+}
+
+/// Put a packet behind link header and headers, and count its hop: whether there was room.
+#[inline(always)]
+fn finish<F: Frame, const V4: bool>(prepared: &Prepared, link: &PaddedLink, frame: &mut F) -> bool {
+    let Ok(bytes) = frame.prepend(if V4 { V4_LEN } else { V6_LEN }) else {
+        return false;
+    };
+    if V4 {
+        write::<{ L3 + V4_LEN + 8 }, V4_LEN>(prepared, link, bytes)
+    } else {
+        write::<{ L3 + V6_LEN + 8 }, V6_LEN>(prepared, link, bytes)
+    }
+}
+
+/// Write them before a packet: in front of it are `FRONT` bytes but for its first eight, all but the link header are `HEADERS`.
+#[inline(always)]
+fn write<const FRONT: usize, const HEADERS: usize>(
+    prepared: &Prepared,
+    link: &PaddedLink,
+    bytes: &mut [u8],
+) -> bool {
+    let Some(front) = bytes.first_chunk_mut::<FRONT>() else {
+        return false;
+    };
+    front[..L3 + 2].copy_from_slice(link);
+    let (headers, packet) = front[L3..].split_at_mut(HEADERS);
+    let headers: &mut [u8; HEADERS] = headers.try_into().expect("it was split there");
+    encap::write(prepared, headers);
+    packet[HOP_LIMIT] = packet[HOP_LIMIT].wrapping_sub(1);
+    true
 }
 
 /// What the tables say of a packet about which nothing is odd.

@@ -12,23 +12,33 @@ pub(super) const LEN: usize = L3 + ipv6::HEADER_LEN + 4;
 /// Where a frame begins.
 pub(super) type Head = [u8; LEN];
 
-/// Which bytes of a frame are compared: to whom the link takes it, that it is IPv6, protocol, addresses and ports. And which of
-/// the others are: in the upper half of the last word, and the lower half of the second.
-pub(super) struct Image;
+/// What frames of one flow have in common: to whom the link takes them, that they are IPv6, protocol, addresses and ports. Of what is
+/// not of the frame the lower half of the second word and the upper half of the last are compared as well.
+pub(super) struct Flow;
 
-impl Shape for Image {
-    const TAKEN: Words = bits(0xff, 0);
-    const COMPARED: Words = bits(0xf0, 0xff);
+impl Shape for Flow {
+    const TAKEN: Words = bits([0xff, 0], 0);
+    const COMPARED: Words = bits([0xf0, 0], 0xff);
 }
 
-/// The bits of a [`Shape`]: of the byte that the version is in, and of those that are not of the frame.
-const fn bits(version: u8, others: u8) -> Words {
+/// The same of frames whose first eight bytes of the packet are the same too: class, label, length and hop limit.
+pub(super) struct Exact;
+
+impl Shape for Exact {
+    const TAKEN: Words = bits([0xff, 0xff], 0);
+    const COMPARED: Words = bits([0xff, 0xff], 0xff);
+}
+
+/// The bits of a [`Shape`]: of the byte that the version is in, of those that may differ in a flow, and of those that are not of the
+/// frame.
+const fn bits([version, differing]: [u8; 2], others: u8) -> Words {
     let mut words = [0; 8];
     let mut at = 0;
     while at < 64 {
         let byte = match at {
             0..=5 | 12..=13 | 20 | 22..LEN => 0xff,
             14 => version,
+            15..=19 | 21 => differing,
             8..=11 | 60..=63 => others,
             _ => 0,
         };
@@ -38,13 +48,21 @@ const fn bits(version: u8, others: u8) -> Words {
     words
 }
 
-/// The image of a frame, with zeros wherever it is not compared.
-pub(super) fn of(head: &Head) -> Words {
-    let mut words = words_of(head);
-    for (word, bits) in words.iter_mut().zip(bits(0xf0, 0)) {
-        *word &= bits;
+/// Make the image of a flow exactly that of this frame of it: in the two words in which its frames may differ.
+#[inline(always)]
+pub(super) fn sharpen(image: &mut Words, head: &Head) {
+    let words = words_of(head);
+    for word in [1, 2] {
+        let taken = Exact::TAKEN[word];
+        image[word] = image[word] & !taken | words[word] & taken;
     }
-    words
+}
+
+/// The image of a frame's flow, with zeros elsewhere.
+pub(super) fn of(head: &Head) -> Words {
+    const OF_FRAME: Words = bits([0xf0, 0], 0);
+    let words = words_of(head);
+    std::array::from_fn(|word| words[word] & OF_FRAME[word])
 }
 
 /// What is not of the frame, where it is compared.

@@ -115,13 +115,9 @@ pub(crate) fn write_v4(
     headers[28..].copy_from_slice(&inner.lisp(rules, locator).to_ne_bytes());
 }
 
-/// The headers of a flow without a UDP checksum, as far as they are the same for all its packets: what [`write_v6`] and
-/// [`write_v4`] make anew each time. The inner packets are IPv6.
-///
-/// Words as they stand in a packet, read in little-endian order. What differs is 0 over IPv6, over IPv4 it is written over; and there the
-/// upper half of the fifth is the sum of the constant 16-bit words of the IP header, each of them read in that order too.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Prepared<'f>(pub(crate) &'f [u64; 7]);
+/// The headers of a flow's packets without a UDP checksum, in words as they stand in a packet, read in little-endian order: what
+/// [`write_v6`] and [`write_v4`] make anew each time. The inner packets are IPv6.
+pub(crate) type Prepared = [u64; 7];
 
 /// What of an inner IPv6 header stands in the outer header: its first two bytes, in which the class is, and the hop limit.
 #[derive(Debug, Clone, Copy)]
@@ -130,14 +126,8 @@ pub(crate) struct Inherited {
     pub(crate) hop_limit: u8,
 }
 
-/// A length where both the first word of an IPv6 header and a UDP header have it, of a packet read in little-endian order.
-#[inline(always)]
-fn at_length(len: usize) -> u64 {
-    u64::from((len as u16).swap_bytes()) << 32 // `as`: a packet's length, which fits 16 bits
-}
-
-/// [`Prepared`] for the flow with this hash to this locator.
-pub(crate) fn prepare(rules: Rules, locator: Locator<'_>, hash: u64) -> [u64; 7] {
+/// [`Prepared`] for the flow with this hash to this locator; to be [adapted](adapt) to a packet.
+pub(crate) fn prepare(rules: Rules, locator: Locator<'_>, hash: u64) -> Prepared {
     let inner = Inner {
         len: 0,
         class: 0,
@@ -145,80 +135,64 @@ pub(crate) fn prepare(rules: Rules, locator: Locator<'_>, hash: u64) -> [u64; 7]
         hash,
         is_v4: false,
     };
-    let lengths = !at_length(0xffff);
-    let mut words = [0; 7];
     let mut headers = [0; V6_LEN];
     if locator.state().is_v4 {
-        let (front, _) = headers.split_first_chunk_mut().expect("36 of 56 bytes");
+        let front = headers.first_chunk_mut().expect("36 of 56 bytes");
         write_v4(rules, locator, &inner, front);
-        let constant = (locator.word(6) as u16).swap_bytes(); // `as`: the lower 16 bits
-        headers[V4_LEN..V4_LEN + 2].copy_from_slice(&constant.to_le_bytes());
-        for (word, bytes) in words.iter_mut().zip(headers.as_chunks().0) {
-            *word = u64::from_le_bytes(*bytes);
-        }
     } else {
         write_v6(rules, locator, &inner, &mut headers);
-        for (word, bytes) in words.iter_mut().zip(headers.as_chunks().0) {
-            *word = u64::from_le_bytes(*bytes);
-        }
-        words[0] &= lengths;
-        words[5] &= lengths;
     }
-    words
+    words_of(&headers)
 }
 
-impl Prepared<'_> {
-    /// IPv6, UDP and LISP header of a packet of so many bytes.
-    #[inline(always)]
-    pub(crate) fn write_v6(
-        &self,
-        rules: Rules,
-        inner: Inherited,
-        len: usize,
-        headers: &mut [u8; V6_LEN],
-    ) {
-        let len = at_length(len + INNER_OFFSET);
-        let [start, a, b, c, d, udp, lisp] = *self.0;
-        let mask = u16::from_le_bytes([rules.class_mask >> 4, rules.class_mask << 4]);
-        let class = u64::from(u16::from_le_bytes(inner.first) & mask);
-        let hop_limit = u64::from(inner.hop_limit) << 56;
-        let words = [start | class | hop_limit | len, a, b, c, d, udp | len, lisp];
-        for (place, word) in headers.as_chunks_mut().0.iter_mut().zip(words) {
-            *place = word.to_le_bytes();
-        }
+/// Make them the headers of a packet that is so long, from which they inherit this.
+#[inline(always)]
+pub(crate) fn adapt(
+    prepared: &mut Prepared,
+    is_v4: bool,
+    rules: Rules,
+    inner: Inherited,
+    len: usize,
+) {
+    let [high, low] = inner.first;
+    let class = (high << 4 | low >> 4) & rules.class_mask;
+    let hop_limit = u64::from(inner.hop_limit);
+    let in_order = |len: usize| u64::from((len as u16).swap_bytes()); // `as`: a packet's length, which fits 16 bits
+    let udp_len = in_order(len + INNER_OFFSET);
+    let [start, middle, end, udp_v4, _, udp_v6, _] = prepared;
+    if is_v4 {
+        *start = *start & !0xffff_ff00 | u64::from(class) << 8 | in_order(len + V4_LEN) << 16;
+        *middle = *middle & !0xffff_00ff | hop_limit;
+        // Right in any order of the bytes, and in numbers of any width (RFC 1071 2).
+        let halves = |word: u64| (word >> 32) + (word & 0xffff_ffff);
+        let sum = halves(*start) + halves(*middle) + (*end & 0xffff_ffff);
+        let sum = (sum >> 32) + (sum >> 16 & 0xffff) + (sum & 0xffff);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        *middle |= (!sum & 0xffff) << 16;
+        *udp_v4 = *udp_v4 & !0xffff | udp_len;
+    } else {
+        let class = u64::from(u16::from_le_bytes([class >> 4, class << 4]));
+        *start = *start & !0xff00_ffff_0000_f00f | class | udp_len << 32 | hop_limit << 56;
+        *udp_v6 = *udp_v6 & !(0xffff << 32) | udp_len << 32;
     }
+}
 
-    /// The same with an IPv4 header.
-    #[inline(always)]
-    pub(crate) fn write_v4(
-        &self,
-        rules: Rules,
-        inner: Inherited,
-        len: usize,
-        headers: &mut [u8; V4_LEN],
-    ) {
-        let [a, b, c, d, last, _, _] = *self.0;
-        let (words, end) = headers.as_chunks_mut();
-        for (place, word) in words.iter_mut().zip([a, b, c, d]) {
-            *place = word.to_le_bytes();
-        }
-        // `as`: the lower and the upper half.
-        end.copy_from_slice(&(last as u32).to_le_bytes());
-        let constant = (last >> 32) as u32;
+fn words_of(headers: &[u8; V6_LEN]) -> Prepared {
+    let (words, _) = headers.as_chunks();
+    std::array::from_fn(|at| u64::from_le_bytes(words[at]))
+}
 
-        // The class stands between the version and the flow label.
-        let class = (u16::from_be_bytes(inner.first) >> 4) as u8 & rules.class_mask; // `as`: one byte
-        let hop_limit = inner.hop_limit;
-        let total = ((len + V4_LEN) as u16).swap_bytes(); // `as`: a packet's length, which fits 16 bits
-        // A sum is right in either order of the bytes (RFC 1071 2).
-        let sum = constant + (u32::from(class) << 8) + u32::from(total) + u32::from(hop_limit);
-        let sum = (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16; // `as`: the upper half
-        headers[1] = class;
-        headers[2..4].copy_from_slice(&total.to_le_bytes());
-        headers[8] = hop_limit;
-        headers[10..12].copy_from_slice(&(!sum).to_le_bytes());
-        let udp_len = (len + INNER_OFFSET) as u16; // `as`: a packet's length
-        headers[24..26].copy_from_slice(&udp_len.to_be_bytes());
+/// Write as much of them as there is room for.
+#[inline(always)]
+pub(crate) fn write<const LEN: usize>(prepared: &Prepared, headers: &mut [u8; LEN]) {
+    let prepared = *prepared;
+    let (words, end) = headers.as_chunks_mut();
+    for (place, word) in words.iter_mut().zip(prepared) {
+        *place = word.to_le_bytes();
+    }
+    if let Some(word) = prepared.get(LEN / 8) {
+        end.copy_from_slice(&word.to_le_bytes()[..LEN % 8]);
     }
 }
 

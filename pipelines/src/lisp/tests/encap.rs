@@ -138,8 +138,8 @@ fn prepared_headers_are_those_made_anew() {
         let Way::Encap(locator) = lisp.way(VRF, leaf, hash) else {
             panic!("the mapping has a locator")
         };
-        let words = encap::prepare(lisp.rules, locator, hash);
-        let prepared = encap::Prepared(&words);
+        let mut prepared = encap::prepare(lisp.rules, locator, hash);
+        let is_v4 = locator.state().is_v4;
         for number in 0..100_000_usize {
             // Each class with each hop limit comes, and a length of its own.
             let [class, hop_limit, ..] = number.to_le_bytes();
@@ -155,15 +155,16 @@ fn prepared_headers_are_those_made_anew() {
                 first: [0x60 | class >> 4, class << 4 | 5],
                 hop_limit,
             };
-            if locator.state().is_v4 {
+            encap::adapt(&mut prepared, is_v4, lisp.rules, inherited, len);
+            if is_v4 {
                 let (mut anew, mut ready) = ([0xaa; V4_LEN], [0xbb; V4_LEN]);
                 encap::write_v4(lisp.rules, locator, &inner, &mut anew);
-                prepared.write_v4(lisp.rules, inherited, len, &mut ready);
+                encap::write(&prepared, &mut ready);
                 assert_eq!(anew, ready);
             } else {
                 let (mut anew, mut ready) = ([0xaa; V6_LEN], [0xbb; V6_LEN]);
                 encap::write_v6(lisp.rules, locator, &inner, &mut anew);
-                prepared.write_v6(lisp.rules, inherited, len, &mut ready);
+                encap::write(&prepared, &mut ready);
                 assert_eq!(anew, ready);
             }
         }
