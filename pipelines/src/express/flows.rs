@@ -411,7 +411,7 @@ impl Flow<'_> {
 
 /// Put a packet, which is common, behind the headers of its flow, made anew for its length, class and hop limit: whether the frame
 /// is then finished. Else it is as it was: it does not fit, or is out of hops.
-#[inline(never)]
+#[inline(always)]
 fn wrap_anew<F: Frame>(
     pair: &mut Pair,
     is_v4: bool,
