@@ -459,7 +459,8 @@ fn finish<F: Frame, const V4: bool>(prepared: &Prepared, link: &PaddedLink, fram
     }
 }
 
-/// Write them before a packet: in front of it are `FRONT` bytes but for its first eight, all but the link header are `HEADERS`.
+/// Write them before a packet. `FRONT`: bytes of all headers and eight of the packet; `HEADERS`: those of the headers but the
+/// link's.
 #[inline(always)]
 fn write<const FRONT: usize, const HEADERS: usize>(
     prepared: &Prepared,
@@ -601,6 +602,21 @@ mod tests {
                 _ => false,
             };
             assert_eq!(flow.is_alike(Plain, &other, &others), !is_part, "bit {bit}");
+        }
+        let mut exact = line;
+        image::sharpen(&mut exact, &head);
+        let pair = Pair([exact, [0; 8]]);
+        let flow = Flow(&pair);
+        assert!(flow.is_as_last(Plain, &head, &others) && flow.is_alike(Plain, &head, &others));
+        for bit in 0..8 * head.len() {
+            let mut other = head;
+            other[bit / 8] ^= 1 << (bit % 8);
+            let is_source = (6..12).contains(&(bit / 8));
+            assert_eq!(
+                flow.is_as_last(Plain, &other, &others),
+                is_source,
+                "bit {bit}"
+            );
         }
         for bit in 0..32 {
             let [tag, way] = [
