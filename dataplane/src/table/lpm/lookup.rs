@@ -15,7 +15,7 @@ use super::table::{Shape, Table};
 use super::walk::{self, Key};
 use super::word::RANGES;
 
-/// Single lookups compare with what every processor of the architecture has.
+/// Where there is no AVX-512, single lookups compare with what every processor of the architecture has; ranges always.
 #[cfg(target_arch = "x86_64")]
 pub(super) type Single = node::Sse2;
 #[cfg(not(target_arch = "x86_64"))]
