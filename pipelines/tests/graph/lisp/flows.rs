@@ -235,3 +235,21 @@ fn a_flow_is_known_by_all_that_tells_it_apart() {
         }
     }
 }
+
+/// A frame that is longer than its packet, or shorter, is not what its flow's last one was, whatever it begins with.
+#[test]
+fn a_frame_of_another_length_is_not_as_the_last_one() {
+    for rloc in ["2001:db8:cafe::1", "203.0.113.1"] {
+        let mut site = Site::to_one(rloc);
+        let usual = burst(0);
+        let _: Vec<_> = (0..3).map(|_| site.receive(SITE, &usual)).collect();
+        for odd in [1, 46] {
+            let mut frames = usual.clone();
+            frames[4].extend(vec![0; odd]);
+            assert_eq!(site.receive(SITE, &frames).len(), frames.len());
+        }
+        let mut frames = usual.clone();
+        frames[4].pop();
+        assert_eq!(site.receive(SITE, &frames).len(), frames.len() - 1);
+    }
+}
