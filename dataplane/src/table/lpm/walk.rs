@@ -7,6 +7,7 @@ use std::arch::x86_64::__m256i;
 use super::bulk::GROUP;
 use super::cells::follow;
 use super::flat;
+use super::lookup::Single;
 use super::memory::Memory;
 use super::node::{self, Compare, cell_of, line_cell};
 use super::ranges::{self, Range};
@@ -181,7 +182,8 @@ pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
     let (version, top) = shared.current();
     let (word, level) = begin::<K, C>(shared.memory(), top, key);
     if word.is_marked() {
-        return go_on::<K, C>(shared, version, word, level, key);
+        // Not inlined, so not compiled for more than every processor has.
+        return go_on::<K, Single>(shared, version, word, level, key);
     }
     word.place()
 }
