@@ -36,6 +36,21 @@ pub trait Reader<K>: Send {
     fn quiescent(&mut self);
 }
 
+/// A worker: its view of the table, which it looks up in as `rte_fib6_lookup_bulk` does in a table it is given, and its place
+/// with the publisher, by which the writer knows how far it is.
+pub struct Worker<V: Send + Sync> {
+    view: V,
+    published: publish::Reader<V>,
+}
+
+impl<V: Clone + Send + Sync> Worker<V> {
+    fn new(publisher: &mut publish::Publisher<V>) -> Self {
+        let published = publisher.reader();
+        let view = published.load().clone();
+        Self { view, published }
+    }
+}
+
 /// A table in the product's arrangement: one writer, and views that workers get through the publisher that knows them.
 pub struct Ours<T, V: Send + Sync> {
     table: T,
@@ -49,7 +64,7 @@ pub type Lpm6 = Ours<lpm::Lpm6, lpm::View6>;
 pub type Lpm4 = Ours<lpm::Lpm4, lpm::View4>;
 
 impl Table<u128> for Lpm6 {
-    type Reader = publish::Reader<lpm::View6>;
+    type Reader = Worker<lpm::View6>;
 
     fn build(routes: &[Route<u128>]) -> Self {
         let mut table = lpm::Lpm6::new();
@@ -63,7 +78,7 @@ impl Table<u128> for Lpm6 {
     }
 
     fn reader(&mut self) -> Self::Reader {
-        self.published.reader()
+        Worker::new(&mut self.published)
     }
 
     fn insert(&mut self, prefix: Prefix<u128>, leaf: u32) {
@@ -83,24 +98,24 @@ impl Table<u128> for Lpm6 {
     }
 }
 
-impl Reader<[u8; 16]> for publish::Reader<lpm::View6> {
+impl Reader<[u8; 16]> for Worker<lpm::View6> {
     #[inline]
     fn lookup(&self, key: &[u8; 16]) -> u32 {
-        self.load().lookup(key)
+        self.view.lookup(key)
     }
 
     #[inline]
     fn lookup_bulk(&self, keys: &[[u8; 16]], leaves: &mut [u32]) {
-        self.load().lookup_bulk(keys, leaves);
+        self.view.lookup_bulk(keys, leaves);
     }
 
     fn quiescent(&mut self) {
-        self.quiescent();
+        self.published.quiescent();
     }
 }
 
 impl Table<u32> for Lpm4 {
-    type Reader = publish::Reader<lpm::View4>;
+    type Reader = Worker<lpm::View4>;
 
     fn build(routes: &[Route<u32>]) -> Self {
         let mut table = lpm::Lpm4::new();
@@ -114,7 +129,7 @@ impl Table<u32> for Lpm4 {
     }
 
     fn reader(&mut self) -> Self::Reader {
-        self.published.reader()
+        Worker::new(&mut self.published)
     }
 
     fn insert(&mut self, prefix: Prefix<u32>, leaf: u32) {
@@ -134,19 +149,19 @@ impl Table<u32> for Lpm4 {
     }
 }
 
-impl Reader<u32> for publish::Reader<lpm::View4> {
+impl Reader<u32> for Worker<lpm::View4> {
     #[inline]
     fn lookup(&self, key: &u32) -> u32 {
-        self.load().lookup(key)
+        self.view.lookup(key)
     }
 
     #[inline]
     fn lookup_bulk(&self, keys: &[u32], leaves: &mut [u32]) {
-        self.load().lookup_bulk(keys, leaves);
+        self.view.lookup_bulk(keys, leaves);
     }
 
     fn quiescent(&mut self) {
-        self.quiescent();
+        self.published.quiescent();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::word::{DIRECT, DIRECT_CELL, DIRECT_FORM, FORM};
+use super::word::{DIRECT, DIRECT_FORM, FORM};
 
 /// Lanes of a register.
 pub(super) const LANES: usize = 16;
@@ -26,26 +26,9 @@ pub(super) fn is_direct(words: __m512i) -> __mmask16 {
     _mm512_cmpeq_epi32_mask(form, constant(DIRECT))
 }
 
-/// The cells of DIRECT nodes at keys; nothing useful for other words.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn direct_cells(words: __m512i, keys: __m512i) -> __m512i {
-    // The count of a shift is taken as a whole: the rest must go.
-    let shift = _mm512_and_si512(words, constant(31));
-    let base = _mm512_and_si512(words, constant(DIRECT_CELL));
-    _mm512_add_epi32(base, _mm512_srlv_epi32(keys, shift))
-}
-
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn store(out: &mut [u32; LANES], words: __m512i) {
     // SAFETY: the store fills the sixteen words.
     unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), words) };
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn load(words: &[u32; LANES]) -> __m512i {
-    // SAFETY: the load takes the sixteen words.
-    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
 }

@@ -17,11 +17,10 @@ use super::memory::Memory;
 use super::node::{Compare, Portable, broad_index, direct_cell, index_line, line_cell};
 use super::ranges;
 use super::shared::{Shared, Version};
+use super::slot;
 use super::suspects::{Suspects, firsts};
-use super::walk::{self, Key, chunk_cell, root_cell};
-use super::word::{
-    BROAD, DIRECT, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, RANGES, ROOT, SPARSE, Word,
-};
+use super::walk::{self, Key, root_cell};
+use super::word::{BROAD, DIRECT, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, RANGES, ROOT, Word};
 use crate::prefetch;
 
 /// Addresses of a group: one bit each in a mask.
@@ -271,7 +270,9 @@ fn are_suspect<K: Key, C: Compare>(
     top: Word,
     first: &K,
 ) -> bool {
-    version.hosts(shared.memory()).is_large()
+    // Asked in this order: the second is in a line that is not needed otherwise.
+    shared.may_have_many_hosts()
+        && version.hosts(shared.memory()).is_large()
         && walk::word::<K, C>(shared.memory(), top, first).form() == HOSTS
 }
 
@@ -280,7 +281,7 @@ fn are_suspect<K: Key, C: Compare>(
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
 #[inline(never)]
 fn finish<K: Key>(passes: &Passes<'_, true>, keys: &[K; GROUP], out: &mut [u32; GROUP]) {
-    passes.node_pass_from::<K, super::node::Avx512>(K::WIDE_LEVEL, keys, out);
+    passes.node_pass_from::<K, super::node::Avx512>(K::SLOT_END, keys, out);
 }
 
 /// One of the steps of a bulk lookup, or all.
@@ -439,12 +440,11 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
             return;
         }
         for (key, cell) in keys.iter().zip(cells) {
-            let upper = key.upper();
-            let at = root_cell::<K>(top, upper);
+            let at = root_cell::<K>(top, key.upper());
             let word = Word(follow(memory.cell(at)));
-            let next = chunk_cell::<K>(word, upper);
+            let next = key.chunk_cell(word);
             // Both are computed and one is taken: which one is not worth a guess.
-            *cell = std::hint::select_unpredictable(word.is_chunk(), next, at);
+            *cell = std::hint::select_unpredictable(word.is_direct(), next, at);
             if STAGED {
                 prefetch::read(memory.cell(*cell));
             }
@@ -467,15 +467,51 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
             return;
         }
         let memory = self.memory();
-        if words.iter().any(|word| Word(*word).is_late_chunk()) {
-            find_below_late_chunks(memory, keys, words);
+        if K::IS_FLAT {
+            // A reader that goes on from the root's cell loads it twice, and finds a chunk when the writer made it in between.
+            for i in bits(C::form_mask(words, DIRECT_FORM, DIRECT)) {
+                let cell = keys[i].chunk_cell(Word(words[i]));
+                words[i] = follow(memory.cell(cell));
+            }
+        } else {
+            self.slot_pass::<K, C>(keys, words);
         }
-        for i in bits(C::form_mask(words, FORM, SPARSE)) {
-            let line = Word(words[i]).place();
-            let cell = line_cell::<C>(memory, line, keys[i].part(1));
+        self.node_pass_from::<K, C>(K::SLOT_END, keys, words);
+    }
+
+    /// Words below the first 20 bits of IPv6 to those after bit 48: see [`slot`].
+    #[inline(always)]
+    fn slot_pass<K: Key, C: Compare>(&self, keys: &[K], words: &mut [u32; GROUP]) {
+        let memory = self.memory();
+        for i in bits(C::form_mask(words, DIRECT_FORM, DIRECT)) {
+            words[i] = slot::below_chunks(memory, Word(words[i]), keys[i].slot()).0;
+        }
+        let lines = C::form_mask(words, FORM, LINE);
+        let mut indices = C::form_mask(words, FORM, INDEX);
+        let broads = C::form_mask(words, FORM, BROAD);
+        for i in bits(lines | indices | broads) {
+            words[i] = slot::first_cell(Word(words[i]));
+            if STAGED {
+                prefetch::read(memory.cell(words[i]));
+            }
+        }
+        for i in bits(broads) {
+            words[i] = slot::broad_step::<C>(memory, words[i], keys[i].slot());
+            if STAGED {
+                prefetch::read(memory.cell(words[i]));
+            }
+        }
+        indices |= broads;
+        for i in bits(indices) {
+            words[i] = slot::index_step::<C>(memory, words[i], keys[i].slot());
+            if STAGED {
+                prefetch::read(memory.cell(words[i]));
+            }
+        }
+        for i in bits(lines | indices) {
+            let cell = slot::line_step::<C>(memory, words[i], keys[i].slot());
             words[i] = follow(memory.cell(cell));
         }
-        self.node_pass_from::<K, C>(2, keys, words);
     }
 
     /// Words of a level to leaves.
@@ -555,18 +591,6 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
             for i in bits(hosted & !firsts) {
                 words[i] = words[usize::from(first_of[i]) % GROUP];
             }
-        }
-    }
-}
-
-/// Go on from chunks that the writer made between a root pass and its cell pass: see [`Word::is_late_chunk`].
-#[cold]
-#[inline(never)]
-pub(super) fn find_below_late_chunks<K: Key>(memory: &Memory, keys: &[K], words: &mut [u32]) {
-    for (key, word) in keys.iter().zip(words) {
-        if Word(*word).is_late_chunk() {
-            let cell = chunk_cell::<K>(Word(*word), key.upper());
-            *word = follow(memory.cell(cell));
         }
     }
 }

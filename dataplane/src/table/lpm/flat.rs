@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU32;
 use super::bulk::GROUP;
 use super::cells::follow;
 use super::memory::Memory;
-use super::walk::{Key, chunk_cell};
+use super::walk::Key;
 #[cfg(not(target_arch = "x86_64"))]
 use super::word::DIRECT;
 use super::word::{LINE_CELLS, Word};
@@ -73,8 +73,8 @@ fn chunks(memory: &Memory, root: &Root, keys: &[u32], leaves: &mut [u32]) {
     let mut at = 0;
     while at < keys.len() && at < leaves.len() {
         let mut word = Word(follow(&root[cell(keys[at])]));
-        if word.is_chunk() {
-            word = Word(follow(memory.cell(chunk_cell::<u32>(word, keys[at]))));
+        if word.is_direct() {
+            word = Word(follow(memory.cell(keys[at].chunk_cell(word))));
         }
         leaves[at] = word.place();
         at += 1;

@@ -73,12 +73,12 @@ impl Table {
         let hosts = entries.iter().filter(|entry| is_host(entry.1)).count();
         let hosts = u32::try_from(hosts).expect("memory ends before 2^32 hosts");
         let is_large = entries.len() >= self.shape.large;
-        self.rib = Rib::new();
+        self.rib = Rib::new(self.shape.has_slots());
         self.root = None;
         self.hosts = Hosts::default();
         self.len = entries.len();
         if is_large {
-            self.memory().grow_large();
+            self.region().leave_small_pages();
         }
         if hosts > 0 {
             self.hosts = self.hosts_of(entries, hosts);
@@ -102,7 +102,7 @@ impl Table {
             }
         }
         for number in order.iter().rev() {
-            if !is_large || self.rib.node(*number).level >= 2 {
+            if !is_large || self.rib.node(*number).level >= self.shape.top_levels() {
                 self.render(*number, 0, KEYS);
             }
         }

@@ -339,12 +339,14 @@ impl<A: Family> Lpm<A> {
     pub(super) fn forms(&self) -> std::collections::BTreeSet<u32> {
         let rib = &self.table.rib;
         let nodes = rib.subtree(super::rib::TOP).into_iter();
-        let words = nodes.map(|number| rib.node(number).word);
+        let mut words: Vec<_> = nodes.map(|number| rib.node(number).word).collect();
+        self.table.slot_words(&mut words);
         let form = |word: super::word::Word| match word {
             word if word.is_direct() => super::word::DIRECT,
             word => word.form(),
         };
-        words.filter(|word| word.is_node()).map(form).collect()
+        let nodes = words.into_iter().filter(|word| word.is_node());
+        nodes.map(form).collect()
     }
 
     /// A bulk lookup by one instruction set and variant.

@@ -17,8 +17,8 @@ use super::word::LINE_CELLS;
 
 /// Bytes of a line.
 pub(super) const LINE_BYTES: usize = 64;
-/// Bytes of a huge page.
-const HUGE: usize = 2 << 20;
+/// Bytes of a huge page; as many at the beginning of the region are small pages.
+pub(super) const HUGE: usize = 2 << 20;
 /// Lines of the region.
 const LINES: u32 = 1 << 28;
 /// Every cell a `u32` can name.
@@ -67,7 +67,7 @@ impl Mapping {
         // SAFETY: the mapping has `HUGE` bytes more than are used, and the offset is smaller.
         let base = unsafe { mapping.add(offset) };
         let memory = Memory { base };
-        // The first two megabytes stay small pages: most tables never need more.
+        // The first two megabytes stay small pages: most tables never need more, and larger ones begin behind them.
         memory.advise(HUGE, BYTES - HUGE, Advice::LinuxHugepage);
         Ok(Self { mapping, memory })
     }
@@ -83,11 +83,6 @@ impl Mapping {
 }
 
 impl Memory {
-    /// Huge pages for the beginning too: at once where nothing was stored yet, else when the kernel finds the time.
-    pub fn grow_large(&self) {
-        self.advise(0, HUGE, Advice::LinuxHugepage);
-    }
-
     /// Give pages of lines that hold nothing back to the system; they read as zeros until they are used again.
     pub fn discard(&self, line: u32, lines: u32) {
         let bytes = |lines: u32| lines as usize * LINE_BYTES; // `as`: u32 to usize

@@ -64,6 +64,8 @@ mod retired;
 mod rib;
 mod shared;
 mod slabs;
+mod slot;
+mod slots;
 mod stamp;
 mod suspects;
 mod table;

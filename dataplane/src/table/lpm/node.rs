@@ -18,7 +18,7 @@ use super::memory::Memory;
 use super::ranges;
 use super::tags::Tags;
 use super::walk::Key;
-use super::word::{BROAD, INDEX, LINE, LINE_CELLS, SPARSE, Word};
+use super::word::{BROAD, INDEX, LINE, LINE_CELLS, Word};
 
 /// Cells, and with them ranges, of a LINE.
 pub(super) const LINE_RANGES: usize = 11;
@@ -45,6 +45,10 @@ pub(super) trait Compare: Tags {
     fn line(memory: &Memory, line: u32, key: u16) -> u32;
     /// Of the 32 bounds of an INDEX.
     fn index(memory: &Memory, line: u32, key: u16) -> u32;
+    /// Of the sixteen bounds of 28 bits from a cell on: see `slot`.
+    fn sixteen(memory: &Memory, first: u32, key: u32) -> u32;
+    /// Of the eight from a cell on.
+    fn eight(memory: &Memory, first: u32, key: u32) -> u32;
     /// Bit i: whether word i has this form in these upper bits.
     fn form_mask(words: &[u32; 32], upper: u32, form: u32) -> u32;
     /// The words of a group of addresses by the ranges from cell `first` on, of which `count` have a bound: see
@@ -109,7 +113,7 @@ pub(super) fn cell_of<C: Compare>(memory: &Memory, word: Word, key: u16) -> u32 
             let index = broad_index::<C>(memory, word.place(), key);
             index_line::<C>(memory, index, key)
         }
-        // LINE and SPARSE; a number that is no node is a line as well, and the walk soon ends.
+        // LINE; a number that is no node is a line as well, and the walk soon ends.
         _ => word.place(),
     };
     line_cell::<C>(memory, line, key)
@@ -164,7 +168,7 @@ pub(super) fn bounds<C: Compare>(
 pub(super) fn lines_of(memory: &Memory, word: Word, bits: u32) -> u32 {
     match word.form() {
         _ if word.is_direct() => (1 << (bits - word.shift())) / LINE_CELLS,
-        LINE | SPARSE => 1,
+        LINE => 1,
         INDEX => 2 + bounds_in_use(memory, word.place()),
         BROAD => {
             let before_last = 1 + INDEX_LINES * bounds_in_use(memory, word.place());
@@ -265,6 +269,13 @@ impl Portable {
         }
         below
     }
+
+    /// Of `count` bounds that are words.
+    #[inline(always)]
+    fn words_below(memory: &Memory, first: u32, count: u32, key: u32) -> u32 {
+        let bounds = (0..count).map(|number| memory.cell(first.wrapping_add(number)).load(Relaxed));
+        bounds.map(|bound| bound.wrapping_sub(key) >> 31).sum()
+    }
 }
 
 impl Compare for Portable {
@@ -276,6 +287,16 @@ impl Compare for Portable {
     #[inline(always)]
     fn index(memory: &Memory, line: u32, key: u16) -> u32 {
         Self::below(memory, line, 16, key)
+    }
+
+    #[inline(always)]
+    fn sixteen(memory: &Memory, first: u32, key: u32) -> u32 {
+        Self::words_below(memory, first, 16, key)
+    }
+
+    #[inline(always)]
+    fn eight(memory: &Memory, first: u32, key: u32) -> u32 {
+        Self::words_below(memory, first, 8, key)
     }
 
     #[inline(always)]
@@ -346,8 +367,39 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn sixteen(memory: &Memory, first: u32, key: u32) -> u32 {
+            let low = below_of_eight(memory, first, key);
+            let high = below_of_eight(memory, first.wrapping_add(8), key);
+            // SAFETY: SSE2 is part of x86-64.
+            let mask = unsafe { _mm_movemask_epi8(_mm_packs_epi16(low, high)).cast_unsigned() };
+            // Bounds are in order: the smaller ones are the first.
+            mask.trailing_ones()
+        }
+
+        #[inline(always)]
+        fn eight(memory: &Memory, first: u32, key: u32) -> u32 {
+            let below = below_of_eight(memory, first, key);
+            // SAFETY: SSE2 is part of x86-64.
+            let mask = unsafe { _mm_movemask_epi8(_mm_packs_epi16(below, below)).cast_unsigned() };
+            (mask & 0xff).trailing_ones()
+        }
+
+        #[inline(always)]
         fn form_mask(words: &[u32; 32], upper: u32, form: u32) -> u32 {
             Portable::form_mask(words, upper, form)
+        }
+    }
+
+    /// Which of eight bounds of 28 bits from a cell on are smaller than the key, a word of 16 ones each.
+    #[inline(always)]
+    fn below_of_eight(memory: &Memory, first: u32, key: u32) -> __m128i {
+        let bounds: *const u32 = memory.cell(first).as_ptr();
+        // SAFETY: SSE2 is part of x86-64. The loads take four bounds each, which nobody writes while a reader may be here.
+        unsafe {
+            let key = _mm_set1_epi32(key.cast_signed());
+            let low = _mm_cmpgt_epi32(key, _mm_loadu_si128(bounds.cast()));
+            let high = _mm_cmpgt_epi32(key, _mm_loadu_si128(bounds.add(4).cast()));
+            _mm_packs_epi32(low, high)
         }
     }
 
@@ -378,6 +430,24 @@ mod x86 {
                 _mm256_movemask_epi8(packed).cast_unsigned()
             };
             mask.trailing_zeros()
+        }
+
+        #[inline(always)]
+        fn sixteen(memory: &Memory, first: u32, key: u32) -> u32 {
+            Self::eight(memory, first, key) + Self::eight(memory, first.wrapping_add(8), key)
+        }
+
+        #[inline(always)]
+        fn eight(memory: &Memory, first: u32, key: u32) -> u32 {
+            let bounds: *const u32 = memory.cell(first).as_ptr();
+            // SAFETY: only run where the processor has AVX2. The load takes eight bounds, which nobody writes while a
+            // reader may be here.
+            let mask = unsafe {
+                let bounds = _mm256_loadu_si256(bounds.cast());
+                let below = _mm256_cmpgt_epi32(_mm256_set1_epi32(key.cast_signed()), bounds);
+                _mm256_movemask_ps(_mm256_castsi256_ps(below)).cast_unsigned()
+            };
+            mask.count_ones()
         }
 
         #[inline(always)]
@@ -447,6 +517,30 @@ mod x86 {
                 _mm512_cmplt_epu16_mask(bounds, _mm512_set1_epi16(key.cast_signed()))
             };
             mask.count_ones()
+        }
+
+        #[inline(always)]
+        fn sixteen(memory: &Memory, first: u32, key: u32) -> u32 {
+            let bounds: *const u32 = memory.cell(first).as_ptr();
+            // SAFETY: only run where the processor has AVX-512 F. The load takes sixteen bounds, which nobody writes while a
+            // reader may be here.
+            let mask = unsafe {
+                let bounds = _mm512_loadu_si512(bounds.cast());
+                _mm512_cmplt_epi32_mask(bounds, _mm512_set1_epi32(key.cast_signed()))
+            };
+            u32::from(mask).count_ones()
+        }
+
+        #[inline(always)]
+        fn eight(memory: &Memory, first: u32, key: u32) -> u32 {
+            let bounds: *const u32 = memory.cell(first).as_ptr();
+            // SAFETY: only run where the processor has AVX-512 VL. The load takes eight bounds, which nobody writes while a
+            // reader may be here.
+            let mask = unsafe {
+                let bounds = _mm256_loadu_si256(bounds.cast());
+                _mm256_cmplt_epi32_mask(bounds, _mm256_set1_epi32(key.cast_signed()))
+            };
+            u32::from(mask).count_ones()
         }
 
         #[inline(always)]

@@ -10,6 +10,9 @@ use super::word::Word;
 
 /// Keys of a node: 16 bits.
 pub(super) const KEYS: u32 = 1 << 16;
+/// Parts of a node of the second 16 bits whose items are counted: the slots of `slots`.
+const SLOTS: usize = 16;
+const SLOT_CODE: u32 = SLOTS.ilog2();
 /// The code of a child: deeper than any prefix of the node.
 const CHILD: u32 = 17;
 const CODE_BITS: u32 = 5;
@@ -40,6 +43,15 @@ impl Item {
     }
 }
 
+/// What a range of a node's keys has.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Answer {
+    /// A leaf.
+    Word(Word),
+    /// The child of this number.
+    Child(u32),
+}
+
 fn order(start: u32, code: u32) -> u32 {
     start << CODE_BITS | code
 }
@@ -61,6 +73,8 @@ pub(super) struct Node {
     pub hosted: bool,
     /// What readers are led to.
     pub word: Word,
+    /// Items of the second and the third 16 bits by the first four of the second, kept at nodes of the second.
+    slots: Option<Box<[u32; SLOTS]>>,
 }
 
 impl Node {
@@ -74,7 +88,14 @@ impl Node {
             hosts: 0,
             hosted,
             word: Word::leaf(inherited, hosted),
+            slots: None,
         }
+    }
+
+    /// Of a node of the second 16 bits: items of it, and of the third, whose second begins with these four bits.
+    pub fn slot_items(&self, slot: u32) -> u32 {
+        let slots = self.slots.as_ref();
+        slots.map_or(0, |slots| slots[slot as usize % SLOTS]) // `as`: u32 to index
     }
 
     pub fn item_count(&self) -> usize {
@@ -133,13 +154,16 @@ pub(super) fn finest(items: &[Item]) -> u32 {
 pub(super) struct Rib {
     nodes: Vec<Node>,
     free: Vec<u32>,
+    /// Whether slots are counted.
+    has_slots: bool,
 }
 
 impl Rib {
-    pub fn new() -> Self {
+    pub fn new(has_slots: bool) -> Self {
         let mut rib = Self {
             nodes: Vec::new(),
             free: Vec::new(),
+            has_slots,
         };
         rib.nodes.push(Node::new(TOP, 0, 0, 0, false));
         rib
@@ -194,7 +218,23 @@ impl Rib {
             value: number,
         };
         self.node_mut(parent).items.insert(at, item);
+        self.count(parent, start, CHILD, 1);
         number
+    }
+
+    /// An item of a node came, or went.
+    fn count(&mut self, number: u32, start: u32, code: u32, by: i32) {
+        let node = self.node(number);
+        let (second, key) = match node.level {
+            1 if code > SLOT_CODE => (number, start),
+            2 => (node.parent, node.start),
+            _ => return,
+        };
+        if self.has_slots {
+            let slots = self.node_mut(second).slots.get_or_insert_default();
+            let items = &mut slots[(key >> (16 - SLOT_CODE)) as usize % SLOTS]; // `as`: u32 to index
+            *items = items.wrapping_add_signed(by);
+        }
     }
 
     /// Take an empty node out of the trie.
@@ -204,6 +244,7 @@ impl Rib {
         if let Ok(at) = above.find(start, CHILD) {
             above.items.remove(at);
             shrink(&mut above.items);
+            self.count(parent, start, CHILD, -1);
         }
         self.node_mut(number).items = Vec::new();
         self.free.push(number);
@@ -217,6 +258,7 @@ impl Rib {
             Err(at) => {
                 let order = order(start, code);
                 node.items.insert(at, Item { order, value: leaf });
+                self.count(number, start, code, 1);
                 None
             }
         }
@@ -228,6 +270,7 @@ impl Rib {
         let at = node.find(start, code).ok()?;
         let item = node.items.remove(at);
         shrink(&mut node.items);
+        self.count(number, start, code, -1);
         Some(item.value)
     }
 
@@ -243,9 +286,30 @@ impl Rib {
         &self,
         number: u32,
         items: &[Item],
-        (from, to): (u32, u32),
+        keys: (u32, u32),
         cover: u32,
         mut tell: impl FnMut(u32, u32, Word),
+    ) {
+        self.answers(
+            number,
+            items,
+            keys,
+            cover,
+            |from, to, answer| match answer {
+                Answer::Word(word) => tell(from, to, word),
+                Answer::Child(child) => tell(from, to, self.node(child).word),
+            },
+        );
+    }
+
+    /// The same, with children themselves instead of what readers are led to.
+    pub fn answers(
+        &self,
+        number: u32,
+        items: &[Item],
+        (from, to): (u32, u32),
+        cover: u32,
+        mut tell: impl FnMut(u32, u32, Answer),
     ) {
         let hosted = self.node(number).hosted;
         let mut stack = [(to, cover); 18];
@@ -256,17 +320,17 @@ impl Rib {
             while stack[depth].0 <= start {
                 let (end, leaf) = stack[depth];
                 if at < end {
-                    tell(at, end, Word::leaf(leaf, hosted));
+                    tell(at, end, Answer::Word(Word::leaf(leaf, hosted)));
                     at = end;
                 }
                 depth -= 1;
             }
             if at < start {
-                tell(at, start, Word::leaf(stack[depth].1, hosted));
+                tell(at, start, Answer::Word(Word::leaf(stack[depth].1, hosted)));
                 at = start;
             }
             if let Some(child) = item.child() {
-                tell(start, start + 1, self.node(child).word);
+                tell(start, start + 1, Answer::Child(child));
                 at = start + 1;
             } else {
                 depth += 1;
@@ -276,7 +340,7 @@ impl Rib {
         for (end, leaf) in stack[..=depth].iter().rev() {
             let end = (*end).min(to);
             if at < end {
-                tell(at, end, Word::leaf(*leaf, hosted));
+                tell(at, end, Answer::Word(Word::leaf(*leaf, hosted)));
                 at = end;
             }
         }

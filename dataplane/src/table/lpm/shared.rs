@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::atomics::{AtomicU64, order};
+use super::atomics::{AtomicU32, AtomicU64, order};
 use super::cells::{follow, publish};
 use super::hosts::HostArea;
 use super::memory::{Mapping, Memory};
@@ -71,6 +71,11 @@ impl Region {
         self.slabs().take(lines)
     }
 
+    /// For a table that becomes large: new slabs stand on huge pages from now on.
+    pub fn leave_small_pages(&self) {
+        self.slabs().leave_small_pages();
+    }
+
     /// Give a block back that no reader can reach.
     pub fn give_back(&self, block: Block) {
         let mut slabs = self.slabs();
@@ -98,6 +103,8 @@ pub(super) struct Shared {
     region: Arc<Region>,
     /// Of the host table's hash.
     pub seed: u64,
+    /// Whether the host table of the last head is large: a hint.
+    has_many_hosts: AtomicU32,
     /// What the table still held when its writer went, given back when the last reader goes.
     left: Box<Mutex<Vec<Block>>>,
 }
@@ -130,6 +137,7 @@ impl Shared {
             changes: Changes::new(),
             region,
             seed,
+            has_many_hosts: AtomicU32::new(0),
             left: Box::default(),
         };
         shared.write_head(line, head);
@@ -162,6 +170,12 @@ impl Shared {
         )
     }
 
+    /// Whether it is worth asking the head how many hosts there are.
+    #[inline(always)]
+    pub fn may_have_many_hosts(&self) -> bool {
+        self.has_many_hosts.load(Relaxed) != 0
+    }
+
     /// Publish another top word of the same head.
     pub fn publish_top(&self, top: Word) {
         let line = self.head_line();
@@ -184,6 +198,8 @@ impl Shared {
     pub fn publish_head(&self, head: Head) -> Block {
         let line = self.region.take(1);
         self.write_head(line, head);
+        let is_large = u32::from(head.hosts.is_large());
+        self.has_many_hosts.store(is_large, Relaxed);
         let old = self.head_block();
         self.now.store(now(line, head.top), order::publish_node());
         old

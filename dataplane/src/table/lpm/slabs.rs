@@ -1,12 +1,13 @@
 //! Which lines of the memory are in use: blocks of one size stand together in slabs, and an empty slab goes back to all.
 //!
-//! A slab is 1,024 lines (64 KiB). Blocks of up to 34 lines have a slab for their exact size, larger ones up to 512 lines
-//! for the next power of two, and what is larger takes whole slabs in a row. A block whose size is a power of two stands
-//! at a multiple of it. Taking and giving back costs a few loads and stores; rows of slabs are found first fit.
+//! A slab is 1,024 lines (64 KiB). Blocks of up to 34 lines have a slab for their exact size, those of 64, 128, 256 or 512
+//! too, others for the next size that is a multiple of 17 and one more, which is what a BROAD of `slot` has when its
+//! INDEXes are full, and what is larger takes whole slabs in a row. A block whose size is a power of two stands at a
+//! multiple of it; others do not, or the first lines of all nodes would share few sets of a cache. Taking and giving back costs a few loads and stores; rows of slabs are found first fit.
 
 use std::collections::BTreeMap;
 
-use super::memory::LINE_BYTES;
+use super::memory::{HUGE, LINE_BYTES};
 
 /// Lines of a slab.
 const SLAB: u32 = 1024;
@@ -14,8 +15,11 @@ const SLAB: u32 = 1024;
 const SLABS: u32 = (1 << 26) / SLAB;
 /// Sizes up to this one, in lines, have slabs of their own.
 const EXACT: u32 = 34;
-/// Their number, and those of 64, 128, 256 and 512 lines; a size is its own number, so 0 is not used.
-const CLASSES: usize = EXACT as usize + 5; // `as`: a small number
+/// Sizes above are this far apart.
+const STEP: u32 = 17;
+/// Sizes of blocks: up to [`EXACT`] a size is its own number, so 0 is not used; then those of 64, 128, 256 and 512 lines, then
+/// all by steps.
+const CLASSES: usize = (EXACT + 5 + SLAB / STEP) as usize; // `as`: a small number
 /// Freed rows of at least this many slabs (2 MiB) give their pages back.
 const DISCARD: u32 = 32;
 
@@ -127,6 +131,14 @@ impl Slabs {
         None
     }
 
+    /// Take no slab of the beginning of the region, where pages are small, that was not in use before.
+    pub fn leave_small_pages(&mut self) {
+        const SMALL: usize = HUGE / (SLAB as usize * LINE_BYTES); // `as`: u32 to usize
+        if self.slabs.len() < SMALL {
+            self.slabs.resize_with(SMALL, Slab::default);
+        }
+    }
+
     /// Bytes in use.
     pub fn bytes(&self) -> usize {
         self.lines as usize * LINE_BYTES // `as`: u32 to usize
@@ -183,19 +195,27 @@ impl Slabs {
 fn rounded(lines: u32) -> u32 {
     if lines <= EXACT {
         lines
-    } else if lines <= SLAB {
-        lines.next_power_of_two()
+    } else if lines < SLAB {
+        if lines.is_power_of_two() {
+            return lines;
+        }
+        match (lines - 1).next_multiple_of(STEP) + 1 {
+            size if size < SLAB => size,
+            _ => SLAB,
+        }
     } else {
         lines.next_multiple_of(SLAB)
     }
 }
 
-/// The list of a size below [`SLAB`], as [`rounded`] gives it: 64, 128, 256 and 512 follow the exact ones.
+/// The list of a size below [`SLAB`], as [`rounded`] gives it.
 fn class(size: u32) -> usize {
     if size <= EXACT {
         at(size)
-    } else {
+    } else if size.is_power_of_two() {
         at(EXACT + size.trailing_zeros() - 5)
+    } else {
+        at(EXACT + 4 + size / STEP)
     }
 }
 

@@ -18,6 +18,7 @@ use super::node::{self, BROAD_RANGES, INDEX_RANGES, LINE_RANGES, Portable, Range
 use super::retired::Retired;
 use super::rib::{KEYS, Node, Rib, TOP};
 use super::shared::{Arena, Block, Head, Region, Shared};
+use super::slot;
 use super::word::{BROAD, INDEX, LEAF_MAX, LINE, LINE_CELLS, Word};
 
 /// A node with more items is DIRECT without counting its ranges.
@@ -36,6 +37,18 @@ pub struct Shape {
     pub large: usize,
     /// Whether addresses in full stand in the host table.
     pub has_hosts: bool,
+}
+
+impl Shape {
+    /// Whether the cells of its large root lead to ranges of the next 28 bits (`slot`), or to cells alone.
+    pub(super) fn has_slots(self) -> bool {
+        self.address_bits > 32
+    }
+
+    /// Levels of the trie that are part of the large root: their nodes have none of their own for readers.
+    pub(super) fn top_levels(self) -> u32 {
+        if self.has_slots() { 3 } else { 2 }
+    }
 }
 
 /// What was taken out of readers' sight.
@@ -58,6 +71,7 @@ pub(super) struct Table {
     /// Bytes of blocks in use or retired.
     pub(super) bytes: usize,
     pub(super) ranges: Vec<Range>,
+    pub(super) slot_ranges: Vec<slot::Range>,
     /// What is published of a small table, and its block.
     pub(super) few: Vec<(u64, Word)>,
     pub(super) few_block: Option<Block>,
@@ -76,13 +90,14 @@ impl Table {
         Self {
             shape,
             shared: Arc::new(Shared::new(arena, head, seed)),
-            rib: Rib::new(),
+            rib: Rib::new(shape.has_slots()),
             hosts: Hosts::default(),
             retired: Retired::new(),
             len: 0,
             root: None,
             bytes: LINE_CELLS as usize * size_of::<u32>(), // `as`: u32 to usize
             ranges: Vec::new(),
+            slot_ranges: Vec::new(),
             few: Vec::new(),
             few_block: None,
         }
@@ -262,7 +277,10 @@ impl Table {
             if self.rib.node(child).inherited != leaf {
                 self.rib.node_mut(child).inherited = leaf;
                 self.inherit(child, 0, KEYS);
-                self.render(child, 0, KEYS);
+                // Below the root of IPv6 a node is rendered with the one above it.
+                if !(self.is_top(2) && self.rib.node(child).level == 2) {
+                    self.render(child, 0, KEYS);
+                }
             }
         }
     }
@@ -301,16 +319,15 @@ impl Table {
 
     /// Whether nodes of this level are part of the large root.
     fn is_top(&self, level: u32) -> bool {
-        self.root.is_some() && level < 2
+        self.root.is_some() && level < self.shape.top_levels()
     }
 
     /// The cell that leads to the child of a node at a key.
     fn cell_in(&self, node: u32, key: u32) -> u32 {
-        let Node {
-            level, start, word, ..
-        } = *self.rib.node(node);
+        let Node { level, word, .. } = *self.rib.node(node);
         match self.root {
-            Some(root) if level < 2 => self.cell_below_root(root, start, key),
+            // All others of the large root have no child with a word.
+            Some(root) if self.is_top(level) => self.cell_below_slot(root, node, key),
             _ => cell_of::<Portable>(self.memory(), word, low16(key)),
         }
     }
@@ -321,9 +338,17 @@ impl Table {
         let node = self.rib.node(number);
         let (level, start, old) = (node.level, node.start, node.word);
         if self.is_top(level) {
+            let (third, parent) = (0xffff, node.parent);
             match level {
                 0 => self.render_root(from, to),
-                _ => self.render_slots(start, number, from, to),
+                1 if self.shape.has_slots() => {
+                    self.render_slots_between(start, from << 16, (to - 1) << 16 | third);
+                }
+                1 => self.render_chunks(start, number, from, to),
+                _ => {
+                    let first = self.rib.node(parent).start;
+                    self.render_slots_between(first, start << 16 | from, start << 16 | (to - 1));
+                }
             }
             return;
         }

@@ -10,16 +10,14 @@
 //! of that. Those two changes take milliseconds: everything above bit 32 is rendered at once.
 
 use super::cells::publish;
-use super::node::{LINE_RANGES, Portable, Range, line_cell};
 use super::rib::{Item, KEYS, TOP, finest};
 use super::shared::Block;
-use super::table::{Table, low16};
-use super::word::{LINE_CELLS, ROOT, SPARSE, Word};
+use super::slot;
+use super::table::Table;
+use super::word::{LINE_CELLS, ROOT, Word};
 
 /// A chunk has at least 64 cells: that is how its place is counted.
 const CHUNK_BITS_MIN: u32 = 6;
-/// Items of a slot that always fit one LINE: each begins and ends a range.
-const SPARSE_ITEMS: usize = (LINE_RANGES - 1) / 2;
 
 impl Table {
     /// Bits below a root cell.
@@ -33,22 +31,15 @@ impl Table {
     }
 
     fn root_lines(&self) -> u32 {
-        (1 << self.shape.root_bits) / LINE_CELLS
+        let behind = if self.shape.has_slots() {
+            slot::NEVER_LINES
+        } else {
+            0
+        };
+        (1 << self.shape.root_bits) / LINE_CELLS + behind
     }
 
-    /// The cell that leads to the child at these keys of the first and second 16 bits.
-    pub(super) fn cell_below_root(&self, root: u32, first: u32, second: u32) -> u32 {
-        let cell = self.root_cell(root, first, second);
-        let word = self.word_in(cell);
-        if word.is_direct() {
-            let key = second & ((1 << self.slot_bits()) - 1);
-            return word.direct_cell() + (key >> word.shift());
-        }
-        debug_assert_eq!(word.form(), SPARSE, "a child has a chunk or a line");
-        line_cell::<Portable>(self.memory(), word.place(), low16(second))
-    }
-
-    fn word_in(&self, cell: u32) -> Word {
+    pub(super) fn word_in(&self, cell: u32) -> Word {
         Word(
             self.memory()
                 .cell(cell)
@@ -82,6 +73,10 @@ impl Table {
     }
 
     fn set_root_cell(&mut self, cell: u32, word: Word) {
+        if self.shape.has_slots() {
+            self.set_slot(cell, word);
+            return;
+        }
         let old = self.word_in(cell);
         if old != word {
             publish(self.memory().cell(cell), word.0);
@@ -90,7 +85,7 @@ impl Table {
     }
 
     /// The root cells of the key `first`, and what is below them, for keys `from..to` of its node.
-    pub(super) fn render_slots(&mut self, first: u32, number: u32, from: u32, to: u32) {
+    pub(super) fn render_chunks(&mut self, first: u32, number: u32, from: u32, to: u32) {
         let Some(root) = self.root else { return };
         let size = 1 << self.slot_bits();
         let (first_key, end) = (from & !(size - 1), to.next_multiple_of(size));
@@ -113,14 +108,14 @@ impl Table {
                 } else {
                     // Some answer begins or ends within the slot: it has a chunk or a line.
                     let keys = (from.max(base), to.min(base + size));
-                    self.render_slot(cell, number, base, keys);
+                    self.render_chunk(cell, number, base, keys);
                 }
                 base += size;
             }
         }
     }
 
-    fn render_slot(&mut self, cell: u32, number: u32, base: u32, (from, to): (u32, u32)) {
+    fn render_chunk(&mut self, cell: u32, number: u32, base: u32, (from, to): (u32, u32)) {
         let bits = self.slot_bits();
         let above = 16 - bits;
         let node = self.rib.node(number);
@@ -130,14 +125,6 @@ impl Table {
         let cover = || node.covering(base, above, KEYS);
         let word = if items.is_empty() {
             Word::leaf(cover(), false)
-        } else if items.len() <= SPARSE_ITEMS && bits > 8 {
-            let cover = cover();
-            let mut ranges = std::mem::take(&mut self.ranges);
-            self.rib
-                .ranges(number, items, (base, end), cover, &mut ranges);
-            let word = self.write_sparse(&ranges);
-            self.ranges = ranges;
-            word
         } else {
             let shift = bits - finest_below(items, above).max(CHUNK_BITS_MIN);
             if old.is_direct() && old.shift() == shift {
@@ -150,7 +137,7 @@ impl Table {
             }
             let cover = cover();
             let line = self.take((1 << (bits - shift)) / LINE_CELLS);
-            let word = Word::chunk(line, shift);
+            let word = Word::direct(line, shift);
             let items = self.rib.node(number).slice(base, above, end);
             self.store_cells(word, number, items, (base, end), cover);
             word
@@ -158,18 +145,9 @@ impl Table {
         self.set_root_cell(cell, word);
     }
 
-    fn write_sparse(&mut self, ranges: &[Range]) -> Word {
-        if let [(_, word)] = ranges {
-            return *word;
-        }
-        let line = self.take(1);
-        super::node::write_line(self.memory(), line, ranges);
-        Word::node(SPARSE, line)
-    }
-
     /// Make the large root aside, with all above bit 32, and publish it.
     pub(super) fn enlarge(&mut self) {
-        self.memory().grow_large();
+        self.region().leave_small_pages();
         let lines = self.root_lines();
         let root = self.take(lines);
         let memory = self.memory();
@@ -178,18 +156,19 @@ impl Table {
                 .cell(cell)
                 .store(0, std::sync::atomic::Ordering::Relaxed);
         }
-        let below = self.level_one();
-        // Nodes of the first two levels are no longer walked.
-        for number in below.iter().copied().chain([TOP]) {
+        if self.shape.has_slots() {
+            slot::write_never(memory, root * LINE_CELLS);
+        }
+        // Nodes of the first levels are no longer walked.
+        for number in self.top_nodes() {
             let node = self.rib.node_mut(number);
             let old = std::mem::replace(&mut node.word, Word(0));
             self.retire_node(old, 16);
         }
         self.root = Some(root);
         self.render_root(0, KEYS);
-        for number in below {
-            let first = self.rib.node(number).start;
-            self.render_slots(first, number, 0, KEYS);
+        for number in self.level_one() {
+            self.render(number, 0, KEYS);
         }
         self.publish_head(Word::node(ROOT, root));
     }
@@ -197,10 +176,9 @@ impl Table {
     /// Walk from an ordinary node again, and retire the large root.
     pub(super) fn reduce(&mut self) {
         let Some(root) = self.root.take() else { return };
-        for number in self.level_one() {
+        for number in self.top_nodes().into_iter().rev() {
             self.render(number, 0, KEYS);
         }
-        self.render(TOP, 0, KEYS);
         self.publish_head(self.rib.node(TOP).word);
         self.retire_root(root);
     }
@@ -220,9 +198,24 @@ impl Table {
 
     fn blocks_below(&self, root: u32) -> Vec<Block> {
         let lines = self.root_lines();
-        let cells = root * LINE_CELLS..(root + lines) * LINE_CELLS;
-        let chunks = cells.filter_map(|cell| self.block_of(self.word_in(cell), self.slot_bits()));
-        chunks.chain([Block { line: root, lines }]).collect()
+        let mut blocks = vec![Block { line: root, lines }];
+        let first = root * LINE_CELLS;
+        for cell in first..first + (1 << self.shape.root_bits) {
+            let word = self.word_in(cell);
+            if self.shape.has_slots() {
+                self.blocks_below_slot(word, &mut blocks);
+            } else {
+                blocks.extend(self.block_of(word, self.slot_bits()));
+            }
+        }
+        blocks
+    }
+
+    /// The nodes of the levels that are part of the large root when there is one, parents before children.
+    fn top_nodes(&self) -> Vec<u32> {
+        let mut nodes = self.rib.subtree(TOP);
+        nodes.retain(|number| self.rib.node(*number).level < self.shape.top_levels());
+        nodes
     }
 
     fn level_one(&self) -> Vec<u32> {

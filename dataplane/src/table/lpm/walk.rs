@@ -9,10 +9,11 @@ use super::cells::follow;
 use super::flat;
 use super::lookup::Single;
 use super::memory::Memory;
-use super::node::{self, Compare, cell_of, line_cell};
+use super::node::{self, Compare, cell_of};
 use super::ranges::{self, Range};
 use super::shared::{Shared, Version};
-use super::word::{BROAD, HOSTS, INDEX, LINE_CELLS, RANGES, ROOT, SPARSE, Word};
+use super::slot;
+use super::word::{HOSTS, LINE_CELLS, RANGES, ROOT, Word};
 
 /// An address as lookups take it.
 pub trait Key: Copy + Default + Eq {
@@ -34,14 +35,17 @@ pub trait Key: Copy + Default + Eq {
     unsafe fn four_prefixes(keys: &[Self; 4]) -> __m256i;
     /// The address from the upper bit of 128.
     fn whole(&self) -> u128;
+    /// The level of the nodes that the large root and its own lead to.
+    const SLOT_END: usize = if Self::IS_FLAT { 2 } else { 3 };
+    /// The bits after those of the large root, as far as its nodes reach.
+    fn slot(&self) -> u32;
+    /// The cell of a chunk of the large root.
+    fn chunk_cell(&self, chunk: Word) -> u32;
     /// Whether the large root and its chunks are all there is.
     const IS_FLAT: bool = false;
     /// The leaves of a batch below the large root, if that is all.
     #[inline(always)]
     fn flat_lookup(_: &Memory, _root: Word, _: &[Self], _leaves: &mut [u32]) {}
-    /// The level of the nodes that [`Key::wide_words`] leaves.
-    #[cfg(target_arch = "x86_64")]
-    const WIDE_LEVEL: usize;
     /// The words of a group of addresses below the large root, by AVX-512, and whether some are not leaves yet.
     ///
     /// # Safety
@@ -88,8 +92,15 @@ impl Key for [u8; 16] {
         u128::from_be_bytes(*self)
     }
 
-    #[cfg(target_arch = "x86_64")]
-    const WIDE_LEVEL: usize = 3;
+    #[inline(always)]
+    fn slot(&self) -> u32 {
+        slot::key(self.prefix())
+    }
+
+    #[inline(always)]
+    fn chunk_cell(&self, chunk: Word) -> u32 {
+        slot::chunk_cell(chunk, self.slot())
+    }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
@@ -136,15 +147,23 @@ impl Key for u32 {
         u128::from(*self) << 96
     }
 
+    #[inline(always)]
+    fn slot(&self) -> u32 {
+        self & ((1 << (32 - Self::ROOT_BITS)) - 1)
+    }
+
+    #[inline(always)]
+    fn chunk_cell(&self, chunk: Word) -> u32 {
+        let index = self.slot().wrapping_shr(chunk.shift());
+        chunk.direct_cell().wrapping_add(index)
+    }
+
     const IS_FLAT: bool = true;
 
     #[inline(always)]
     fn flat_lookup(memory: &Memory, root: Word, keys: &[Self], leaves: &mut [u32]) {
         flat::lookup(memory, root, keys, leaves);
     }
-
-    #[cfg(target_arch = "x86_64")]
-    const WIDE_LEVEL: usize = 2;
 
     /// Not asked: see [`Key::flat_lookup`], which does all.
     #[cfg(target_arch = "x86_64")]
@@ -167,39 +186,30 @@ pub(super) fn root_cell<K: Key>(root: Word, upper: u32) -> u32 {
     first.wrapping_add(upper >> (32 - K::ROOT_BITS))
 }
 
-/// The cell of a chunk for an address.
-#[inline(always)]
-pub(super) fn chunk_cell<K: Key>(chunk: Word, upper: u32) -> u32 {
-    let below = upper & ((1 << (32 - K::ROOT_BITS)) - 1);
-    chunk
-        .direct_cell()
-        .wrapping_add(below.wrapping_shr(chunk.shift()))
-}
-
 /// The leaf of the longest prefix that matches; 0 if none does.
 #[inline(always)]
 pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
-    let (version, top) = shared.current();
-    let (word, level) = begin::<K, C>(shared.memory(), top, key);
-    if word.is_marked() {
-        // Not inlined, so not compiled for more than every processor has.
-        return go_on::<K, Single>(shared, version, word, level, key);
+    let (_, top) = shared.current();
+    if top.form() == ROOT {
+        let word = if K::IS_FLAT {
+            below_root::<K, C>(shared.memory(), top, key).0
+        } else {
+            slot::quick::<C>(shared.memory(), slot::first_cell(top), key.prefix())
+        };
+        if !word.is_marked() {
+            return word.place();
+        }
     }
-    word.place()
+    lookup_slowly(shared, key)
 }
 
-/// The same from a word that is no leaf, or one with hosts.
+/// The same for any address and table. Apart, and from the beginning: what this needs costs nothing where it is not called.
 #[inline(never)]
-fn go_on<K: Key, C: Compare>(
-    shared: &Shared,
-    version: Version,
-    word: Word,
-    level: usize,
-    key: &K,
-) -> u32 {
-    let word = go_down::<K, C>(shared.memory(), word, level, key);
+fn lookup_slowly<K: Key>(shared: &Shared, key: &K) -> u32 {
+    let (version, top) = shared.current();
+    let word = word::<K, Single>(shared.memory(), top, key);
     if word.form() == HOSTS {
-        return host_or_prefix::<C>(shared, version, word, key.whole());
+        return host_or_prefix::<Single>(shared, version, word, key.whole());
     }
     word.place()
 }
@@ -233,41 +243,17 @@ fn begin<K: Key, C: Compare>(memory: &Memory, top: Word, key: &K) -> (Word, usiz
 }
 
 /// The same below the large root.
-///
-/// Forms differ from address to address, so no branch goes by them that could go either way for many: what each would
-/// lead to is computed, one is taken, and the lookups of a loop overlap.
 #[inline(always)]
 fn below_root<K: Key, C: Compare>(memory: &Memory, root: Word, key: &K) -> (Word, usize) {
-    let own = root_cell::<K>(root, key.upper());
-    let word = Word(follow(memory.cell(own)));
-    let (word, own) = if word.form() == SPARSE {
-        let cell = line_cell::<C>(memory, word.place(), key.part(1));
-        (Word(follow(memory.cell(cell))), cell)
+    let word = Word(follow(memory.cell(root_cell::<K>(root, key.upper()))));
+    let word = if !K::IS_FLAT {
+        slot::answer::<C>(memory, word, key.slot())
+    } else if word.is_direct() {
+        Word(follow(memory.cell(key.chunk_cell(word))))
     } else {
-        let is_chunk = word.is_chunk();
-        let cell = select(is_chunk, chunk_cell::<K>(word, key.upper()), own);
-        let below = follow(memory.cell(cell));
-        // A cell that is loaded twice may be another one the second time.
-        (Word(select(is_chunk, below, word.0)), cell)
+        word
     };
-    if K::LEVELS == 2 || word.form() == BROAD {
-        return (word, 2);
-    }
-    let key = key.part(2);
-    let (is_line, is_direct) = (word.is_line(), word.is_direct());
-    let other = select(is_direct, node::direct_cell(word, key), own);
-    let line = select(is_line, word.place(), other / LINE_CELLS);
-    let below = node::index_line::<C>(memory, line, key);
-    let line = select(word.form() == INDEX, below, line);
-    let cell = select(is_line, line_cell::<C>(memory, line, key), other);
-    let below = follow(memory.cell(cell));
-    (Word(select(is_line | is_direct, below, word.0)), 3)
-}
-
-/// One of two, which is not worth a guess.
-#[inline(always)]
-fn select(is_first: bool, first: u32, second: u32) -> u32 {
-    std::hint::select_unpredictable(is_first, first, second)
+    (word, K::SLOT_END)
 }
 
 /// The addresses around one that the same cells lead to, as far as the first 64 bits tell them apart.
@@ -283,13 +269,15 @@ pub(super) fn range<K: Key, C: Compare>(memory: &Memory, top: Word, key: &K) -> 
     if word.form() == ROOT {
         word = Word(follow(memory.cell(root_cell::<K>(word, key.upper()))));
         around.narrow_to(64 - K::ROOT_BITS);
-        level = 2;
-        if word.is_chunk() {
-            let shift = word.shift();
-            word = Word(follow(memory.cell(chunk_cell::<K>(word, key.upper()))));
-            around.narrow_to(32 + shift);
-        } else if word.form() == SPARSE {
-            word = around.go_down::<K, C>(memory, word, key, 1);
+        if !K::IS_FLAT {
+            word = around.go_down_slot::<K, C>(memory, word, key);
+            level = 3;
+        } else {
+            level = 2;
+            if word.is_direct() {
+                around.narrow_to(32 + word.shift());
+                word = Word(follow(memory.cell(key.chunk_cell(word))));
+            }
         }
     }
     while word.is_node() && level < K::LEVELS.min(ranges::BELOW) {
@@ -321,6 +309,17 @@ impl Around {
     fn narrow(&mut self, first: u64, last: u64) {
         self.first = self.first.max(first);
         self.last = self.last.min(last);
+    }
+
+    /// To those that have the same answer below a cell of the large root; the answer.
+    #[inline(always)]
+    fn go_down_slot<K: Key, C: Compare>(&mut self, memory: &Memory, word: Word, key: &K) -> Word {
+        const BELOW: u32 = 64 - 20 - slot::KEY_BITS;
+        let above = self.prefix & !(u64::MAX >> K::ROOT_BITS);
+        slot::bounds::<C>(memory, word, key.slot(), |first, last| {
+            let end = above | u64::from(last) << BELOW | ((1 << BELOW) - 1);
+            self.narrow(above | u64::from(first) << BELOW, end);
+        })
     }
 
     /// To those for which this node has the same cell; what is in it.

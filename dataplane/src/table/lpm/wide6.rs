@@ -1,24 +1,38 @@
 //! Bulk lookups of IPv6 below the large root with AVX-512, 32 addresses at a time.
 //!
-//! Two scalar passes, root and cell, which together are quicker than gathers where cells are far: all loads of a pass are
-//! on their way at once. Then registers say for 32 words at a time what form each has and where it leads, and one loop for
-//! each form goes over the bits of a mask. What a loop finds goes straight to its place, one word at a time: a register
-//! loaded from words just stored one by one would wait for all of them. What goes deeper than bit 48 is left to `bulk`.
+//! The root's cells and those of chunks are few and near: they are gathered, sixteen at a time. Then registers say of each
+//! word which line it begins with, and what it goes through has one loop for each step: BROADs, which are the fewest, over
+//! the ones of a mask; INDEXes and LINEs over all 32, where one that is none goes through a line that says nothing
+//! (`slot`): there is nothing to guess. Each step asks for the line of the next. What goes on below bit 48 is left to `bulk`.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::avx512::{LANES, constant, direct_cells, has_form, is_direct, load, store};
-use super::bulk::{GROUP, find_below_late_chunks};
+use super::avx512::{LANES, constant, has_form, is_direct, store};
+use super::bulk::GROUP;
 use super::cells::follow;
 use super::memory::Memory;
-use super::node::{FIRST_CELL, INDEX_LINES};
-use super::walk::{Key, chunk_cell, root_cell};
-use super::word::{BROAD, DIRECT_FORM, FORM, HOSTS, INDEX, LINE, LINE_CELLS, SPARSE, Word};
+use super::node::{Avx512, Compare};
+use super::slot::{self, INDEX_CELLS, KEY_MASK, LINE_BOUNDS, NEVER_INDEX, NEVER_LINE};
+use super::walk::Key;
+use super::word::{BROAD, CELL, INDEX, LINE, LINE_CELLS, SLOT_CELL, Word};
 use crate::prefetch;
 
-/// Words of a quarter of a register; and addresses of one turn of the root pass.
+/// Addresses in a register.
 const FOUR: usize = 4;
+
+/// What 32 words go through, by the cells their lines begin with. Aligned: half of an array is one store.
+#[repr(align(64))]
+struct Way {
+    keys: [u32; GROUP],
+    /// The first line.
+    first: [u32; GROUP],
+    /// The INDEX; of a BROAD its first one.
+    index: [u32; GROUP],
+    /// The LINE; of others the first one.
+    line: [u32; GROUP],
+    broads: u32,
+}
 
 /// The words of 32 addresses after bit 48: leaves, with or without hosts, and nodes of level 3. Tells whether some are not
 /// plain leaves.
@@ -30,275 +44,224 @@ pub(super) fn words6(
     keys: &[[u8; 16]; GROUP],
     out: &mut [u32; GROUP],
 ) -> bool {
-    let mut cells = [0; GROUP];
-    let (fours, _) = keys.as_chunks::<FOUR>();
-    let (cell_fours, _) = cells.as_chunks_mut::<FOUR>();
-    let mut four = 0;
-    while four < GROUP / FOUR {
-        let mut at = 0;
-        while at < FOUR {
-            let upper = fours[four][at].upper();
-            let cell = root_cell::<[u8; 16]>(root, upper);
-            let word = Word(follow(memory.cell(cell)));
-            let below = chunk_cell::<[u8; 16]>(word, upper);
-            let cell = std::hint::select_unpredictable(word.is_chunk(), below, cell);
-            cell_fours[four][at] = cell;
-            prefetch::read(memory.cell(cell));
-            at += 1;
-        }
-        four += 1;
-    }
-    let (cell_halves, _) = cells.as_chunks::<LANES>();
+    let (key_halves, _) = keys.as_chunks::<LANES>();
+    let keys = [parts(&key_halves[0]), parts(&key_halves[1])];
+    let root = root.place().wrapping_mul(LINE_CELLS) & CELL;
+    let first = constant(root);
     let mut words = [
-        words_of(memory, &cell_halves[0]),
-        words_of(memory, &cell_halves[1]),
+        words_at(memory, root_cells(first, keys[0].upper)),
+        words_at(memory, root_cells(first, keys[1].upper)),
     ];
-    store_both(out, words);
-    if late_chunks(words) {
-        find_below_late_chunks(memory, keys, out);
-        words = halves(out);
+    words[0] = below_chunk(memory, words[0], keys[0].slot);
+    words[1] = below_chunk(memory, words[1], keys[1].slot);
+    let mut chunks = 0;
+    while is_direct(words[0]) | is_direct(words[1]) != 0 && chunks < slot::CHUNKS_MAX {
+        words[0] = below_chunk(memory, words[0], keys[0].slot);
+        words[1] = below_chunk(memory, words[1], keys[1].slot);
+        chunks += 1;
     }
-    let sparse = both(has_form(words[0], SPARSE), has_form(words[1], SPARSE));
-    if sparse != 0 {
-        sparse_words(memory, sparse, keys, out);
-        words = halves(out);
+
+    let mut way = Way {
+        keys: [0; GROUP],
+        first: [0; GROUP],
+        index: [0; GROUP],
+        line: [0; GROUP],
+        broads: 0,
+    };
+    let nodes = [
+        way.plan(0, words[0], keys[0].slot, root),
+        way.plan(1, words[1], keys[1].slot, root),
+    ];
+    // HOSTS, and what a reader finds that breaks the rules.
+    let marked =
+        (_mm512_movepi32_mask(words[0]) & !nodes[0]) | (_mm512_movepi32_mask(words[1]) & !nodes[1]);
+    let found = if nodes[0] | nodes[1] == 0 {
+        0
+    } else {
+        way.go(memory, out)
+    };
+    let (halves, _) = out.as_chunks_mut::<LANES>();
+    store_some(&mut halves[0], !nodes[0], words[0]);
+    store_some(&mut halves[1], !nodes[1], words[1]);
+    marked != 0 || found >> 31 != 0
+}
+
+impl Way {
+    /// Tell where sixteen words lead; returns which of them lead to nodes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn plan(&mut self, half: usize, words: __m512i, keys: __m512i, root: u32) -> __mmask16 {
+        let is_broad = has_form(words, BROAD);
+        let has_index = is_broad | has_form(words, INDEX);
+        let is_node = has_index | has_form(words, LINE);
+        let own = _mm512_slli_epi32::<4>(words);
+        let line_cells = constant(LINE_CELLS);
+        let index = _mm512_mask_add_epi32(own, is_broad, own, line_cells);
+        let line = _mm512_mask_add_epi32(own, has_index, index, line_cells);
+        let never = constant(root.wrapping_add(NEVER_INDEX));
+        store(half_of(&mut self.keys, half), keys);
+        store(
+            half_of(&mut self.first, half),
+            _mm512_mask_mov_epi32(never, is_node, own),
+        );
+        store(
+            half_of(&mut self.index, half),
+            _mm512_mask_mov_epi32(never, has_index, index),
+        );
+        let line = _mm512_mask_mov_epi32(constant(root.wrapping_add(NEVER_LINE)), is_node, line);
+        store(half_of(&mut self.line, half), line);
+        self.broads |= u32::from(is_broad) << (LANES * half);
+        is_node
     }
-    let own = halves(&cells);
-    node_words(memory, words, own, keys, out)
+
+    /// The words of the nodes, 0 for the others; returns all of them, one over the other. Not inlined: the compiler would take
+    /// each cell out of the register it was stored from.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,popcnt")]
+    fn go(&mut self, memory: &Memory, out: &mut [u32; GROUP]) -> u32 {
+        let mut i = 0;
+        while i < GROUP {
+            prefetch::read(memory.cell(self.first[i]));
+            i += 1;
+        }
+        let mut left = self.broads;
+        while left != 0 {
+            let i = left.trailing_zeros() as usize % GROUP; // `as`: below 32
+            let before = INDEX_CELLS * Avx512::sixteen(memory, self.first[i], self.keys[i]);
+            self.index[i] = self.index[i].wrapping_add(before);
+            self.line[i] = self.line[i].wrapping_add(before);
+            prefetch::read(memory.cell(self.index[i]));
+            left &= left - 1;
+        }
+        // Four at a time: what a loop adds to each would be a fourth of it.
+        let mut i = 0;
+        while i < GROUP {
+            self.go_to_line(memory, i);
+            self.go_to_line(memory, i + 1);
+            self.go_to_line(memory, i + 2);
+            self.go_to_line(memory, i + 3);
+            i += 4;
+        }
+        let mut found = 0;
+        let mut i = 0;
+        while i < GROUP {
+            found |= self.word(memory, i, out);
+            found |= self.word(memory, i + 1, out);
+            found |= self.word(memory, i + 2, out);
+            found |= self.word(memory, i + 3, out);
+            i += 4;
+        }
+        found
+    }
+
+    /// From an INDEX to its LINE.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,popcnt")]
+    fn go_to_line(&mut self, memory: &Memory, i: usize) {
+        let i = i % GROUP;
+        let before = LINE_CELLS * Avx512::sixteen(memory, self.index[i], self.keys[i]);
+        self.line[i] = self.line[i].wrapping_add(before);
+        prefetch::read(memory.cell(self.line[i]));
+    }
+
+    /// What a LINE says.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,popcnt")]
+    fn word(&self, memory: &Memory, i: usize, out: &mut [u32; GROUP]) -> u32 {
+        let i = i % GROUP;
+        let bounds = self.line[i].wrapping_add(LINE_BOUNDS);
+        let cell = self.line[i].wrapping_add(Avx512::eight(memory, bounds, self.keys[i]));
+        let word = follow(memory.cell(cell));
+        out[i] = word;
+        word
+    }
 }
 
-/// The words of sixteen cells. They are put into the register one by one: loaded from where they were stored one by one,
-/// it would wait until all of them are in the cache.
+/// Parts of sixteen addresses, as numbers.
+struct Parts {
+    /// The first 32 bits.
+    upper: __m512i,
+    /// The key below the root: see [`slot`].
+    slot: __m512i,
+}
+
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn words_of(memory: &Memory, cells: &[u32; LANES]) -> __m512i {
-    let (fours, _) = cells.as_chunks::<FOUR>();
-    let low = _mm256_set_m128i(four_words(memory, &fours[1]), four_words(memory, &fours[0]));
-    let high = _mm256_set_m128i(four_words(memory, &fours[3]), four_words(memory, &fours[2]));
-    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+#[target_feature(enable = "avx512f,avx512bw")]
+fn parts(keys: &[[u8; 16]; LANES]) -> Parts {
+    let (fours, _) = keys.as_chunks::<FOUR>();
+    // SAFETY: the load takes four addresses of sixteen bytes.
+    let load = |four: &[[u8; 16]; FOUR]| unsafe { _mm512_loadu_si512(four.as_ptr().cast()) };
+    // The first 32 bits of eight addresses, then their second.
+    let pick = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+    let low = _mm512_permutex2var_epi32(load(&fours[0]), pick, load(&fours[1]));
+    let high = _mm512_permutex2var_epi32(load(&fours[2]), pick, load(&fours[3]));
+    let order = _mm512_set4_epi32(0x0c0d_0e0f, 0x0809_0a0b, 0x0405_0607, 0x0001_0203);
+    let upper = _mm512_shuffle_epi8(_mm512_shuffle_i64x2::<0b01_00_01_00>(low, high), order);
+    let next = _mm512_shuffle_epi8(_mm512_shuffle_i64x2::<0b11_10_11_10>(low, high), order);
+    let bits = _mm512_or_si512(
+        _mm512_slli_epi32::<16>(upper),
+        _mm512_srli_epi32::<16>(next),
+    );
+    let slot = _mm512_and_si512(bits, constant(KEY_MASK));
+    Parts { upper, slot }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn four_words(memory: &Memory, cells: &[u32; FOUR]) -> __m128i {
-    let words = _mm_cvtsi32_si128(follow(memory.cell(cells[0])).cast_signed());
-    let words = with_word::<1>(memory, words, cells[1]);
-    let words = with_word::<2>(memory, words, cells[2]);
-    with_word::<3>(memory, words, cells[3])
+fn root_cells(first: __m512i, upper: __m512i) -> __m512i {
+    _mm512_add_epi32(
+        first,
+        _mm512_srli_epi32::<{ 32 - <[u8; 16] as Key>::ROOT_BITS }>(upper),
+    )
 }
 
-/// Put the word of a cell into a register.
+/// The words of sixteen cells.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn with_word<const AT: i32>(memory: &Memory, words: __m128i, cell: u32) -> __m128i {
-    let with;
-    // SAFETY: every cell is in the region. It is one load of the processor, as of an atomic, and what is loaded from where
-    // it leads depends on it; the compiler would load into another register first.
+fn words_at(memory: &Memory, cells: __m512i) -> __m512i {
+    gather(memory, _mm512_setzero_si512(), __mmask16::MAX, cells)
+}
+
+/// In place of those of sixteen words that are chunks: the words of their cells for these keys.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn below_chunk(memory: &Memory, words: __m512i, keys: __m512i) -> __m512i {
+    let halved = _mm512_and_si512(words, constant(15));
+    let index = _mm512_srlv_epi32(keys, _mm512_add_epi32(halved, halved));
+    let base = _mm512_and_si512(words, constant(SLOT_CELL));
+    let cells = _mm512_and_si512(_mm512_add_epi32(base, index), constant(CELL));
+    gather(memory, words, is_direct(words), cells)
+}
+
+/// The words of those of sixteen cells, all below 2^30, that are ones in a mask; the others as they are given.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn gather(memory: &Memory, others: __m512i, which: __mmask16, cells: __m512i) -> __m512i {
+    let words;
+    // SAFETY: every cell is in the region, and the instruction takes them as numbers with a sign. To the processor it is a
+    // load of each aligned cell, as of an atomic, and what is loaded from where they lead depends on it; as it stands in
+    // assembly it is not a load of the language, which would not allow the writer to store meanwhile.
     unsafe {
         asm!(
-            "vpinsrd {with}, {words}, dword ptr [{first} + 4 * {cell}], {at}",
-            with = lateout(xmm_reg) with,
-            words = in(xmm_reg) words,
+            "vpgatherdd {words}{{{which}}}, dword ptr [{first} + 4 * {cells}]",
+            words = inout(zmm_reg) others => words,
+            which = inout(kreg) which => _,
             first = in(reg) memory.line(0),
-            cell = in(reg) u64::from(cell),
-            at = const AT,
+            cells = in(zmm_reg) cells,
             options(readonly, nostack, preserves_flags),
         );
     }
-    with
-}
-
-/// Whether some words are chunks that came between the two passes.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn late_chunks(words: [__m512i; 2]) -> bool {
-    let chunk = Word::chunk(0, 0).0;
-    let mask = constant(DIRECT_FORM | chunk);
-    let late = |words| _mm512_cmpeq_epi32_mask(_mm512_and_si512(words, mask), constant(chunk));
-    late(words[0]) | late(words[1]) != 0
-}
-
-/// The words of SPARSE lines, which are few in most tables.
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi1,popcnt")]
-fn sparse_words(memory: &Memory, sparse: u32, keys: &[[u8; 16]; GROUP], out: &mut [u32; GROUP]) {
-    let mut left = sparse;
-    while left != 0 {
-        let i = lowest(left);
-        prefetch::read(memory.cell(Word(out[i]).place().wrapping_mul(LINE_CELLS)));
-        left &= left - 1;
-    }
-    let mut left = sparse;
-    while left != 0 {
-        let i = lowest(left);
-        let line = Word(out[i]).place().wrapping_mul(LINE_CELLS);
-        let key = u32::from(keys[i].part(1)) * 0x1_0001;
-        out[i] = line_word(memory, line, key);
-        left &= left - 1;
-    }
-}
-
-/// From the words of the first 32 bits, which stand in these cells, on through the nodes of the next 16.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt,lzcnt")]
-fn node_words(
-    memory: &Memory,
-    words: [__m512i; 2],
-    own: [__m512i; 2],
-    keys: &[[u8; 16]; GROUP],
-    out: &mut [u32; GROUP],
-) -> bool {
-    let form = |form: u32| both(has_form(words[0], form), has_form(words[1], form));
-    let (indices, lines, broads) = (form(INDEX), form(LINE), form(BROAD));
-    let direct = [is_direct(words[0]), is_direct(words[1])];
-    let directs = both(direct[0], direct[1]);
-    let nodes = indices | lines | broads | directs;
-    let upper_bits = both(
-        _mm512_movepi32_mask(words[0]),
-        _mm512_movepi32_mask(words[1]),
-    );
-    let hosted = upper_bits & !nodes != 0;
-    if nodes == 0 {
-        return hosted;
-    }
-
-    // The third part of each key, twice in 32 bits; and the cell where each word leads: the first of a line, one of a DIRECT
-    // node, or its own.
-    let (mut parts, mut cells) = ([0; GROUP], [0; GROUP]);
-    let (key_halves, _) = keys.as_chunks::<LANES>();
-    let (part_halves, _) = parts.as_chunks_mut::<LANES>();
-    let (cell_halves, _) = cells.as_chunks_mut::<LANES>();
-    let mut half = 0;
-    while half < 2 {
-        let form = _mm512_and_si512(words[half], constant(FORM));
-        let is_marked = _mm512_movepi32_mask(words[half]);
-        let is_node = _mm512_mask_cmpneq_epi32_mask(is_marked, form, constant(HOSTS));
-        let twice = third_parts(&key_halves[half]);
-        store(&mut part_halves[half], twice);
-        let part = _mm512_srli_epi32::<16>(twice);
-        let lines = _mm512_mask_slli_epi32::<4>(own[half], is_node, words[half]);
-        let cell = direct_cells(words[half], part);
-        store(
-            &mut cell_halves[half],
-            _mm512_mask_mov_epi32(lines, direct[half], cell),
-        );
-        half += 1;
-    }
-    // All of them: a loop over some would end where no processor expects it. Those of leaves are here already.
-    let mut i = 0;
-    while i < GROUP {
-        prefetch::read(memory.cell(cells[i]));
-        i += 1;
-    }
-
-    let mut found = 0;
-    let mut left = directs;
-    while left != 0 {
-        let i = lowest(left);
-        let word = follow(memory.cell(cells[i]));
-        out[i] = word;
-        found |= word;
-        left &= left - 1;
-    }
-    // From a BROAD the way goes on in one of its INDEXes, from there in one of its LINEs.
-    let mut left = broads;
-    while left != 0 {
-        let i = lowest(left);
-        let before = INDEX_LINES * index_below(memory, cells[i], parts[i]);
-        cells[i] = cells[i].wrapping_add(LINE_CELLS * (1 + before));
-        left &= left - 1;
-    }
-    let indices = indices | broads;
-    let mut left = indices;
-    while left != 0 {
-        let i = lowest(left);
-        let line =
-            cells[i].wrapping_add(LINE_CELLS * (1 + index_below(memory, cells[i], parts[i])));
-        cells[i] = line;
-        prefetch::read(memory.cell(line));
-        left &= left - 1;
-    }
-    let mut left = indices | lines;
-    while left != 0 {
-        let i = lowest(left);
-        let word = line_word(memory, cells[i], parts[i]);
-        out[i] = word;
-        found |= word;
-        left &= left - 1;
-    }
-    hosted || found >> 31 != 0
-}
-
-/// The word in the line that begins with a cell; `twice` is the key, twice.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
-fn line_word(memory: &Memory, first: u32, twice: u32) -> u32 {
-    let mask: __mmask16;
-    // SAFETY: the comparison reads 32 bytes of a line: 20 of bounds, which nobody writes while a reader may be here, and
-    // three cells. What it finds in those, which the writer may change meanwhile, is masked out; as it stands in assembly it
-    // is not a load of the language, which would not allow that.
-    unsafe {
-        asm!(
-            "vpcmpnleuw {mask}{{{bounds}}}, {key}, ymmword ptr [{line}]",
-            mask = out(kreg) mask,
-            bounds = in(kreg) 0x3ff_u16,
-            key = in(ymm_reg) _mm256_set1_epi32(twice.cast_signed()),
-            line = in(reg) memory.cell(first),
-            options(pure, readonly, nostack, preserves_flags),
-        );
-    }
-    follow(memory.cell(first.wrapping_add(FIRST_CELL + u32::from(mask).count_ones())))
-}
-
-/// How many of an INDEX's bounds, the first line of which begins with a cell, are below the key, which stands twice in
-/// `twice`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,popcnt")]
-fn index_below(memory: &Memory, first: u32, twice: u32) -> u32 {
-    let bounds: *const u32 = memory.cell(first).as_ptr();
-    // SAFETY: all 64 bytes of this line are bounds, which nobody writes while a reader may be here.
-    let bounds = unsafe { _mm512_loadu_si512(bounds.cast()) };
-    _mm512_cmplt_epu16_mask(bounds, constant(twice)).count_ones()
-}
-
-/// The third 16 bits of sixteen addresses, as numbers, each twice.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn third_parts(keys: &[[u8; 16]; LANES]) -> __m512i {
-    let (fours, _) = keys.as_chunks::<4>();
-    // SAFETY: the load takes four addresses of sixteen bytes.
-    let load = |four: &[[u8; 16]; 4]| unsafe { _mm512_loadu_si512(four.as_ptr().cast()) };
-    let pick = _mm512_setr_epi32(1, 5, 9, 13, 17, 21, 25, 29, 1, 5, 9, 13, 17, 21, 25, 29);
-    let low = _mm512_permutex2var_epi32(load(&fours[0]), pick, load(&fours[1]));
-    let high = _mm512_permutex2var_epi32(load(&fours[2]), pick, load(&fours[3]));
-    let second = _mm512_shuffle_i64x2::<0b01_00_01_00>(low, high);
-    let order = _mm512_set4_epi32(0x0c0d_0c0d, 0x0809_0809, 0x0405_0405, 0x0001_0001);
-    _mm512_shuffle_epi8(second, order)
-}
-
-/// The two registers of 32 words.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn halves(words: &[u32; GROUP]) -> [__m512i; 2] {
-    let (halves, _) = words.as_chunks::<LANES>();
-    [load(&halves[0]), load(&halves[1])]
+    words
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store_both(out: &mut [u32; GROUP], words: [__m512i; 2]) {
-    let (halves, _) = out.as_chunks_mut::<LANES>();
-    store(&mut halves[0], words[0]);
-    store(&mut halves[1], words[1]);
+fn store_some(out: &mut [u32; LANES], which: __mmask16, words: __m512i) {
+    // SAFETY: the store fills those of the sixteen words that are ones in the mask.
+    unsafe { _mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), which, words) };
 }
 
 #[inline(always)]
-fn both(low: __mmask16, high: __mmask16) -> u32 {
-    u32::from(low) | u32::from(high) << 16
-}
-
-/// The place of the lowest one of a mask that has one.
-#[inline(always)]
-fn lowest(mask: u32) -> usize {
-    mask.trailing_zeros() as usize % GROUP // `as`: below 32
+fn half_of(all: &mut [u32; GROUP], half: usize) -> &mut [u32; LANES] {
+    &mut all.as_chunks_mut().0[half]
 }
