@@ -349,6 +349,11 @@ impl<A: Family> Lpm<A> {
         nodes.map(form).collect()
     }
 
+    /// How many chunks lie one below the other below its large root.
+    pub(super) fn deepest_chunk(&self) -> usize {
+        self.table.slot_words(&mut Vec::new())
+    }
+
     /// A bulk lookup by one instruction set and variant.
     pub(super) fn lookup_bulk_by(
         &self,

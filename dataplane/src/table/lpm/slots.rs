@@ -234,25 +234,32 @@ impl Table {
 
 #[cfg(test)]
 impl Table {
-    /// The words of all cells of the large root of IPv6, and of the chunks below it.
-    pub(super) fn slot_words(&self, words: &mut Vec<Word>) {
+    /// The words of all cells of the large root of IPv6 and of the chunks below it; returns how many chunks lie one below the
+    /// other.
+    pub(super) fn slot_words(&self, words: &mut Vec<Word>) -> usize {
         let Some(root) = self.root.filter(|_| self.shape.has_slots()) else {
-            return;
+            return 0;
         };
         let first = root * LINE_CELLS;
-        let mut parts: Vec<(u32, u32, u32)> = (first..first + (1 << self.shape.root_bits))
-            .map(|cell| (cell, 0, KEY_BITS))
-            .collect();
-        while let Some((cell, start, bits)) = parts.pop() {
+        let slot = Part {
+            start: 0,
+            bits: KEY_BITS,
+        };
+        let slots = first..first + (1 << self.shape.root_bits);
+        let mut cells: Vec<_> = slots.map(|cell| (cell, slot, 0)).collect();
+        let mut deepest = 0;
+        while let Some((cell, part, chunks)) = cells.pop() {
             let word = self.word_in(cell);
             words.push(word);
+            deepest = deepest.max(chunks);
             if word.is_direct() {
-                let shift = word.slot_shift();
-                parts.extend((0..1 << (bits - shift)).map(|part| {
-                    let start = start + (part << shift);
-                    (slot::chunk_cell(word, start), start, shift)
+                let bits = word.slot_shift();
+                cells.extend((0..1 << (part.bits - bits)).map(|number| {
+                    let below = part.below(number, bits);
+                    (slot::chunk_cell(word, below.start), below, chunks + 1)
                 }));
             }
         }
+        deepest
     }
 }

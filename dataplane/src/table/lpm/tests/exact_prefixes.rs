@@ -124,6 +124,44 @@ fn siblings_in_rows_have_cells() {
     assert!(table.lookups(&keys).into_iter().eq(1..=400));
 }
 
+/// Below the large root, siblings in a row are found below three chunks; however they came there, and whatever came and went,
+/// they take the same memory.
+#[test]
+fn siblings_in_a_row_lie_below_three_chunks() {
+    const COUNT: u32 = 3_000;
+    let network = |number: u32| CHAIN & mask(32) | u128::from(number) << 80;
+    let route = |number: u32| (Ipv6Addr::from(network(number)), 48, number + 1);
+    let loaded = |count: u32| {
+        let mut table = Lpm6::with_large(8);
+        table.load((0..count).map(route));
+        table
+    };
+    let keys: Vec<u128> = (0..COUNT + 100).map(|number| network(number) | 5).collect();
+    let answers = |count: u32| (0..COUNT + 100).map(move |n| if n < count { n + 1 } else { 0 });
+    let mut table = loaded(COUNT);
+    let (all, empty) = (table.bytes(), Lpm6::with_large(8).bytes());
+    assert_eq!(table.deepest_chunk(), 3);
+    assert!(table.lookups(&keys).into_iter().eq(answers(COUNT)));
+    // Below the numbers at which parts of several kinds are divided otherwise.
+    for count in [2_998, 2_060, 2_040, 1_500, 70, 60, 9, 8, 1] {
+        for number in (count..u32::try_from(table.len()).expect("few")).rev() {
+            table.remove(Ipv6Addr::from(network(number)), 48);
+        }
+        assert!(table.lookups(&keys).into_iter().eq(answers(count)));
+        if count >= 8 {
+            assert_eq!(table.bytes(), loaded(count).bytes(), "{count}");
+        }
+    }
+    for number in 0..COUNT {
+        let (network, length, leaf) = route(number);
+        table.insert(network, length, leaf);
+    }
+    assert!(table.lookups(&keys).into_iter().eq(answers(COUNT)));
+    assert_eq!(table.bytes(), all);
+    table.replace([]);
+    assert_eq!(table.bytes(), empty);
+}
+
 /// A million EIDs anywhere in a /20 are found in nodes of some 500 ranges.
 #[test]
 fn some_hundred_random_siblings_cost_no_more_than_32_bytes_each() {
