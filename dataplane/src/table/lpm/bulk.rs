@@ -1,9 +1,9 @@
 //! Lookups of a whole batch: one step for all addresses before the next, so that their waits for memory overlap.
 //!
 //! Three passes, 32 addresses at a time. *Root*: the large root's cell says where the next cell is. *Cell*: that cell.
-//! *Node*: what is left, level by level, and per level one loop for each form of node, over the bits of a mask: a form is
+//! *Node*: what is left, step by step, and per step one loop for each form of node, over the bits of a mask: a form is
 //! a branch that no processor could guess from address to address, a loop over equal ones has nothing to guess. Last, the
-//! host table for those that need it.
+//! host table for those that need it. With AVX-512 what is below the root of IPv6 is found in another way (`wide6`).
 //!
 //! There are two variants of the same code: plain, and staged, where each step prefetches what the next will load. Small
 //! tables live in the nearer caches and are quicker without. The instruction set is chosen when the process asks for the
@@ -483,8 +483,12 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
     #[inline(always)]
     fn slot_pass<K: Key, C: Compare>(&self, keys: &[K], words: &mut [u32; GROUP]) {
         let memory = self.memory();
+        let mut parts = [0; GROUP];
+        for (part, key) in parts.iter_mut().zip(keys) {
+            *part = key.slot();
+        }
         for i in bits(C::form_mask(words, DIRECT_FORM, DIRECT)) {
-            words[i] = slot::below_chunks(memory, Word(words[i]), keys[i].slot()).0;
+            words[i] = slot::below_chunks(memory, Word(words[i]), parts[i]).0;
         }
         let lines = C::form_mask(words, FORM, LINE);
         let mut indices = C::form_mask(words, FORM, INDEX);
@@ -496,20 +500,20 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
             }
         }
         for i in bits(broads) {
-            words[i] = slot::broad_step::<C>(memory, words[i], keys[i].slot());
+            words[i] = slot::broad_step::<C>(memory, words[i], parts[i]);
             if STAGED {
                 prefetch::read(memory.cell(words[i]));
             }
         }
         indices |= broads;
         for i in bits(indices) {
-            words[i] = slot::index_step::<C>(memory, words[i], keys[i].slot());
+            words[i] = slot::index_step::<C>(memory, words[i], parts[i]);
             if STAGED {
                 prefetch::read(memory.cell(words[i]));
             }
         }
         for i in bits(lines | indices) {
-            let cell = slot::line_step::<C>(memory, words[i], keys[i].slot());
+            let cell = slot::line_step::<C>(memory, words[i], parts[i]);
             words[i] = follow(memory.cell(cell));
         }
     }

@@ -25,29 +25,32 @@
 //! # Design
 //!
 //! ```text
-//!   IPv6   root, 2^20 cells -> chunk, up to 2^12 cells -> a node for each further 16 bits -> leaf [-> host table]
+//!   IPv6   root, 2^20 cells [-> chunk] -> a node of ranges up to bit 48 -> a node for each further 16 bits
+//!          -> leaf [-> host table]
 //!   IPv4   root, 2^24 cells -> chunk, up to 2^8 cells
 //!   few prefixes, both:  a node for each 16 bits; IPv6 with a handful: ranges of the first 64 bits
 //! ```
 //!
-//! A cell is a word (`word`): a leaf, or where to go on. A node (`node`) over 16 bits has one of four forms by how
-//! many ranges with different answers it has: LINE (11, one cache line), INDEX (363, one line and one LINE beside it),
-//! BROAD (1,452, one line and one INDEX beside it, for prefixes that stand apart), DIRECT. So most of the Internet's table is found in three cache lines out of a few megabytes. Addresses of full
-//! length, which mobile hosts bring by the million, stand in a hash table (`hosts`) and cost the trie one mark in
-//! their /32; batches look there in rounds of their own (`suspects`). IPv4 in bulk is one load for nearly every address
-//! (`flat`).
+//! A cell is a word (`word`): a leaf, or where to go on. Below the large root of IPv6 (`slot`, `slots`) a node holds the
+//! ranges with different answers of all prefixes from /21 to /48 that it covers, as bounds of 28 bits: LINE (8 ranges, one
+//! cache line), INDEX (128), BROAD (2,048). What has more prefixes is divided by a *chunk* of cells first. So a table takes
+//! little more memory than its ranges do, and most of the Internet's is found in one cache line that is not near, out of two
+//! megabytes. A node over 16 bits (`node`), elsewhere, has one of four forms: LINE (11), INDEX (363), BROAD (1,452, for
+//! prefixes that stand apart), DIRECT, a cell for each key. Addresses of full length, which mobile hosts bring by the
+//! million, stand in a hash table (`hosts`) and cost the trie one mark in their /32; batches look there in rounds of their
+//! own (`suspects`). IPv4 in bulk is one load for nearly every address (`flat`).
 //!
 //! The writer keeps all prefixes in a trie (`rib`) of its own, renders from it (`table`) the part that changed, and
 //! publishes by one store. Nodes live in a region (`memory`) that never moves; small tables can share one.
 //!
 //! # Figures
 //!
-//! Real table of 279,855 prefixes: 21 MB with a leaf for each origin, 44 MB with one for each prefix. A table of ten
-//! prefixes: about 1 KiB, and as much for the writer; one of 1,024 or more has 4 MiB for its root. A host: 32 to 50
-//! bytes, the first one 704. A lookup: 3 or 4 loads; a change: a few microseconds, and a microsecond more for each /32
-//! below a short prefix; tens of microseconds where the form of a dense node changes, milliseconds where the large root
-//! comes or goes, or the host table grows. A full table is one whose nodes fill 4 GiB: the next insertion panics; the
-//! number of prefixes is for the configuration to limit, long before.
+//! Real table of 279,855 prefixes: 6.4 MB with a leaf for each origin, 8.6 MB with one for each prefix, 4.2 MB of it the root. A
+//! table of ten prefixes: about 1 KiB, and as much for the writer; one of 1,024 or more has the large root. A host: 32 to 50
+//! bytes, the first one 704. A lookup: 3 to 5 loads; a change: one or two microseconds, and a tenth of one more for each
+//! prefix below a short one that comes or goes, or in a /20 that is divided anew because it passes a number of prefixes;
+//! milliseconds where the large root comes or goes, or the host table grows. A full table is one whose nodes fill 4 GiB: the
+//! next insertion panics; the number of prefixes is for the configuration to limit, long before.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;

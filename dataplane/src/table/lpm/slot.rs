@@ -157,11 +157,9 @@ pub(super) fn quick<C: Compare>(memory: &Memory, root: u32, prefix: u64) -> Word
     let (slot, key) = split(prefix);
     let own = root.wrapping_add(slot);
     let word = Word(follow(memory.cell(own)));
-    // A cell that is loaded twice may be another one the second time.
-    let is_chunk = word.is_direct();
+    // Where it is no chunk its own cell is loaded again. It may be one by then, as what is found may be in any case.
     let below = word.slot_cell_of_first(key.wrapping_shr(word.slot_shift()));
-    let below = follow(memory.cell(select(is_chunk, below, own)));
-    let mut word = Word(select(is_chunk, below, word.0));
+    let mut word = Word(follow(memory.cell(select(word.is_direct(), below, own))));
     if word.is_direct() {
         word = Word(follow(memory.cell(chunk_cell(word, key))));
         if word.is_direct() {

@@ -1,13 +1,12 @@
-//! The large root: the first 32 bits of an address in two steps.
+//! The large root: the first 20 bits of IPv6 in one step, or the 32 of IPv4 in two.
 //!
-//! A root of 2^20 cells (IPv6) or 2^24 (IPv4), by the upper bits. A root cell is a leaf, or a *chunk*, a DIRECT node over
-//! the other bits of the first 32, or, where an IPv6 slot has few prefixes, a SPARSE line instead of a chunk. A chunk
-//! that is there and fine enough is changed in place, cell by cell; else a new one is made aside and published by its
-//! root cell.
+//! A root of 2^20 cells (IPv6) or 2^24 (IPv4), by the upper bits. What is below a cell of IPv6 is for `slots` to render. A cell of
+//! IPv4 is a leaf, or a *chunk*, a DIRECT node over the other bits. A chunk that is there and fine enough is changed in
+//! place, cell by cell; else a new one is made aside and published by its root cell.
 //!
 //! It pays from a thousand prefixes on. Below that a table begins with an ordinary node over the first 16 bits; the
 //! root is made when the number of prefixes passes [`super::table::Shape::large`], and goes when it falls below a quarter
-//! of that. Those two changes take milliseconds: everything above bit 32 is rendered at once.
+//! of that. Those two changes take milliseconds: everything above bit 48, or 32, is rendered at once.
 
 use super::cells::publish;
 use super::rib::{Item, KEYS, TOP, finest};

@@ -199,8 +199,18 @@ pub(super) fn lookup<K: Key, C: Compare>(shared: &Shared, key: &K) -> u32 {
         if !word.is_marked() {
             return word.place();
         }
+        if word.form() == HOSTS {
+            return lookup_host(shared, key, word);
+        }
     }
     lookup_slowly(shared, key)
+}
+
+/// The same where the trie has said that there are hosts.
+#[inline(never)]
+fn lookup_host<K: Key>(shared: &Shared, key: &K, word: Word) -> u32 {
+    let (version, _) = shared.current();
+    host_or_prefix::<Single>(shared, version, word, key.whole())
 }
 
 /// The same for any address and table. Apart, and from the beginning: what this needs costs nothing where it is not called.
