@@ -162,6 +162,41 @@ fn siblings_in_a_row_lie_below_three_chunks() {
     assert_eq!(table.bytes(), empty);
 }
 
+/// More prefixes than keys: /48 in a row, the /47 above them, and some /64 below. No part becomes so small that the node of a /64
+/// would be taken for one of its own.
+#[test]
+fn rows_of_three_lengths_agree() {
+    const ROW: u32 = 4_096;
+    let at = |number: u32| Ipv6Addr::from(CHAIN & mask(32) | u128::from(number) << 80);
+    let sites = (0..ROW).map(|number| (at(number), 48, number + 1));
+    let pairs = (0..ROW)
+        .step_by(2)
+        .map(|number| (at(number), 47, ROW + number + 1));
+    let links = (0..ROW)
+        .step_by(500)
+        .map(|number| (at(number), 64, 2 * ROW + number + 1));
+    let mut table = Lpm6::with_large(8);
+    table.load(sites.chain(pairs).chain(links));
+    let keys: Vec<u128> = (0..ROW).map(|number| u128::from(at(number)) | 5).collect();
+    let answer = |number: u32, has_site: bool| match number {
+        _ if number.is_multiple_of(500) => 2 * ROW + number + 1,
+        _ if has_site => number + 1,
+        _ => ROW + (number & !1) + 1,
+    };
+    let right: Vec<u32> = (0..ROW).map(|number| answer(number, true)).collect();
+    assert_eq!(table.lookups(&keys), right);
+    for number in (0..ROW).filter(|number| number % 3 == 0) {
+        table.remove(at(number), 48);
+    }
+    let right: Vec<u32> = (0..ROW)
+        .map(|number| answer(number, number % 3 != 0))
+        .collect();
+    assert_eq!(table.lookups(&keys), right);
+    let mut loaded = Lpm6::with_large(8);
+    loaded.load(table.prefixes());
+    assert_eq!(loaded.bytes(), table.bytes());
+}
+
 /// A million EIDs anywhere in a /20 are found in nodes of some 500 ranges.
 #[test]
 fn some_hundred_random_siblings_cost_no_more_than_32_bytes_each() {
