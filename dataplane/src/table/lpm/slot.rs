@@ -56,8 +56,9 @@ const CHUNK_BITS_MIN: u32 = 4;
 const CHUNK_BITS_MAX: u32 = 12;
 /// Items of a part of a chunk, on average, or some fewer.
 const PART_ITEMS_MEAN: u32 = 16;
-/// Items of the largest part that may be a node. If none of them touch, their ranges are twice as many and it is none.
-pub(super) const PART_ITEMS: u32 = BROAD_RANGES as u32 - 1; // `as`: a small number
+/// Items of the largest part that may be a node. If none of them touch, their ranges are twice as many and it is none; with
+/// more than these, changes would take too long.
+pub(super) const PART_ITEMS: u32 = BROAD_RANGES as u32 / 4 * 3 - 1; // `as`: a small number
 /// Bits of a key below which no chunk divides further: so many keys fit an INDEX.
 const PART_BITS_MIN: u32 = 4;
 /// More than the chunks on any way.

@@ -115,6 +115,10 @@ impl Table {
 
     /// Bits of the parts that a part is divided into, if its items are so many.
     fn divided(&self, node: u32, part: Part) -> Option<u32> {
+        // Of so few keys there are not more prefixes, of all lengths together.
+        if 1 << (part.bits + 1) <= PART_ITEMS {
+            return None;
+        }
         let items = self.items_in(node, part);
         let most = if part.is_slot() {
             SLOT_ITEMS

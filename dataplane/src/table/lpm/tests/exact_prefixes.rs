@@ -143,7 +143,7 @@ fn siblings_in_a_row_lie_below_three_chunks() {
     assert_eq!(table.deepest_chunk(), 3);
     assert!(table.lookups(&keys).into_iter().eq(answers(COUNT)));
     // Below the numbers at which parts of several kinds are divided otherwise.
-    for count in [2_998, 2_060, 2_040, 1_500, 135, 120, 9, 8, 1] {
+    for count in [2_998, 1_550, 1_530, 1_500, 135, 120, 9, 8, 1] {
         for number in (count..u32::try_from(table.len()).expect("few")).rev() {
             table.remove(Ipv6Addr::from(network(number)), 48);
         }
@@ -160,6 +160,25 @@ fn siblings_in_a_row_lie_below_three_chunks() {
     assert_eq!(table.bytes(), all);
     table.replace([]);
     assert_eq!(table.bytes(), empty);
+}
+
+/// Below the large root, siblings that stand apart have twice as many ranges: some hundred fewer of them are divided.
+#[test]
+fn siblings_apart_are_divided_by_their_ranges() {
+    let network = |number: u32| CHAIN & mask(32) | u128::from(number * 3) << 80;
+    let mut table = Lpm6::with_large(8);
+    let mut deepest = BTreeSet::new();
+    for count in [1_000, 1_024, 1_025, 1_200, 1_600] {
+        table.load((0..count).map(|number| (Ipv6Addr::from(network(number)), 48, number + 1)));
+        // One more and gone again: what is there already is changed.
+        Family::insert(&mut table, network(count), 48, 1);
+        Family::remove(&mut table, network(count), 48);
+        let keys: Vec<u128> = (0..count + 9).map(|number| network(number) | 5).collect();
+        let answers = (0..count + 9).map(|n| if n < count { n + 1 } else { 0 });
+        assert!(table.lookups(&keys).into_iter().eq(answers));
+        deepest.insert(table.deepest_chunk());
+    }
+    assert_eq!(deepest, BTreeSet::from([1, 2, 3]));
 }
 
 /// More prefixes than keys: /48 in a row, the /47 above them, and some /64 below. No part becomes so small that the node of a /64
