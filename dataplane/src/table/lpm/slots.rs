@@ -19,7 +19,7 @@ use super::word::{LINE_CELLS, Word};
 const THIRD: u32 = 16;
 const THIRD_MASK: u32 = (1 << THIRD) - 1;
 /// Items of the largest slot that is one node.
-const SLOT_ITEMS: u32 = 128;
+const SLOT_ITEMS: u32 = 120;
 
 /// The keys of a part: those from `start` on that differ in the last `bits`. The upper four bits are the slot's.
 #[derive(Debug, Clone, Copy)]

@@ -143,7 +143,7 @@ fn siblings_in_a_row_lie_below_three_chunks() {
     assert_eq!(table.deepest_chunk(), 3);
     assert!(table.lookups(&keys).into_iter().eq(answers(COUNT)));
     // Below the numbers at which parts of several kinds are divided otherwise.
-    for count in [2_998, 1_550, 1_530, 1_500, 135, 120, 9, 8, 1] {
+    for count in [2_998, 1_410, 1_390, 1_300, 125, 110, 9, 8, 1] {
         for number in (count..u32::try_from(table.len()).expect("few")).rev() {
             table.remove(Ipv6Addr::from(network(number)), 48);
         }
