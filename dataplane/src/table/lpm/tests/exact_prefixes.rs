@@ -181,10 +181,10 @@ fn siblings_apart_are_divided_by_their_ranges() {
     assert_eq!(deepest, BTreeSet::from([1, 2, 3]));
 }
 
-/// More prefixes than keys: /48 in a row, the /47 above them, and some /64 below. No part becomes so small that the node of a /64
-/// would be taken for one of its own.
+/// More prefixes than keys: /48 in a row, the /47 above them, some /64 below, and a /34 over many parts. No part becomes so small
+/// that the node of a /64 would be taken for one of its own.
 #[test]
-fn rows_of_three_lengths_agree() {
+fn rows_of_several_lengths_agree() {
     const ROW: u32 = 4_096;
     let at = |number: u32| Ipv6Addr::from(CHAIN & mask(32) | u128::from(number) << 80);
     let sites = (0..ROW).map(|number| (at(number), 48, number + 1));
@@ -195,7 +195,20 @@ fn rows_of_three_lengths_agree() {
         .step_by(500)
         .map(|number| (at(number), 64, 2 * ROW + number + 1));
     let mut table = Lpm6::with_large(8);
-    table.load(sites.chain(pairs).chain(links));
+    let above = (at(0), 34, 3 * ROW + 1);
+    table.load(sites.chain(pairs).chain(links).chain([above]));
+    let behind: Vec<u128> = (ROW..4 * ROW)
+        .step_by(50)
+        .map(|number| u128::from(at(number)))
+        .collect();
+    // Parts that are made anew know of what begins before them.
+    for number in (ROW..4 * ROW).step_by(500) {
+        table.insert(at(number + 7), 48, 1);
+        table.remove(at(number + 7), 48);
+    }
+    let leaves = table.lookups(&behind);
+    assert!(leaves.iter().all(|leaf| *leaf == 3 * ROW + 1));
+    assert_eq!(table.lookups(&[u128::from(at(4 * ROW))]), [0]);
     let keys: Vec<u128> = (0..ROW).map(|number| u128::from(at(number)) | 5).collect();
     let answer = |number: u32, has_site: bool| match number {
         _ if number.is_multiple_of(500) => 2 * ROW + number + 1,
