@@ -56,7 +56,7 @@ const CHUNK_BITS_MIN: u32 = 4;
 const CHUNK_BITS_MAX: u32 = 12;
 /// Items of a part of a chunk, on average, or some fewer. Not a power of two: a network often has as many prefixes as one says,
 /// and at that number each one that comes or goes would make all anew.
-const PART_ITEMS_MEAN: u32 = 20;
+const PART_ITEMS_MEAN: u32 = 24;
 /// Items of the largest part that may be a node. If none of them touch, their ranges are twice as many and it is none; with
 /// more than these, changes would take too long.
 pub(super) const PART_ITEMS: u32 = 1400;
