@@ -9,9 +9,8 @@
 //! tables live in the nearer caches and are quicker without. The instruction set is chosen when the process asks for the
 //! first time.
 
-use std::sync::OnceLock;
-
 use super::cells::follow;
+use super::isa::Isa;
 use super::lookup::Single;
 use super::memory::Memory;
 use super::node::{Compare, Portable, broad_index, direct_cell, index_line, line_cell};
@@ -27,41 +26,6 @@ use crate::prefetch;
 pub(super) const GROUP: usize = 32;
 /// So few addresses are looked up one by one.
 const FEW: usize = 2;
-
-/// The instruction sets there is code for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Isa {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
-
-impl Isa {
-    /// All this processor can run, the best last.
-    pub fn available() -> Vec<Self> {
-        let mut available = vec![Self::Portable];
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::is_x86_feature_detected as has;
-            if has!("avx2") && has!("bmi1") && has!("bmi2") && has!("popcnt") && has!("lzcnt") {
-                available.push(Self::Avx2);
-                if has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq") {
-                    available.push(Self::Avx512);
-                }
-            }
-        }
-        available
-    }
-
-    /// The best one, found out once: the question costs a trap in a virtual machine.
-    #[inline]
-    pub fn best() -> Self {
-        static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| Self::available().pop().unwrap_or(Self::Portable))
-    }
-}
 
 /// Addresses to leaves, in the best way there is.
 #[inline]
@@ -208,7 +172,7 @@ fn below_ranges<K: Key, C: Compare>(
     passes.node_pass_from::<K, C>(ranges::BELOW, keys, out);
 }
 
-/// Below the large root, sixteen addresses at a time.
+/// Below the large root, a group at a time.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
 fn lookup_wide<K: Key>(
@@ -276,7 +240,7 @@ fn are_suspect<K: Key, C: Compare>(
         && walk::word::<K, C>(shared.memory(), top, first).form() == HOSTS
 }
 
-/// Nodes below those that were walked sixteen at a time, and hosts.
+/// Nodes below those that a whole group was walked through, and hosts.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")]
 #[inline(never)]
@@ -459,7 +423,7 @@ impl<'a, const STAGED: bool> Passes<'a, STAGED> {
         }
     }
 
-    /// Words after the first 32 bits, or of the top node, to leaves. Words after the last key are 0.
+    /// Words of the large root's cells or chunks, or of the top node, to leaves. Words after the last key are 0.
     #[inline(always)]
     fn node_pass<K: Key, C: Compare>(&self, is_large: bool, keys: &[K], words: &mut [u32; GROUP]) {
         if !is_large {

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::Grace;
-use super::bulk::{self, Isa, Work};
+use super::bulk::{self, Work};
+use super::isa::Isa;
 use super::load::Entry;
 use super::node;
 use super::ranges::{self, Range};

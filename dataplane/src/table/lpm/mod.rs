@@ -58,6 +58,7 @@ mod bulk;
 mod cells;
 mod flat;
 mod hosts;
+mod isa;
 mod load;
 mod lookup;
 mod memory;

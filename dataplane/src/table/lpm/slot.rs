@@ -33,9 +33,9 @@ const UNUSED: u32 = i32::MAX as u32; // `as`: it is positive
 /// What a line of bounds leads to, at most.
 const FANOUT: usize = 16;
 /// Ranges of a LINE.
-pub(super) const LINE_RANGES: usize = 8;
+const LINE_RANGES: usize = 8;
 /// Of an INDEX.
-pub(super) const INDEX_RANGES: usize = FANOUT * LINE_RANGES;
+const INDEX_RANGES: usize = FANOUT * LINE_RANGES;
 /// Of a BROAD.
 pub(super) const BROAD_RANGES: usize = FANOUT * INDEX_RANGES;
 /// Where the bounds of a LINE begin.
@@ -87,34 +87,22 @@ pub(super) fn chunk_cell(chunk: Word, key: u32) -> u32 {
     chunk.slot_cell(key.wrapping_shr(chunk.slot_shift()))
 }
 
-/// From a line of bounds that begins with cell `first` to that of the LINE of a key.
-#[inline(always)]
-fn line_below<C: Compare>(memory: &Memory, first: u32, key: u32) -> u32 {
-    first.wrapping_add(LINE_CELLS * (1 + C::sixteen(memory, first, key)))
-}
-
-/// The same in a BROAD, to its INDEX.
-#[inline(always)]
-fn index_below<C: Compare>(memory: &Memory, first: u32, key: u32) -> u32 {
-    first.wrapping_add(LINE_CELLS + INDEX_CELLS * C::sixteen(memory, first, key))
-}
-
 /// The first cell of a node.
 #[inline(always)]
 pub(super) fn first_cell(word: Word) -> u32 {
     word.place().wrapping_mul(LINE_CELLS)
 }
 
-/// From a BROAD to the first cell of its INDEX for a key.
+/// From a BROAD that begins with cell `first` to the first cell of its INDEX for a key.
 #[inline(always)]
 pub(super) fn broad_step<C: Compare>(memory: &Memory, first: u32, key: u32) -> u32 {
-    index_below::<C>(memory, first, key)
+    first.wrapping_add(LINE_CELLS + INDEX_CELLS * C::sixteen(memory, first, key))
 }
 
 /// From an INDEX to the first cell of its LINE for a key.
 #[inline(always)]
 pub(super) fn index_step<C: Compare>(memory: &Memory, first: u32, key: u32) -> u32 {
-    line_below::<C>(memory, first, key)
+    first.wrapping_add(LINE_CELLS * (1 + C::sixteen(memory, first, key)))
 }
 
 /// The cell of a key in a LINE.
@@ -128,10 +116,10 @@ pub(super) fn line_step<C: Compare>(memory: &Memory, first: u32, key: u32) -> u3
 fn cell_in<C: Compare>(memory: &Memory, word: Word, key: u32) -> u32 {
     let mut first = first_cell(word);
     if word.form() == BROAD {
-        first = index_below::<C>(memory, first, key);
+        first = broad_step::<C>(memory, first, key);
     }
     if word.form() != LINE {
-        first = line_below::<C>(memory, first, key);
+        first = index_step::<C>(memory, first, key);
     }
     line_step::<C>(memory, first, key)
 }
@@ -148,8 +136,8 @@ pub(super) fn below_chunks(memory: &Memory, mut word: Word, key: u32) -> Word {
     word
 }
 
-/// The answer for addresses with these first 64 bits below the root that begins with cell `root`: a leaf, if it is found as most are, else any
-/// word that is marked.
+/// The answer for addresses with these first 64 bits below the root that begins with cell `root`: a leaf, if it is found as
+/// most are, else any word that is marked.
 ///
 /// Forms differ from address to address, so no branch goes by them: each address goes through the lines of all, or through
 /// those that say nothing, and the lookups of a loop overlap, the more of them the fewer instructions each has. The second
@@ -241,11 +229,11 @@ pub(super) fn bounds<C: Compare>(
     let mut first = first_cell(word);
     if word.form() == BROAD {
         between(first, C::sixteen(memory, first, key), sixteen);
-        first = index_below::<C>(memory, first, key);
+        first = broad_step::<C>(memory, first, key);
     }
     if word.form() != LINE {
         between(first, C::sixteen(memory, first, key), sixteen);
-        first = line_below::<C>(memory, first, key);
+        first = index_step::<C>(memory, first, key);
     }
     let cells = first.wrapping_add(LINE_BOUNDS);
     between(cells, C::eight(memory, cells, key), LINE_BOUNDS);

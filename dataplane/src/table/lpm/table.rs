@@ -10,9 +10,9 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::Grace;
-use super::bulk::Isa;
 use super::cells::publish;
 use super::hosts::{EmptySlot, Hosts, Inserted};
+use super::isa::Isa;
 use super::memory::Memory;
 use super::node::{self, BROAD_RANGES, INDEX_RANGES, LINE_RANGES, Portable, Range, cell_of};
 use super::retired::Retired;

@@ -143,7 +143,7 @@ mod x86 {
 mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
-    use super::super::bulk::Isa;
+    use super::super::isa::Isa;
     use super::super::memory::Mapping;
     use super::super::node::{Avx2, Avx512, Sse2};
     use super::*;

@@ -8,7 +8,7 @@ mod real_tables;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::bulk::Isa;
+use super::isa::Isa;
 use super::walk::Key as _;
 use super::{Lpm4, Lpm6};
 
