@@ -229,6 +229,74 @@ fn rows_of_several_lengths_agree() {
     assert_eq!(loaded.bytes(), table.bytes());
 }
 
+/// What a table takes follows from its prefixes, not from those that came and went: in two /20 that are divided anew all the time.
+#[test]
+fn what_was_there_before_takes_no_memory() {
+    const LENGTHS: [u8; 8] = [21, 28, 32, 33, 40, 44, 48, 64];
+    let mut random = Random(20);
+    let mut table = Lpm6::with_large(1);
+    let mut there = Vec::new();
+    for round in 0..24 {
+        // Up to some number, then down to another.
+        let size = [40, 130, 420, 60, 1_700, 350][round % 6] + random.below(40);
+        while there.len() != size {
+            if there.len() < size {
+                let length = LENGTHS[random.below(LENGTHS.len())];
+                let bits = u128::from(random.next() & 0x1_003f_0f0f) << 76;
+                let network = (CHAIN & mask(20) ^ bits) & mask(length);
+                let leaf = 1 + random.below(3) as u32; // `as`: below 4
+                if Family::insert(&mut table, network, length, leaf).is_none() {
+                    there.push((network, length));
+                }
+            } else {
+                let (network, length) = there.swap_remove(random.below(there.len()));
+                assert!(Family::remove(&mut table, network, length).is_some());
+            }
+        }
+        let mut loaded = Lpm6::with_large(1);
+        loaded.load(table.prefixes());
+        assert_eq!(table.bytes(), loaded.bytes(), "{size} prefixes");
+    }
+}
+
+/// Prefixes in a row that lead to the same are one range.
+#[test]
+fn neighbours_with_one_leaf_take_no_more_than_what_covers_them() {
+    let sites = (0..64).map(|number| (CHAIN & mask(42) | number << 80, 48));
+    let mut table = Lpm6::with_large(1);
+    let mut other = Lpm6::with_large(1);
+    for (network, length) in sites {
+        Family::insert(&mut table, network, length, 7);
+    }
+    Family::insert(&mut other, CHAIN & mask(42), 42, 7);
+    assert_eq!(table.bytes(), other.bytes());
+}
+
+/// Of a dense /28 a chunk's cells are finer than a /32: those of one with a host are marked, and no node is between.
+#[test]
+fn marks_in_the_cells_of_chunks_are_seen_in_any_half_of_a_batch() {
+    let at = |provider: u128, site: u128| CHAIN & mask(28) | provider << 96 | site << 80;
+    let (host, other) = (at(15, 3) | 9, at(15, 3) | 8);
+    let sites = (0..2_000).map(|n| (Ipv6Addr::from(at(n % 15, n / 15)), 48, 5));
+    let mut table = Lpm6::with_large(1);
+    table.load(sites.chain([
+        (Ipv6Addr::from(at(15, 0)), 32, 6),
+        (Ipv6Addr::from(host), 128, 7),
+    ]));
+    assert_eq!(table.deepest_chunk(), 2);
+    let nothing = [0_u128; 16];
+    let marked: [u128; 16] = std::array::from_fn(|i| if i % 3 == 0 { host } else { other });
+    let leaves: [u32; 16] = std::array::from_fn(|i| if i % 3 == 0 { 7 } else { 6 });
+    assert_eq!(
+        table.lookups(&[marked, nothing].concat()),
+        [leaves, [0; 16]].concat()
+    );
+    assert_eq!(
+        table.lookups(&[nothing, marked].concat()),
+        [[0; 16], leaves].concat()
+    );
+}
+
 /// A million EIDs anywhere in a /20 are found in nodes of some 500 ranges.
 #[test]
 fn some_hundred_random_siblings_cost_no_more_than_32_bytes_each() {
