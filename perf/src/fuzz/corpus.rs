@@ -112,6 +112,12 @@ pub fn lisp_frames() -> [Vec<Vec<u8>>; PORTS] {
     lisp::received_frames()
 }
 
+/// Those of them about which nothing is odd.
+#[must_use]
+pub fn common_lisp_frames() -> [Vec<Vec<u8>>; PORTS] {
+    lisp::common_frames()
+}
+
 /// Packets as the control thread makes them, between all the same addresses.
 #[must_use]
 pub fn own_packets() -> Vec<Vec<u8>> {

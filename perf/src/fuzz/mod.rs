@@ -65,7 +65,7 @@ pub struct Fuzzer {
     source: Source,
     edge: HeapEdge,
     /// By [`Network`](network::Network).
-    tables: [Tables; 3],
+    tables: [Tables; 4],
     out: Outputs<HeapFrame, Meta>,
     counters: Arc<CachePadded<WorkerCounters>>,
     /// What each port sent.
@@ -322,12 +322,17 @@ mod tests {
             reasons >= 32,
             "only {reasons} drop reasons were reached:\n{outcome}"
         );
-        let of_lisp = outcome.dropped.iter();
-        let mut of_lisp = of_lisp.filter(|(reason, _)| reason.info().name.starts_with("lisp_"));
-        assert!(
-            of_lisp.all(|(_, count)| *count > 0),
-            "a reason of LISP was not reached:\n{outcome}"
-        );
+        // These need more flows than there are in so few frames.
+        let rare = ["steer_no_port", "steer_rate"];
+        let missing: Vec<_> = outcome
+            .dropped
+            .iter()
+            .filter(|(_, count)| *count == 0)
+            .map(|(reason, _)| reason.info().name)
+            .filter(|name| name.starts_with("lisp_") || name.starts_with("steer_"))
+            .filter(|name| !rare.contains(name))
+            .collect();
+        assert_eq!(missing, [""; 0], "reasons that were not reached");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use dataplane::wire::ethernet::Mac;
 use ipnet::IpNet;
 use pipelines::Tables;
 use pipelines::npt66::{Spec, ZeroIid};
+use pipelines::steer::Settings as Steering;
 use pipelines::tables::{Builder, Hop, IcmpLimits, InterfaceId, InterfaceSpec, Rib, Route, VrfId};
 
 /// Ports there are; frames also come in by one more, which is not configured.
@@ -44,25 +45,36 @@ pub fn mac_of(port: usize) -> Mac {
 pub enum Network {
     /// The whole network; of LISP, tunnel routers of a site.
     Site,
-    /// The whole network; of LISP, all proxies.
+    /// The whole network; of LISP, all proxies; and servers that were taken out, each in another way.
     Proxy,
     /// Almost nothing: the same appliance after a reload.
     Reduced,
+    /// As [`Network::Site`], without services and hosts that move: what is encapsulated then has ways of its own.
+    Unsteered,
 }
 
 /// Tables of every network, in its order.
-pub fn all_tables() -> Result<[Tables; 3]> {
+pub fn all_tables() -> Result<[Tables; 4]> {
+    let (up, taken_out) = (
+        steer::settings(&steer::UP)?,
+        steer::settings(&steer::TAKEN_OUT)?,
+    );
     Ok([
-        build(whole()?, lisp::site()?)?,
-        build(whole()?, lisp::proxy()?)?,
+        build(whole()?, lisp::site()?, Some(up))?,
+        build(whole()?, lisp::proxy()?, Some(taken_out))?,
         reduced_tables()?,
+        build(whole()?, lisp::fixed_site()?, None)?,
     ])
 }
 
-fn build(builder: Builder, lisp: pipelines::lisp::Settings) -> Result<Tables> {
+fn build(
+    builder: Builder,
+    lisp: pipelines::lisp::Settings,
+    steering: Option<Steering>,
+) -> Result<Tables> {
     let mut rib = Rib::new();
     lisp::map(&mut rib, lisp)?;
-    rib.set_steering(Some(steer::settings()?));
+    rib.set_steering(steering);
     let tables = builder.build_in(&mut rib);
     rib.commit();
     Ok(tables)

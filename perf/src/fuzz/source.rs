@@ -19,6 +19,16 @@ const NOISE: usize = 1;
 /// Noise is mostly short: most of what parses is near the front.
 const NOISE_SHORT: usize = 120;
 
+/// Of so many runs of bursts, one is of few flows, as a router mostly sees: what is remembered of flows is met by them.
+const RUNS: usize = 4;
+/// Bursts of a run.
+const RUN_BURSTS: u64 = 16;
+/// Of so many frames of a run, one is damaged.
+const RUN_FRAMES: usize = 256;
+/// Flows made from one frame, and from how many they are at most.
+const FLOWS: usize = 8;
+const FLOW_FRAMES: usize = 2;
+
 /// Offset of the destination in an IPv6 header.
 const DESTINATION: usize = 24;
 
@@ -27,6 +37,8 @@ pub struct Samples {
     received: [Vec<Vec<u8>>; PORTS],
     /// Those for LISP: fewer, and as many more things can be wrong with each.
     lisp: [Vec<Vec<u8>>; PORTS],
+    /// Those of them about which nothing is odd.
+    common: [Vec<Vec<u8>>; PORTS],
     own: Vec<Vec<u8>>,
 }
 
@@ -37,6 +49,7 @@ impl Samples {
         Arc::new(Self {
             received: corpus::received_frames(),
             lisp: corpus::lisp_frames(),
+            common: corpus::common_lisp_frames(),
             own: corpus::own_packets(),
         })
     }
@@ -58,6 +71,7 @@ impl Samples {
         ensure!(is_there, "no frame of the corpus is to {address}");
         Ok(Arc::new(Self {
             lisp: received.clone(),
+            common: received.clone(),
             received,
             own: corpus::own_packets(),
         }))
@@ -83,6 +97,8 @@ pub(super) struct Plan {
     pub(super) network: Network,
     /// Whether punted frames are handed back with it.
     pub(super) hands_back: bool,
+    /// What its flows come from, if they are few: the seeds of their frames.
+    flows: Option<[u64; FLOW_FRAMES]>,
 }
 
 impl Source {
@@ -113,13 +129,37 @@ impl Source {
         } else {
             rng.below(PORTS)
         };
+        let network = match rng.below(16) {
+            0 => Network::Reduced,
+            1..5 => Network::Proxy,
+            5..8 => Network::Unsteered,
+            _ => Network::Site,
+        };
+        let run = (number / RUN_BURSTS).wrapping_mul(0xd1b5_4a32_d192_ed03);
+        let mut run = Rng::new(self.seed.rotate_left(16) ^ run);
+        let is_run = run.below(RUNS) == 0;
+        let flows = [run.next_u64(), run.next_u64()];
+        let flows = if run.below(2) == 0 {
+            [flows[0]; 2]
+        } else {
+            flows
+        };
+        let port_of_run = run.below(PORTS);
+        // The tables of a run are the same but for a few bursts.
+        let network_of_run = match run.below(4) {
+            0 => Network::Proxy,
+            1 => Network::Site,
+            _ => Network::Unsteered,
+        };
+        let keeps = rng.below(32) != 0;
         Plan {
-            port,
+            port: if is_run { port_of_run } else { port },
+            flows: is_run.then_some(flows),
             frames: 1 + rng.below(BURST_MAX),
-            network: match rng.below(16) {
-                0 => Network::Reduced,
-                1..6 => Network::Proxy,
-                _ => Network::Site,
+            network: if is_run && keeps {
+                network_of_run
+            } else {
+                network
             },
             hands_back: rng.below(4) == 0,
             rng,
@@ -128,6 +168,9 @@ impl Source {
 
     /// The next frame of a burst.
     pub(super) fn frame(&mut self, plan: &mut Plan) -> &[u8] {
+        if let Some(seeds) = plan.flows {
+            return self.frame_of(plan, seeds);
+        }
         let kind = plan.rng.below(16);
         self.scratch.clear();
         if kind < NOISE {
@@ -157,6 +200,34 @@ impl Source {
             if plan.rng.below(4) != 0 {
                 mend(sample, &mut self.scratch);
             }
+        }
+        &self.scratch
+    }
+
+    /// One of few flows.
+    fn frame_of(&mut self, plan: &mut Plan, seeds: [u64; FLOW_FRAMES]) -> &[u8] {
+        let mut chosen = Rng::new(seeds[plan.rng.below(FLOW_FRAMES)]);
+        let samples = match chosen.below(4) {
+            0 => &self.samples.received[plan.port],
+            1 => &self.samples.lisp[plan.port],
+            _ => &self.samples.common[plan.port],
+        };
+        let sample = &samples[chosen.below(samples.len())];
+        self.scratch.clear();
+        self.scratch.extend_from_slice(sample);
+        // The last byte of a source port, where there is one.
+        if let Ok(l2) = vlan::parse(sample) {
+            let l4 = match l2.ether_type {
+                ETHERTYPE_IPV4 => ipv4::HEADER_LEN,
+                _ => ipv6::HEADER_LEN,
+            };
+            if let Some(byte) = self.scratch.get_mut(usize::from(l2.l3_offset) + l4 + 1) {
+                *byte ^= u8::try_from(plan.rng.below(FLOWS)).unwrap_or(0);
+            }
+        }
+        if plan.rng.below(RUN_FRAMES) == 0 {
+            mutate(&mut plan.rng, &mut self.scratch);
+            mend(sample, &mut self.scratch);
         }
         &self.scratch
     }

@@ -21,6 +21,7 @@ use super::network::{self, PORTS};
 use super::{Collect, PUNT_RATE, Samples, Source};
 use crate::steer::graph::reflected;
 
+/// Few enough that the memory of flows is not full: then it depends on their order within a burst which of them is forgotten.
 const BURSTS: u64 = 12_000;
 
 /// One of the two, with everything round it.

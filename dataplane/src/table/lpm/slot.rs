@@ -160,13 +160,14 @@ pub(super) fn quick<C: Compare>(memory: &Memory, root: u32, prefix: u64) -> Word
     if form == HOSTS {
         return word;
     }
+    // The forms, but for HOSTS, are numbered so that each of two bits stands for a line before the LINE.
     let own = first_cell(word);
+    let is_broad = word.0 >> 25 & LINE_CELLS;
+    let has_index = word.0 >> 24 & LINE_CELLS;
     let never_index = root.wrapping_add(NEVER_INDEX);
-    let broad = select(form == BROAD, own, never_index);
-    let index = select(form == INDEX, own, never_index);
-    let index = select(form == BROAD, own.wrapping_add(LINE_CELLS), index);
-    let line = select(form == BROAD, own.wrapping_add(LINE_CELLS), own).wrapping_add(LINE_CELLS);
-    let line = select(form == LINE, own, line);
+    let broad = select(is_broad != 0, own, never_index);
+    let index = select(has_index != 0, own.wrapping_add(is_broad), never_index);
+    let line = own.wrapping_add(is_broad).wrapping_add(has_index);
     let line = select(word.is_marked(), line, root.wrapping_add(NEVER_LINE));
     let before = INDEX_CELLS * C::sixteen(memory, broad, key);
     let index = index.wrapping_add(before);

@@ -61,6 +61,27 @@ pub(super) fn received_frames() -> [Vec<Vec<u8>>; PORTS] {
     frames
 }
 
+/// Those of them about which nothing is odd, as most are.
+pub(super) fn common_frames() -> [Vec<Vec<u8>>; PORTS] {
+    let mut frames: [Vec<Vec<u8>>; PORTS] = Default::default();
+    for link in INSIDE {
+        for (six, four) in SITE {
+            for number in 0..MAPPINGS {
+                let [to6, to4] = eids(number);
+                let all = to_eid(&packet6(link, six, &to6), &packet4(link, four, &to4));
+                frames[link.0].extend(all.into_iter().take(2));
+            }
+        }
+    }
+    for link in OUTSIDE {
+        for inner in inner_packets().iter().take(2 * SITE.len()) {
+            let (six, four) = (packet6(link, RLOC6, OWN6), packet4(link, RLOC4, OWN4));
+            frames[link.0].extend(encapsulated(&six, &four, inner).into_iter().take(2));
+        }
+    }
+    frames
+}
+
 fn packet6((port, tags): (usize, &[u16]), from: &str, to: &str) -> Packet {
     let packet = Packet::ethernet(THEIRS, mac_of(port));
     let packet = tags.iter().fold(packet, |packet, id| packet.vlan(*id, 3));

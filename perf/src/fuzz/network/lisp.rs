@@ -68,6 +68,15 @@ pub fn site() -> Result<Settings> {
     })
 }
 
+/// The same of a site whose hosts stay: whose EIDs are told from a packet's first bits.
+pub fn fixed_site() -> Result<Settings> {
+    let mut settings = site()?;
+    for instance in &mut settings.instances {
+        instance.dynamic.clear();
+    }
+    Ok(settings)
+}
+
 /// Proxies for everybody.
 pub fn proxy() -> Result<Settings> {
     Ok(Settings {

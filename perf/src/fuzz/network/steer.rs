@@ -1,5 +1,5 @@
 //! Services of the network: by every mode, by flow and by source, with servers of every state, pools that refuse, drop and
-//! have another step in, pools by source, and a limit.
+//! have another step in, pools by source, and limits of new flows and of all.
 
 use anyhow::Result;
 use pipelines::steer::{
@@ -24,11 +24,22 @@ pub const SERVICES: [&str; 9] = [
 /// Source addresses of full NAT: routed to us, and on a link.
 pub const SOURCES: [&str; 2] = ["2001:db8:50::1", "fd01:203:405:1::50"];
 
+/// States of servers, each in turn from the first of a pool on: as they should be, and after some were taken out.
+pub const UP: [State; 1] = [State::Up];
+pub const TAKEN_OUT: [State; 5] = [
+    State::Cut,
+    State::Up,
+    State::Drained,
+    State::Up,
+    State::Down,
+];
+
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const SCTP: u8 = 132;
 
 /// Few flows, so that memory is short.
-pub fn settings() -> Result<Settings> {
+pub fn settings(states: &[State]) -> Result<Settings> {
     let tunnel = Mode::Ip6Ip6 {
         source: super::lisp::OWN6.parse()?,
     };
@@ -134,7 +145,8 @@ pub fn settings() -> Result<Settings> {
             table_size: 251,
             servers: servers
                 .iter()
-                .map(|text| server(text))
+                .zip(states.iter().cycle())
+                .map(|(text, state)| server(text, *state))
                 .collect::<Result<_>>()?,
             when_down: match number {
                 5 => WhenDown::Drop,
@@ -171,9 +183,10 @@ pub fn settings() -> Result<Settings> {
         ),
         (6, Protocol::Number(TCP), &[2..=4000], 10, Affinity::Flow),
         (6, Protocol::Number(58), &[], 10, Affinity::Flow),
-        (6, Protocol::Number(132), &[], 10, Affinity::Source),
+        (6, Protocol::Number(SCTP), &[], 10, Affinity::Source),
         (7, Protocol::Number(UDP), &[2..=2], 11, Affinity::Flow),
         (7, Protocol::Number(TCP), &[2..=2], 11, Affinity::Source),
+        (7, Protocol::Number(SCTP), &[], 11, Affinity::Source),
         (8, Protocol::Number(UDP), &[], 12, Affinity::Flow),
         (8, Protocol::Number(TCP), &[2..=79], 12, Affinity::Source),
         (8, Protocol::Number(TCP), &[80..=80], 13, Affinity::Flow),
@@ -195,7 +208,8 @@ pub fn settings() -> Result<Settings> {
             affinity,
             limits: Limits {
                 new_per_second: (pool == 0).then_some(400),
-                flows: None,
+                // Nobody counts the flows here, so none of them may begin.
+                flows: (pool == 11 && protocol == Protocol::Number(SCTP)).then_some(3),
             },
         })
     });
@@ -216,10 +230,10 @@ fn gue(checksum: bool) -> Result<Mode> {
     })
 }
 
-fn server(address: &str) -> Result<ServerSpec> {
+fn server(address: &str, state: State) -> Result<ServerSpec> {
     Ok(ServerSpec {
         address: address.parse()?,
         weight: 1,
-        state: State::Up,
+        state,
     })
 }
