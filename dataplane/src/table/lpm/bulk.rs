@@ -46,7 +46,7 @@ pub(super) fn lookup<K: Key>(shared: &Shared, keys: &[K], leaves: &mut [u32]) {
             lookup_by_best(shared, keys, leaves);
         }
     } else {
-        lookup_by(Isa::best(), shared, keys, leaves);
+        lookup_by(shared.isa, shared, keys, leaves);
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) fn lookup<K: Key>(shared: &Shared, keys: &[K], leaves: &mut [u32]) {
 #[inline]
 pub(super) fn lookup_one<K: Key>(shared: &Shared, key: &K) -> u32 {
     #[cfg(target_arch = "x86_64")]
-    if !K::IS_FLAT && Isa::best() == Isa::Avx512 {
+    if !K::IS_FLAT && shared.isa == Isa::Avx512 {
         // SAFETY: `Isa::available` says `Avx512` only where the processor has what the function is compiled for.
         return unsafe { lookup_one_wide(shared, key) };
     }
@@ -70,7 +70,7 @@ fn lookup_one_wide<K: Key>(shared: &Shared, key: &K) -> u32 {
 /// Apart, so that what it saves on the stack costs nothing where it is not called.
 #[inline(never)]
 fn lookup_by_best<K: Key>(shared: &Shared, keys: &[K], leaves: &mut [u32]) {
-    lookup_by(Isa::best(), shared, keys, leaves);
+    lookup_by(shared.isa, shared, keys, leaves);
 }
 
 /// Addresses to leaves, by an instruction set that the processor must have: [`Isa::available`] has told.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Grace;
 use super::bulk::{self, Work};
+#[cfg(test)]
 use super::isa::Isa;
 use super::load::Entry;
 use super::node;
@@ -296,7 +297,7 @@ impl<A: Family> View<A> {
     #[inline]
     fn pass(&self, version: Version, work: Work<'_, A::Key>) {
         let staged = version.is_staged(self.shared.memory());
-        bulk::run(Isa::best(), &self.shared, version, staged, work);
+        bulk::run(self.shared.isa, &self.shared, version, staged, work);
     }
 }
 

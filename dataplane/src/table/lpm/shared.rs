@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::atomics::{AtomicU32, AtomicU64, order};
 use super::cells::{follow, publish};
 use super::hosts::HostArea;
+use super::isa::Isa;
 use super::memory::{Mapping, Memory};
 use super::slabs::Slabs;
 use super::stamp::Changes;
@@ -105,6 +106,8 @@ pub(super) struct Shared {
     pub seed: u64,
     /// Whether the host table of the last head is large: a hint.
     has_many_hosts: AtomicU32,
+    /// The best there is, where a lookup has to look anyway.
+    pub isa: Isa,
     /// What the table still held when its writer went, given back when the last reader goes.
     left: Box<Mutex<Vec<Block>>>,
 }
@@ -138,6 +141,7 @@ impl Shared {
             region,
             seed,
             has_many_hosts: AtomicU32::new(0),
+            isa: Isa::best(),
             left: Box::default(),
         };
         shared.write_head(line, head);
