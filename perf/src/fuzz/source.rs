@@ -97,8 +97,17 @@ pub(super) struct Plan {
     pub(super) network: Network,
     /// Whether punted frames are handed back with it.
     pub(super) hands_back: bool,
-    /// What its flows come from, if they are few: the seeds of their frames.
+    /// The seeds of the frames that its flows come from, if they are few.
     flows: Option<[u64; FLOW_FRAMES]>,
+}
+
+/// What the bursts of a run have in common.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Seeds of the frames that its flows come from.
+    flows: [u64; FLOW_FRAMES],
+    port: usize,
+    network: Network,
 }
 
 impl Source {
@@ -135,35 +144,36 @@ impl Source {
             5..8 => Network::Unsteered,
             _ => Network::Site,
         };
-        let run = (number / RUN_BURSTS).wrapping_mul(0xd1b5_4a32_d192_ed03);
-        let mut run = Rng::new(self.seed.rotate_left(16) ^ run);
-        let is_run = run.below(RUNS) == 0;
-        let flows = [run.next_u64(), run.next_u64()];
-        let flows = if run.below(2) == 0 {
-            [flows[0]; 2]
-        } else {
-            flows
-        };
-        let port_of_run = run.below(PORTS);
+        let run = self.run(number);
         // The tables of a run are the same but for a few bursts.
-        let network_of_run = match run.below(4) {
-            0 => Network::Proxy,
-            1 => Network::Site,
-            _ => Network::Unsteered,
-        };
         let keeps = rng.below(32) != 0;
         Plan {
-            port: if is_run { port_of_run } else { port },
-            flows: is_run.then_some(flows),
+            port: run.map_or(port, |run| run.port),
             frames: 1 + rng.below(BURST_MAX),
-            network: if is_run && keeps {
-                network_of_run
-            } else {
-                network
-            },
+            network: run.filter(|_| keeps).map_or(network, |run| run.network),
+            flows: run.map(|run| run.flows),
             hands_back: rng.below(4) == 0,
             rng,
         }
+    }
+
+    /// The run of few flows that burst `number` is one of.
+    fn run(&self, number: u64) -> Option<Run> {
+        let number = (number / RUN_BURSTS).wrapping_mul(0xd1b5_4a32_d192_ed03);
+        let mut rng = Rng::new(self.seed.rotate_left(16) ^ number);
+        if rng.below(RUNS) != 0 {
+            return None;
+        }
+        let [first, other] = [rng.next_u64(), rng.next_u64()];
+        Some(Run {
+            flows: [first, if rng.below(2) == 0 { first } else { other }],
+            port: rng.below(PORTS),
+            network: match rng.below(4) {
+                0 => Network::Proxy,
+                1 => Network::Site,
+                _ => Network::Unsteered,
+            },
+        })
     }
 
     /// The next frame of a burst.
