@@ -6,8 +6,8 @@
 //! host table for those that need it. With AVX-512 what is below the root of IPv6 is found in another way (`wide6`).
 //!
 //! There are two variants of the same code: plain, and staged, where each step prefetches what the next will load. Small
-//! tables live in the nearer caches and are quicker without. The instruction set is chosen when the process asks for the
-//! first time.
+//! tables live in the nearer caches and are quicker without. The instruction set is chosen when the process makes its
+//! first table.
 
 use super::cells::follow;
 use super::isa::Isa;

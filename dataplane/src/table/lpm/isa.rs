@@ -1,4 +1,4 @@
-//! Which instruction sets lookups in bulk have code for, and which of them this processor can run.
+//! Which instruction sets lookups have code for, and which of them this processor can run.
 
 use std::sync::OnceLock;
 
@@ -29,7 +29,7 @@ impl Isa {
         available
     }
 
-    /// The best one, found out once: the question costs a trap in a virtual machine.
+    /// The best one, found out once.
     #[inline]
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();

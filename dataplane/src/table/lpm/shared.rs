@@ -106,7 +106,8 @@ pub(super) struct Shared {
     pub seed: u64,
     /// Whether the host table of the last head is large: a hint.
     has_many_hosts: AtomicU32,
-    /// The best there is, where a lookup has to look anyway.
+    /// The best there is, in a line that each lookup needs. Asked when the table is made, so that no reader is the first: the
+    /// question allocates, and traps in a virtual machine.
     pub isa: Isa,
     /// What the table still held when its writer went, given back when the last reader goes.
     left: Box<Mutex<Vec<Block>>>,

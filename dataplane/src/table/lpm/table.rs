@@ -12,7 +12,6 @@ use std::sync::Arc;
 use super::Grace;
 use super::cells::publish;
 use super::hosts::{EmptySlot, Hosts, Inserted};
-use super::isa::Isa;
 use super::memory::Memory;
 use super::node::{self, BROAD_RANGES, INDEX_RANGES, LINE_RANGES, Portable, Range, cell_of};
 use super::retired::Retired;
@@ -79,8 +78,6 @@ pub(super) struct Table {
 
 impl Table {
     pub fn new(arena: &Arena, shape: Shape) -> Self {
-        // Asked here, so that no reader is the first: the question allocates, and traps in a virtual machine.
-        Isa::best();
         let head = Head {
             top: Word(0),
             hosts: Default::default(),
